@@ -1,0 +1,582 @@
+/* energyflow.h -- train and run causal TCN text encoders on any OpenCL device.
+ *
+ * An ef_actor owns one device and its one in-order queue. Every operation is only enqueued; the host
+ * waits in ef_batch_sync, in ef_actor_finish or in a readback, nowhere else. Any thread may call: an
+ * actor's calls are serialised by its lock.
+ *
+ * Shapes use fixed letters: B batch, L length, C channels, D width, H hidden, K taps, V vocabulary,
+ * E output width. Tensors are dense and row-major; the last dimension is contiguous.
+ *
+ * Every function that returns ef_status leaves its outputs untouched when it fails. The text of a
+ * failure is in the actor's error (ef_actor_error), or in the ef_error that the function takes as
+ * its last parameter, which may be NULL. A NULL object is a programmer's error and asserts, except
+ * in the _free and _close functions, where it is allowed. */
+#ifndef ENERGYFLOW_H
+#define ENERGYFLOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Status, errors, version --------------------------------------------------------------- */
+
+#define EF_STATUS_LIST(X)                                                                          \
+    X(OK, "success")                                                                               \
+    X(EARG, "invalid argument")                                                                    \
+    X(ESHAPE, "shapes disagree")                                                                   \
+    X(ENOMEM, "out of memory")                                                                     \
+    X(EDEVICE, "device or driver error")                                                           \
+    X(EBUILD, "a kernel does not build")                                                           \
+    X(EIO, "input/output error")                                                                   \
+    X(EFORMAT, "malformed file")                                                                   \
+    X(ESTATE, "wrong state for this call")                                                         \
+    X(EEARLY, "readback asked for before its batch was synced")                                    \
+    X(ECANCELLED, "cancelled")                                                                     \
+    X(ETIMEOUT, "timed out")
+
+typedef enum ef_status {
+#define EF_STATUS_ENUM(name, text) EF_##name,
+    EF_STATUS_LIST(EF_STATUS_ENUM)
+#undef EF_STATUS_ENUM
+} ef_status;
+
+/* The first failure: status, the OpenCL code behind it (0: none), the operation, one line of text. */
+typedef struct ef_error {
+    ef_status status;
+    int code;
+    char op[48];
+    char text[512];
+} ef_error;
+
+/* ef_strerror -- what a status means, in a few words; a static string. */
+const char *ef_strerror(ef_status status);
+
+/* ef_version -- the version of the library that runs, "0.1.0"; a static string. */
+const char *ef_version(void);
+
+/* ef_version_full -- the same with the OpenCL headers, CLBlast and hwloc that it was built with. */
+const char *ef_version_full(void);
+
+/* ---- Devices ------------------------------------------------------------------------------- */
+
+typedef struct ef_device_info {
+    char name[128], vendor[128], platform[128], version[128], driver[128];
+    bool is_cpu, is_gpu;
+    unsigned compute_units, vector_width; /* vector_width: floats in a native vector */
+    size_t max_work_group;
+    uint64_t global_bytes, max_alloc_bytes, local_bytes;
+    char extensions[2048];
+    /* Where the device is, from hwloc; -1 and 0 where it is not known. */
+    int package, numa_node, pci_domain, pci_bus, pci_device;
+    unsigned cores;
+    uint64_t l1d_bytes, l2_bytes, l3_bytes;
+    char host_cpu[128];
+} ef_device_info;
+
+/* ef_device_count -- how many OpenCL devices there are; 0 without a driver. Indices are stable as
+ * long as the set of drivers does not change. */
+size_t ef_device_count(void);
+
+/* ef_device_describe -- fill in what is known of one device. Errors: EARG (no such index). */
+ef_status ef_device_describe(size_t index, ef_device_info *info, ef_error *error);
+
+/* ef_device_tree -- the machine around a device as indented text lines (hwloc): packages, NUMA
+ * nodes, caches, cores, and the device's place among them. *text is malloc'ed, the caller frees it. */
+ef_status ef_device_tree(size_t index, char **text, ef_error *error);
+
+/* ---- The actor ----------------------------------------------------------------------------- */
+
+typedef struct ef_actor ef_actor;
+typedef struct ef_tensor ef_tensor;
+typedef struct ef_readback ef_readback;
+
+typedef enum ef_guard {
+    EF_GUARD_TRAP, /* a readback asked for early prints why and aborts (default) */
+    EF_GUARD_ERROR /* it returns EF_EEARLY; also by EF_GUARD=error in the environment */
+} ef_guard;
+
+typedef struct ef_stats {
+    uint64_t ops;         /* operations enqueued */
+    uint64_t launches;    /* kernels, fills and copies enqueued, CLBlast's included */
+    uint64_t host_waits;  /* times that the host waited for the device */
+    uint64_t bytes_up;    /* host to device */
+    uint64_t bytes_down;  /* device to host */
+    uint64_t builds;      /* programs compiled or loaded */
+    uint64_t pool_bytes;  /* device memory held */
+    uint64_t pool_used;   /* part of it that is leased */
+    uint64_t pool_peak;   /* most that was ever leased at a time */
+    uint64_t epoch;       /* number of the open batch */
+    uint64_t epoch_synced;/* last batch that was synced */
+} ef_stats;
+
+/* ef_actor_open -- open a device.
+ *   device   an index ("0") or a part of the name of device or platform, any case; NULL: the
+ *            environment's EF_DEVICE, else the first GPU, else the first CPU. Oclgrind is only taken
+ *            when named.
+ * Environment: EF_GUARD=trap|error, EF_DEBUG=sync,canary, EF_CL_DIR, EF_LINEAR=clblast|own.
+ * Errors: EARG (nothing matches; the text lists what there is), EDEVICE (no device, driver error). */
+ef_status ef_actor_open(const char *device, ef_actor **actor, ef_error *error);
+
+/* ef_actor_close -- wait for the device, resolve pending readbacks as EF_ECANCELLED, let go of the
+ * device. Tensors and readbacks may outlive it: they answer EF_ECANCELLED and free normally. */
+void ef_actor_close(ef_actor *actor);
+
+/* ef_actor_device -- what the actor's device is. The struct belongs to the actor. */
+const ef_device_info *ef_actor_device(const ef_actor *actor);
+
+/* ef_actor_error -- copy the sticky error; returns its status, EF_OK when there is none. The first
+ * error of an operation, batch or readback stays until ef_actor_reset; meanwhile operations return it
+ * and do not touch the device. EEARLY, ETIMEOUT, ESTATE and ECANCELLED are returned, never kept. */
+ef_status ef_actor_error(ef_actor *actor, ef_error *error);
+
+/* ef_actor_message -- the text of the last failure of any kind on this actor, for messages; valid
+ * until the actor's next call. */
+const char *ef_actor_message(ef_actor *actor);
+
+/* ef_actor_reset -- clear the sticky error; an open batch is closed, its pending readbacks resolve
+ * as EF_ECANCELLED. Waits for the device. A lost device stays lost: EF_EDEVICE. */
+ef_status ef_actor_reset(ef_actor *actor);
+
+/* ef_actor_finish -- a plain fence: wait for everything enqueued. Resolves nothing of an open batch.
+ * Returns the first error. */
+ef_status ef_actor_finish(ef_actor *actor);
+
+/* ef_actor_set_guard -- what asking early does. */
+void ef_actor_set_guard(ef_actor *actor, ef_guard guard);
+
+/* ef_actor_stats -- the counters since the actor was opened. */
+void ef_actor_stats(ef_actor *actor, ef_stats *stats);
+
+/* ef_actor_trim -- give unused pooled device memory back to the driver. */
+void ef_actor_trim(ef_actor *actor);
+
+/* ef_batch_begin -- open a batch, or join the open one (batches nest; a batch is the actor's, not the
+ * thread's). Returns the sticky error, if any. */
+ef_status ef_batch_begin(ef_actor *actor);
+
+/* ef_batch_sync -- leave a batch. An inner sync only flushes; the outermost one waits once for the
+ * device (clFinish), resolves the batch's readbacks in the order of their start and returns the
+ * batch's first error. label: for messages; copied. Errors: ESTATE (no batch is open). */
+ef_status ef_batch_sync(ef_actor *actor, const char *label);
+
+/* ---- Tensors ------------------------------------------------------------------------------- */
+
+#define EF_MAX_RANK 4
+
+typedef enum ef_dtype { EF_F32, EF_F16, EF_I32, EF_U8 } ef_dtype;
+
+/* ef_tensor_new -- lease device memory from the actor's pool. The contents are undefined.
+ *   dims    rank numbers (1 <= rank <= 4); a zero makes an empty tensor, which is legal
+ *   label   for messages; copied; may be NULL
+ * f16 is storage only: write, read and ef_cast take it, every other operation answers EARG.
+ * Errors: EARG, ENOMEM (the text gives bytes needed and available), EDEVICE. */
+ef_status ef_tensor_new(ef_actor *actor, ef_dtype dtype, size_t rank, const size_t *dims,
+                        const char *label, ef_tensor **tensor);
+
+/* ef_tensor_view -- another shape over a part of parent's memory, which it keeps alive.
+ *   offset  in elements from parent's start; its byte offset must be a multiple of 64
+ * Errors: EARG (alignment), ESHAPE (it passes the end of parent). */
+ef_status ef_tensor_view(ef_tensor *parent, size_t offset, size_t rank, const size_t *dims,
+                         const char *label, ef_tensor **view);
+
+/* ef_tensor_free -- let go of a tensor; legal right after enqueueing with it. NULL is fine. */
+void ef_tensor_free(ef_tensor *tensor);
+
+size_t ef_tensor_rank(const ef_tensor *tensor);
+const size_t *ef_tensor_dims(const ef_tensor *tensor);
+size_t ef_tensor_count(const ef_tensor *tensor);
+size_t ef_tensor_bytes(const ef_tensor *tensor);
+ef_dtype ef_tensor_dtype(const ef_tensor *tensor);
+const char *ef_tensor_label(const ef_tensor *tensor);
+
+/* ef_tensor_write -- enqueue an upload of ef_tensor_bytes(tensor) bytes. data is copied before the
+ * call returns. Errors: ENOMEM, EDEVICE. */
+ef_status ef_tensor_write(ef_tensor *tensor, const void *data);
+
+/* ef_tensor_fill -- set every element to value (converted to the dtype). */
+ef_status ef_tensor_fill(ef_tensor *tensor, double value);
+
+/* ef_tensor_copy -- to = from; same dtype and count. */
+ef_status ef_tensor_copy(ef_tensor *to, const ef_tensor *from);
+
+/* ---- Readbacks: deferred host values ------------------------------------------------------- */
+
+typedef enum ef_readback_mode {
+    EF_DEFER_UNTIL_SYNC, /* readable once its own batch is synced; outside a batch like IMMEDIATE */
+    EF_IMMEDIATE         /* readable at once: asking waits for this readback alone */
+} ef_readback_mode;
+
+/* ef_readback_start -- enqueue a download of tensor into memory that the readback owns. An empty
+ * tensor gives a readback that is ready. label: for messages; copied; may be NULL. */
+ef_status ef_readback_start(ef_actor *actor, const ef_tensor *tensor, ef_readback_mode mode,
+                            const char *label, ef_readback **readback);
+
+/* ef_readback_value -- the value: *data has *count elements of the tensor's dtype and belongs to the
+ * readback. Asking a deferred readback before its batch is synced traps, or answers EF_EEARLY under
+ * EF_GUARD_ERROR. Other errors: the one that the batch failed with, ECANCELLED. */
+ef_status ef_readback_value(ef_readback *readback, const void **data, size_t *count);
+
+/* ef_readback_poll -- EF_OK ready, EF_ETIMEOUT pending, else the error it resolved to. Never traps. */
+ef_status ef_readback_poll(ef_readback *readback);
+
+/* ef_readback_wait -- wait until whichever thread syncs resolves it; at most milliseconds (< 0: for
+ * ever). EF_ETIMEOUT when the time is up. Never traps. */
+ef_status ef_readback_wait(ef_readback *readback, int milliseconds);
+
+/* ef_readback_retain, ef_readback_free -- a readback is counted: each start and retain needs one free. */
+ef_readback *ef_readback_retain(ef_readback *readback);
+void ef_readback_free(ef_readback *readback);
+
+/* ---- Operations ---------------------------------------------------------------------------- */
+/* All enqueue only; their tensors may be freed at once. All are f32 but ids (i32) and masks (u8: 0
+ * masked, anything else kept). Activation gradients overwrite, parameter gradients are added to.
+ * Common errors: EARG (wrong dtype or rank, a tensor of another actor), ESHAPE, EBUILD, EDEVICE,
+ * ENOMEM, and the sticky error. Same device, variants and input: same bits. */
+
+/* What an operation does to z, its plain result, before it is stored; NULL parts are left out:
+ *     z += bias[c];  pre = z;  z = gelu(z);  z *= gelu'(gelu_grad);  z += residual;
+ *     z = 0 in rows whose mask is 0 (assigned, so NaN in a masked row becomes 0)
+ * pre, gelu_grad and residual have the result's shape; residual may be the result itself; mask has
+ * one element for each row. The same values as the separate operations, one launch. */
+typedef struct ef_epilogue {
+    const ef_tensor *bias;
+    ef_tensor *pre;
+    bool gelu;
+    const ef_tensor *gelu_grad;
+    const ef_tensor *residual;
+    const ef_tensor *mask;
+} ef_epilogue;
+
+/* ef_cast -- y = x converted to y's dtype (f32 <-> f16, round to nearest even). Same shape. */
+ef_status ef_cast(ef_actor *a, const ef_tensor *x, ef_tensor *y);
+
+/* ef_residual_add -- y += x, same shape. Backward: dx = dy to both. Cost: 12 N byte. */
+ef_status ef_residual_add(ef_actor *a, const ef_tensor *x, ef_tensor *y);
+
+/* ef_mask_rows -- y[b,t,:] = 0 where mask[b,t] == 0. y [B,L,C], mask [B,L] u8. Its own backward. */
+ef_status ef_mask_rows(ef_actor *a, const ef_tensor *mask, ef_tensor *y);
+
+/* ef_gelu_forward -- y = gelu(x), the tanh form: u = c (x + 0.044715 x^3), c = sqrt(2/pi),
+ * y = x (1 + tanh u) / 2 evaluated as x / (1 + exp(-2u)), which does not cancel in the tail.
+ * Same shape; y may be x. Source: Hendrycks, Gimpel 2016, arXiv:1606.08415. */
+ef_status ef_gelu_forward(ef_actor *a, const ef_tensor *x, ef_tensor *y);
+
+/* ef_gelu_backward -- dx = dy gelu'(x). Same shapes; dx may be dy. */
+ef_status ef_gelu_backward(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, ef_tensor *dx);
+
+/* ef_layernorm_forward -- normalise each row, then scale and shift.
+ *     y[r,c] = (x[r,c] - mean[r]) rstd[r] gamma[c] + beta[c], rstd = 1/sqrt(var + eps), var biased
+ *   x, y         [..., C], rows are all leading dimensions; y may be x
+ *   gamma, beta  [C]
+ *   mask         [rows] u8 or NULL: y is 0 in masked rows
+ *   mean, rstd   [rows] out, for backward; both or neither NULL
+ *   eps          > 0
+ * Two passes over a row, so a large mean does not cancel. Cost: 8 rows C flop, 8 rows C byte.
+ * Source: Ba et al. 2016, arXiv:1607.06450. */
+ef_status ef_layernorm_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *gamma,
+                               const ef_tensor *beta, const ef_tensor *mask, float eps, ef_tensor *y,
+                               ef_tensor *mean, ef_tensor *rstd);
+
+/* ef_layernorm_backward -- with g = dy gamma, n = (x - mean) rstd, sums over a row:
+ *     dx = rstd (g - sum(g)/C - n sum(g n)/C) [+ residual];  dgamma += sum_r dy n;  dbeta += sum_r dy
+ *   mask      rows that are 0 in it give dx = residual alone and nothing to dgamma and dbeta
+ *   residual  [..., C] or NULL: added to dx; may be dx itself
+ *   dx        NULL: not wanted; may be dy
+ *   dgamma, dbeta  [C], added to; both or neither NULL
+ * Fixed order of summation. */
+ef_status ef_layernorm_backward(ef_actor *a, const ef_tensor *x, const ef_tensor *gamma,
+                                const ef_tensor *mean, const ef_tensor *rstd, const ef_tensor *dy,
+                                const ef_tensor *mask, const ef_tensor *residual, ef_tensor *dx,
+                                ef_tensor *dgamma, ef_tensor *dbeta);
+
+/* ef_conv1d_forward -- causal dilated convolution in PyTorch's tap order.
+ *     y[b,t,o] = epilogue(sum_j sum_i x[b, t - (K-1-j) d, i] w[o,i,j]), x = 0 before t = 0
+ *   x [B,L,Cin]   w [Cout,Cin,K]   y [B,L,Cout]   d = max(1, dilation)   epilogue  or NULL
+ * y may not overlap x. Earlier outputs do not depend on later inputs, bit for bit.
+ * Accuracy: |error| <= 8 2^-24 sum|x||w| per element. Cost: 2 B L Cin Cout K flop. */
+ef_status ef_conv1d_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w, size_t dilation,
+                            const ef_epilogue *epilogue, ef_tensor *y);
+
+/* ef_conv1d_dx -- gradient of the input.
+ *     dx[b,t,i] = epilogue(sum_j sum_o dy[b, t + (K-1-j) d, o] w[o,i,j]), dy = 0 from t = L on */
+ef_status ef_conv1d_dx(ef_actor *a, const ef_tensor *dy, const ef_tensor *w, size_t dilation,
+                       const ef_epilogue *epilogue, ef_tensor *dx);
+
+/* ef_conv1d_dw -- gradients of weight and bias, added to.
+ *     dw[o,i,j] += sum_{b,t} dy[b,t,o] x[b, t - (K-1-j) d, i];  db[o] += sum_{b,t} dy[b,t,o]
+ *   db  [Cout] or NULL */
+ef_status ef_conv1d_dw(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, size_t dilation,
+                       ef_tensor *dw, ef_tensor *db);
+
+/* ef_linear_forward, _dx, _dw -- y = epilogue(x w^T); dx = epilogue(dy w); dw += dy^T x, db += sum dy.
+ *   x [..., I]   w [O,I]   y [..., O]   rows are all leading dimensions
+ * By CLBlast or by the library's own GEMM: EF_LINEAR=clblast|own; unset: CLBlast on GPUs, own on CPUs. */
+ef_status ef_linear_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w,
+                            const ef_epilogue *epilogue, ef_tensor *y);
+ef_status ef_linear_dx(ef_actor *a, const ef_tensor *dy, const ef_tensor *w,
+                       const ef_epilogue *epilogue, ef_tensor *dx);
+ef_status ef_linear_dw(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, ef_tensor *dw,
+                       ef_tensor *db);
+
+/* ef_embedding_forward -- y[n,:] = w[ids[n],:].  ids [...] i32, w [V,D], y [...,D].
+ * An id outside 0..V-1 writes zeros and becomes EF_EARG, naming id, position and V, at the sync. */
+ef_status ef_embedding_forward(ef_actor *a, const ef_tensor *ids, const ef_tensor *w, ef_tensor *y);
+
+/* ef_embedding_backward -- dw[ids[n],:] += dy[n,:] in the order of n; row 0 (padding) gets nothing. */
+ef_status ef_embedding_backward(ef_actor *a, const ef_tensor *ids, const ef_tensor *dy,
+                                ef_tensor *dw);
+
+/* ef_masked_mean_forward -- y[b,:] = mean of x[b,t,:] over the kept t; 0 where none is kept.
+ *   x [B,L,D]   mask [B,L] u8   y [B,D]   count [B] f32 out: how many are kept */
+ef_status ef_masked_mean_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *mask,
+                                 ef_tensor *y, ef_tensor *count);
+
+/* ef_masked_mean_backward -- dx[b,t,:] = dy[b,:] / count[b] where kept, else 0. */
+ef_status ef_masked_mean_backward(ef_actor *a, const ef_tensor *dy, const ef_tensor *mask,
+                                  const ef_tensor *count, ef_tensor *dx);
+
+/* ef_kd_loss -- distillation loss, its metrics and its gradient in y, in one pass over [B,E].
+ *     mse = mean (y-t)^2;  cos = mean_b y.t / (max(|y|,1e-6) max(|t|,1e-6))
+ *     loss = beta mse + alpha (1 - cos)
+ *     dy = weight dloss/dy, overwritten;  metrics += weight {loss, mse, cos}
+ *   metrics  [3] or longer, or NULL     dy  [B,E], or NULL     weight  share of the whole batch
+ * Fixed order of summation. */
+ef_status ef_kd_loss(ef_actor *a, const ef_tensor *y, const ef_tensor *target, float alpha,
+                     float beta, float weight, ef_tensor *metrics, ef_tensor *dy);
+
+/* ---- Data ---------------------------------------------------------------------------------- */
+
+typedef struct ef_dataset ef_dataset;
+
+/* One batch on the host, right padded with id 0 and mask 0. */
+typedef struct ef_batch {
+    size_t B, L, E;
+    const int32_t *ids;   /* [B,L] */
+    const uint8_t *mask;  /* [B,L] */
+    const float *target;  /* [B,E] */
+    size_t tokens;        /* kept positions */
+} ef_batch;
+
+/* ef_dataset_open -- map an EFB1 file and check all of it: sizes, no samples, samples without ids, ids
+ * that are no int32, non-finite targets. Samples and positions count from 0 in messages. The file
+ * must not be changed in place while it is open. Errors: EIO, EFORMAT (the text names file and
+ * sample), ENOMEM. */
+ef_status ef_dataset_open(const char *path, ef_dataset **dataset, ef_error *error);
+void ef_dataset_free(ef_dataset *dataset);
+
+size_t ef_dataset_size(const ef_dataset *dataset);   /* samples N */
+size_t ef_dataset_width(const ef_dataset *dataset);  /* target width E */
+size_t ef_dataset_longest(const ef_dataset *dataset);/* most ids in a sample */
+int32_t ef_dataset_max_id(const ef_dataset *dataset);
+uint64_t ef_dataset_bytes(const ef_dataset *dataset);
+const char *ef_dataset_path(const ef_dataset *dataset);
+const char *ef_dataset_sha256(ef_dataset *dataset);  /* hex; the first call, alone, computes it */
+
+/* A loader gives an epoch's batches in an order that is a pure function of (seed, epoch). */
+typedef struct ef_loader ef_loader;
+
+typedef struct ef_loader_options {
+    size_t batch;   /* samples in a batch; the last of an epoch may have fewer */
+    size_t length;  /* samples are cut to this many ids; 0: not cut */
+    bool shuffle;   /* false: the order of the file */
+    bool bucket;    /* batches of samples of like length, order of batches still random */
+    uint64_t seed;
+    size_t vocab;   /* ids must be below it; 0: not checked */
+    size_t keep;    /* how many batches are valid at a time; 0: EF_LOADER_KEEP */
+} ef_loader_options;
+
+#define EF_LOADER_KEEP 2
+
+/* ef_loader_new -- a loader at the first batch of epoch 0. A thread of its own prepares one batch
+ * ahead. The dataset must outlive it; one thread at a time may use it. Of each sample, the ids after
+ * the last unmasked one are left out, and each batch is padded to its own longest sample only.
+ * Errors: EARG (batch 0), EFORMAT (an id passes vocab; the text names file, sample, position, id
+ * and vocab), ENOMEM. */
+ef_status ef_loader_new(ef_dataset *dataset, const ef_loader_options *options, ef_loader **loader,
+                        ef_error *error);
+void ef_loader_free(ef_loader *loader);
+
+/* ef_loader_seek -- go to batch number position of epoch (both from 0), from anywhere. Batches that
+ * were given stay valid. Errors: EARG (position passes the end of the epoch). */
+ef_status ef_loader_seek(ef_loader *loader, uint64_t epoch, size_t position, ef_error *error);
+
+/* ef_loader_next -- the next batch. The arrays of the last options.keep batches that were given are
+ * valid, until ef_loader_free. *batch has B = 0 at the end of the epoch, and again until the next
+ * ef_loader_seek. Errors: none so far. */
+ef_status ef_loader_next(ef_loader *loader, ef_batch *batch, ef_error *error);
+
+size_t ef_loader_batches(const ef_loader *loader); /* batches in an epoch */
+
+/* ---- Encoder ------------------------------------------------------------------------------- */
+
+#define EF_MAX_BLOCKS 64
+
+typedef enum ef_init { EF_INIT_SCALED, EF_INIT_TORCH, EF_INIT_PLAN } ef_init;
+
+typedef struct ef_encoder_config {
+    size_t vocab, width, hidden, taps, out; /* V, D, H, K, E */
+    size_t blocks;
+    size_t dilations[EF_MAX_BLOCKS]; /* one for each block */
+    size_t length;                   /* longest input that it is meant for */
+    float eps;                       /* of LayerNorm */
+    bool tanh;                       /* y = tanh(proj), in training too */
+} ef_encoder_config;
+
+typedef struct ef_encoder ef_encoder;
+
+/* ef_encoder_config_default -- D 256, H 512, K 5, dilations 1,2,4,8, L 128, E 768, V 30000, eps 1e-5. */
+void ef_encoder_config_default(ef_encoder_config *config);
+
+/* ef_encoder_receptive_field -- 1 + sum (K-1) d: how many steps an output sees. */
+size_t ef_encoder_receptive_field(const ef_encoder_config *config);
+
+/* ef_encoder_new -- an encoder with fresh parameters.
+ *     x = embedding[ids];  each block: x = mask (x + conv2(gelu(conv1(mask layernorm(x)))))
+ *     y = proj(masked mean of x)
+ *   trainable  false: values only; true: gradients and optimiser state too
+ * Errors: EARG (a size of 0), ENOMEM (bytes needed and available). */
+ef_status ef_encoder_new(ef_actor *a, const ef_encoder_config *config, ef_init init, uint64_t seed,
+                         bool trainable, ef_encoder **encoder);
+
+/* ef_encoder_open -- an encoder for inference (values only) from a checkpoint.
+ * Errors: EIO, EFORMAT (the text names file and tensor), ENOMEM, EDEVICE. */
+ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, ef_error *error);
+void ef_encoder_free(ef_encoder *encoder);
+
+const ef_encoder_config *ef_encoder_get_config(const ef_encoder *encoder);
+size_t ef_encoder_parameters(const ef_encoder *encoder); /* how many numbers */
+
+/* ef_encoder_parameter -- parameter number index: its PyTorch name, and a view of its values that
+ * belongs to the encoder. NULL past the last. */
+ef_tensor *ef_encoder_parameter(ef_encoder *encoder, size_t index, const char **name);
+
+/* ef_encoder_encode -- vectors [B,E] of ids [B,L] i32 under mask [B,L] u8, any L. Enqueues only.
+ * Left and right padding give the same vectors. */
+ef_status ef_encoder_encode(ef_encoder *encoder, const ef_tensor *ids, const ef_tensor *mask,
+                            ef_tensor *vectors);
+
+/* ---- Training ------------------------------------------------------------------------------ */
+
+typedef enum ef_optim { EF_OPTIM_ADAMW, EF_OPTIM_ADAM_L2 } ef_optim;
+typedef enum ef_scope { EF_TRAIN_ALL, EF_TRAIN_LAST, EF_TRAIN_PROJ } ef_scope;
+
+typedef struct ef_trainer_options {
+    float alpha, beta;    /* weights of 1 - cos and mse */
+    float lr, min_lr;     /* base and final rate; min_lr < 0: lr / 100 */
+    uint64_t warmup;      /* steps of linear warm-up */
+    uint64_t decay;       /* steps of the cosine after it; 0: constant */
+    float weight_decay, beta1, beta2, epsilon;
+    float clip;           /* most gradient norm; <= 0: no clipping */
+    ef_optim optim;
+    ef_scope scope;
+} ef_trainer_options;
+
+void ef_trainer_options_default(ef_trainer_options *options);
+
+/* ef_lr_at -- the learning rate of a step (from 0): warm-up base (s+1)/W, then cosine to min_lr. */
+double ef_lr_at(const ef_trainer_options *options, uint64_t step);
+
+typedef struct ef_trainer ef_trainer;
+
+/* What a step's readback holds: EF_METRICS floats. Metrics are those before the update. */
+enum {
+    EF_METRIC_LOSS,
+    EF_METRIC_MSE,
+    EF_METRIC_COS,
+    EF_METRIC_GRAD_NORM, /* before clipping */
+    EF_METRIC_SKIPPED,   /* 1: loss or gradient was not finite, nothing was updated */
+    EF_METRIC_SKIPPED_IN_A_ROW,
+    EF_METRIC_STEPS, /* updates made so far */
+    EF_METRIC_LR,
+    EF_METRICS
+};
+
+/* ef_trainer_new -- the trainer borrows the encoder, which must be trainable and outlive it.
+ * Errors: EARG, ESTATE (not trainable), ENOMEM. */
+ef_status ef_trainer_new(ef_encoder *encoder, const ef_trainer_options *options,
+                         ef_trainer **trainer);
+void ef_trainer_free(ef_trainer *trainer);
+
+/* ef_trainer_step -- one optimiser step over count micro-batches (their mean counts each sample
+ * once): forward, metrics, backward, clip, update. Enqueues only; *metrics (free it) is readable
+ * after the sync. Outside a batch it opens and syncs its own: exactly one host wait.
+ * Errors: ESHAPE, EARG, EDEVICE, ENOMEM, and what the sync returns. */
+ef_status ef_trainer_step(ef_trainer *trainer, const ef_batch *batches, size_t count,
+                          ef_readback **metrics);
+
+/* ef_trainer_attempted -- steps asked for so far, skipped ones included; the schedule's clock. */
+uint64_t ef_trainer_attempted(const ef_trainer *trainer);
+
+/* ---- Whole runs: what the commands do ------------------------------------------------------- */
+
+typedef struct ef_train_options {
+    const char *data, *val;     /* EFB files; val may be NULL */
+    const char *save;           /* checkpoint or NULL; the best held-out cos goes beside m.st, to m.best.st */
+    const char *resume, *init_from;
+    bool strict_resume;
+    uint64_t save_every;        /* steps, 0: none; each epoch's end saves in any case */
+    uint64_t epochs, seed;
+    size_t batch, accum;
+    bool bucket;
+    ef_encoder_config model;    /* vocab 0: largest id in data and val + 1; out is the data's */
+    ef_init init;
+    ef_trainer_options trainer; /* decay is set to the rest of the run after warm-up */
+} ef_train_options;
+
+typedef struct ef_step_report {
+    uint64_t step, steps, epoch, epochs; /* step from 1 */
+    double loss, mse, cos, grad_norm, lr, samples_per_s, eta_s;
+    bool skipped;
+    uint64_t skipped_total;
+} ef_step_report;
+
+typedef struct ef_epoch_report {
+    uint64_t epoch; /* from 1 */
+    bool has_val;
+    double val_mse, val_cos, seconds, samples_per_s;
+    double padding; /* positions computed for each real one */
+    bool best;
+} ef_epoch_report;
+
+typedef struct ef_train_observer { /* every member may be NULL */
+    void *user;
+    void (*on_notice)(void *user, const char *text); /* a warning or a fact: one line */
+    void (*on_step)(void *user, const ef_step_report *report);
+    void (*on_epoch)(void *user, const ef_epoch_report *report);
+    bool (*should_stop)(void *user); /* asked before each step; true: save, then EF_ECANCELLED */
+} ef_train_observer;
+
+void ef_train_options_default(ef_train_options *options);
+
+/* ef_train -- a whole run of eftrain. EF_ECANCELLED after should_stop, with everything saved.
+ *   resume     continues bit for bit where the checkpoint stands. Another model, data file, seed or
+ *              order of batches is refused with both values named; another device, driver, library,
+ *              variant or trainer option gets a notice, or a refusal under strict_resume
+ *   init_from  takes the parameters alone from any safetensors file that has them
+ * Whatever can be wrong with options and files is found before the first step.
+ * Errors: EARG (options; a bad id found on the device; a resume that is refused), EIO and EFORMAT
+ * (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in a row; a strict
+ * resume that is refused), ENOMEM, EBUILD. */
+ef_status ef_train(ef_actor *a, const ef_train_options *options, const ef_train_observer *observer,
+                   ef_error *error);
+
+typedef struct ef_eval_report {
+    double mse, cos, mean_vector_mse, mean_vector_cos; /* mean vector: of this data's targets */
+    uint64_t samples;
+    double seconds, samples_per_s;
+} ef_eval_report;
+
+/* ef_evaluate -- run an encoder over a dataset, in the order of the file; the metrics are computed on
+ * the host in double, as means over samples. batch 0: 64; length 0: the model's.
+ * Errors: EFORMAT (target width or ids that the model does not have), ENOMEM, EDEVICE. */
+ef_status ef_evaluate(ef_encoder *encoder, ef_dataset *dataset, size_t batch, size_t length,
+                      ef_eval_report *report, ef_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
