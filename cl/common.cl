@@ -1,0 +1,119 @@
+/* common.cl -- what every kernel file starts with; the host puts it in front.
+ *
+ * A tensor argument is a pair: buffer and offset in elements. Storage type is REAL; kernels load
+ * and store through LOAD and STORE, so that half storage is a change in this file alone.
+ * EF_CPU is 1 on CPU devices, where a work-item is a loop over a contiguous chunk; 0 on GPUs, where
+ * neighbouring work-items touch neighbouring elements. VW is the width of a native vector. */
+#define REAL float
+#define IN(T, x) __global const T *x##_base, const ulong x##_at
+#define OUT(T, x) __global T *x##_base, const ulong x##_at
+#define PTR(x) (x##_base + x##_at)
+
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+#define VEC CAT(float, VW)
+#define LOAD(p, i) ((p)[i])
+#define STORE(v, p, i) ((p)[i] = (v))
+#define VLOAD(p) CAT(vload, VW)(0, p)
+#define VSTORE(v, p) CAT(vstore, VW)(v, 0, p)
+
+/* Parts of an epilogue: op/op.h. */
+#define BIAS 1
+#define PRE 2
+#define GELU 4
+#define GELU_GRAD 8
+#define RESIDUAL 16
+#define MASK 32
+
+/* The device's error record, 16 ints. */
+#define RECORD_CODE 0
+#define RECORD_OP 1
+#define RECORD_POSITION 2
+#define RECORD_VALUE 3
+#define RECORD_LIMIT 4
+#define RECORD_CANDIDATE 8 /* smallest bad position of the running operation, else INT_MAX */
+
+/* ---- vectors with tails: the first n lanes at p; the others are 0 on load, untouched on store ---- */
+
+static VEC load_lanes(__global const REAL *p, const long n)
+{
+    if (n >= VW)
+        return VLOAD(p);
+    float lane[VW];
+    for (int i = 0; i < VW; i++)
+        lane[i] = i < n ? LOAD(p, i) : 0.0f;
+    return VLOAD(lane);
+}
+
+static void store_lanes(const VEC v, __global REAL *p, const long n)
+{
+    if (n >= VW) {
+        VSTORE(v, p);
+        return;
+    }
+    float lane[VW];
+    VSTORE(v, lane);
+    for (int i = 0; i < VW && i < n; i++)
+        STORE(lane[i], p, i);
+}
+
+/* CALL for each vector in [FROM, TO), at index i with n lanes: VW of them, fewer in the last. */
+#define EACH_VECTOR(i, n, FROM, TO, CALL)                                                          \
+    {                                                                                              \
+        long i = FROM;                                                                             \
+        for (; i + VW <= TO; i += VW) {                                                            \
+            const long n = VW;                                                                     \
+            CALL;                                                                                  \
+        }                                                                                          \
+        if (i < TO) {                                                                              \
+            const long n = TO - i;                                                                 \
+            CALL;                                                                                  \
+        }                                                                                          \
+    }
+
+/* ---- GELU; of one number: gelu((VEC)x).s0 ---- */
+
+/* A comparison with NaN is false: NaN passes through both. */
+static VEC at_least(const VEC v, const float low)
+{
+    return v < low ? (VEC)low : v;
+}
+
+static VEC at_most(const VEC v, const float high)
+{
+    return v > high ? (VEC)high : v;
+}
+
+/* 2^v for v in [-126, 128]: adding 1.5 2^23 leaves rint(v) in the low bits; 128 gives Inf exactly. */
+static VEC exp2_fast(const VEC v)
+{
+    const VEC z = v + 12582912.0f, f = v - (z - 12582912.0f);
+    VEC p = (VEC)1.54035303933816e-4f;
+    p = fma(p, f, (VEC)1.33335581464284e-3f);
+    p = fma(p, f, (VEC)9.61812910762848e-3f);
+    p = fma(p, f, (VEC)5.55041086648216e-2f);
+    p = fma(p, f, (VEC)2.40226506959101e-1f);
+    p = fma(p, f, (VEC)6.93147180559945e-1f);
+    p = fma(p, f, (VEC)1.0f);
+    return CAT(as_float, VW)(CAT(as_int, VW)(p) + (CAT(as_int, VW)(z) << 23));
+}
+
+/* -2u log2(e), u = sqrt(2/pi) (x + 0.044715 x^3) */
+static VEC gelu_exponent(const VEC x)
+{
+    return x * fma(x * x, (VEC)-0.1029432396f, (VEC)-2.3022081987f);
+}
+
+/* x / (1 + exp(-2u)). +Inf gives +Inf, -Inf NaN as in PyTorch, NaN NaN. */
+static VEC gelu(const VEC x)
+{
+    return x / (1.0f + exp2_fast(at_most(at_least(gelu_exponent(x), -126.0f), 128.0f)));
+}
+
+/* s + x s (1-s) 2u' with s = 1 / (1 + e). Beyond +-10 it is 1 or 0 to the last bit. */
+static VEC gelu_grad(const VEC any)
+{
+    const VEC x = at_most(at_least(any, -10.0f), 10.0f);
+    const VEC e = exp2_fast(gelu_exponent(x)), s = 1.0f / (1.0f + e);
+    return fma(x * s * (e * s), fma(x * x, (VEC)0.2140644489f, (VEC)1.5957691216f), s);
+}

@@ -1,0 +1,241 @@
+/* Batches. The outermost sync takes everything pending out under the lock, waits once without it, and
+ * resolves under it again. Readbacks are resolved in the order of their start; epochs complete in
+ * order. No callbacks: PoCL does not fire them for failed commands. */
+#include "actor/internal.h"
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STAGING_LIMIT = 256 << 20 }; /* host bytes waiting to be uploaded before a write waits */
+
+/* The first failure in sequence is the one to keep, even if a later one was seen before it. */
+static void fail_at(ef_actor *a, uint64_t sequence, const char *op, cl_int code)
+{
+    if (a->error.status && a->error_sequence <= sequence)
+        return;
+    a->error.status = EF_OK;
+    uint64_t now = a->sequence;
+    a->sequence = sequence;
+    ef__fail(a, EF_EDEVICE, code, op, "%s: the command failed on the device: %s (%d)", op,
+             ef__cl_name(code), code);
+    a->sequence = now;
+}
+
+void ef__pending_check(ef_actor *a, ef__pending *p)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < p->event_count; i++) {
+        ef__event e = p->events[i];
+        cl_int code = CL_QUEUED;
+        clGetEventInfo(e.event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof code, &code, NULL);
+        if (code > CL_COMPLETE) {
+            p->events[kept++] = e;
+            continue;
+        }
+        if (code < 0)
+            fail_at(a, e.sequence, e.op, code);
+        clReleaseEvent(e.event);
+    }
+    p->event_count = kept;
+}
+
+/* The record's layout: cl/common.cl. */
+void ef__record_report(ef_actor *a, const int record[EF__RECORD_INTS])
+{
+    if (record[0] == 0)
+        return;
+    uint64_t sequence = (a->sequence & ~(uint64_t)INT32_MAX) | (uint32_t)record[1];
+    if (a->error.status && a->error_sequence <= sequence)
+        return;
+    a->error.status = EF_OK;
+    uint64_t now = a->sequence;
+    a->sequence = sequence;
+    ef__fail(a, EF_EARG, 0, "embedding.forward",
+             "embedding.forward: id %d at position %d is not in 0..%d (V %d)", record[3], record[2],
+             record[4] - 1, record[4]);
+    a->sequence = now;
+}
+
+/* ---- staging ---- */
+
+static void staging_pop(ef__pending *p)
+{
+    ef__staging *s = p->staging;
+    p->staging = s->next;
+    if (!p->staging)
+        p->staging_last = NULL;
+    p->staging_bytes -= s->bytes;
+    if (s->event)
+        clReleaseEvent(s->event);
+    free(s);
+}
+
+static bool staging_done(const ef__staging *s)
+{
+    cl_int code = CL_COMPLETE;
+    if (s->event)
+        clGetEventInfo(s->event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof code, &code, NULL);
+    return code <= CL_COMPLETE;
+}
+
+ef_status ef__staging_new(ef_actor *a, const void *data, size_t bytes, ef__staging **staging)
+{
+    ef__pending *p = &a->pending;
+    while (p->staging && staging_done(p->staging))
+        staging_pop(p);
+    while (p->staging && p->staging_bytes + bytes > STAGING_LIMIT) {
+        clWaitForEvents(1, &p->staging->event);
+        a->stats.host_waits++;
+        staging_pop(p);
+    }
+    ef__staging *s = malloc(sizeof *s + bytes);
+    if (!s)
+        return ef__fail(a, EF_ENOMEM, 0, "tensor.write", "tensor.write: no host memory for %zu bytes",
+                        bytes);
+    s->next = NULL;
+    s->event = NULL;
+    s->bytes = bytes;
+    memcpy(s->data, data, bytes);
+    if (p->staging_last)
+        p->staging_last->next = s;
+    else
+        p->staging = s;
+    p->staging_last = s;
+    p->staging_bytes += bytes;
+    *staging = s;
+    return EF_OK;
+}
+
+static void forget(ef__pending *p)
+{
+    while (p->staging)
+        staging_pop(p);
+    for (size_t i = 0; i < p->event_count; i++)
+        clReleaseEvent(p->events[i].event);
+    free(p->events);
+    *p = (ef__pending){0};
+}
+
+static void resolve_all(ef_actor *a, ef__pending *p, const ef_error *cancelled)
+{
+    while (p->first) {
+        ef_readback *r = p->first;
+        p->first = r->next;
+        r->next = NULL;
+        bool failed = a->error.status && r->sequence >= a->error_sequence;
+        ef__readback_resolve(r, cancelled ? cancelled : failed ? &a->error : NULL);
+        ef_readback_free(r);
+    }
+    p->last = NULL;
+}
+
+void ef__pending_cancel(ef_actor *a)
+{
+    ef_error cancelled = {.status = EF_ECANCELLED, .text = "the actor was closed or reset"};
+    resolve_all(a, &a->pending, &cancelled);
+    forget(&a->pending);
+}
+
+/* ---- begin, sync, finish ---- */
+
+ef_status ef_batch_begin(ef_actor *a)
+{
+    ef__lock(a);
+    ef_status status = ef__ready(a);
+    if (!status)
+        a->depth++;
+    ef__unlock(a);
+    return status;
+}
+
+/* Enqueue the download of the error record into record, to be read after the wait. */
+static void read_record(ef_actor *a, int record[EF__RECORD_INTS])
+{
+    cl_int code = clEnqueueReadBuffer(a->queue, a->record->lease->block->mem, CL_FALSE, 0,
+                                      EF__RECORD_INTS * sizeof *record, record, 0, NULL, NULL);
+    if (code)
+        ef__cl_fail(a, "sync", "clEnqueueReadBuffer", code);
+}
+
+static void device_lost(ef_actor *a, const char *label, cl_int code)
+{
+    a->lost = true;
+    ef__fail(a, EF_EDEVICE, code, label,
+             "%s: clFinish: %s (%d); the device is lost to this process%s", label,
+             ef__cl_name(code), code,
+             a->about.keeps_events ? "" : "; EF_DEBUG=sync tells which operation failed");
+}
+
+/* The outermost sync, or a finish: wait for everything that p took out of the actor. */
+static void wait_for(ef_actor *a, ef__pending *p, const char *label)
+{
+    int record[EF__RECORD_INTS] = {0};
+    if (p->checked)
+        read_record(a, record);
+    a->syncing++;
+    ef__unlock(a);
+    cl_int code = clFinish(a->queue);
+    ef__lock(a);
+    a->syncing--;
+    a->stats.host_waits++;
+    ef__pending_check(a, p);
+    if (code)
+        device_lost(a, label, code);
+    else
+        ef__record_report(a, record);
+}
+
+static ef_status sync_outermost(ef_actor *a, const char *label)
+{
+    uint64_t epoch = a->epoch++;
+    ef__pending p = a->pending;
+    a->pending = (ef__pending){0};
+    wait_for(a, &p, label);
+    while (a->synced + 1 < epoch)
+        pthread_cond_wait(&a->changed, &a->lock);
+    resolve_all(a, &p, NULL);
+    forget(&p);
+    if (a->synced < epoch)
+        a->synced = epoch;
+    pthread_cond_broadcast(&a->changed);
+    return a->error.status;
+}
+
+ef_status ef_batch_sync(ef_actor *a, const char *label)
+{
+    ef_status status;
+    label = label ? label : "batch";
+    ef__lock(a);
+    if (a->closed) {
+        status = EF_ECANCELLED;
+    } else if (a->depth == 0) {
+        status = ef__fail(a, EF_ESTATE, 0, "sync", "sync %s: no batch is open", label);
+    } else if (--a->depth > 0) {
+        clFlush(a->queue);
+        status = a->error.status;
+    } else {
+        status = sync_outermost(a, label);
+    }
+    ef__unlock(a);
+    return status;
+}
+
+ef_status ef_actor_finish(ef_actor *a)
+{
+    ef__lock(a);
+    if (a->closed) {
+        ef__unlock(a);
+        return EF_ECANCELLED;
+    }
+    /* Readbacks stay with the open batch; all else is taken out. */
+    ef__pending p = a->pending;
+    a->pending = (ef__pending){.first = p.first, .last = p.last};
+    p.first = p.last = NULL;
+    wait_for(a, &p, "finish");
+    forget(&p);
+    pthread_cond_broadcast(&a->changed);
+    ef_status status = a->error.status;
+    ef__unlock(a);
+    return status;
+}

@@ -1,0 +1,160 @@
+/* The actor's own state. Every field belongs to the actor's lock unless it says otherwise. */
+#ifndef EF_ACTOR_INTERNAL_H
+#define EF_ACTOR_INTERNAL_H
+
+#include "actor/cl.h"
+#include <pthread.h>
+
+enum { EF__RECORD_INTS = 16, EF__SIZE_CLASSES = 256, EF__BUCKETS = 128 };
+
+/* Device memory. While leased it belongs to one ef__lease; between leases it waits in the pool. */
+typedef struct ef__block {
+    cl_mem mem;
+    size_t bytes;
+    unsigned size_class;
+    uint64_t generation; /* counts its leases: a lease with another number is dead */
+    struct ef__block *next;
+} ef__block;
+
+typedef struct ef__lease {
+    ef__block *block;
+    uint64_t generation;
+    unsigned refs; /* tensor, views, pending readbacks */
+    uint64_t version;
+    ef__attachment *attachment;
+} ef__lease;
+
+typedef struct ef__pool {
+    ef__block *free[EF__SIZE_CLASSES];
+} ef__pool;
+
+struct ef_tensor {
+    ef_actor *actor; /* one reference */
+    ef__lease *lease;
+    ef_dtype dtype;
+    size_t rank, dims[EF_MAX_RANK], count, offset; /* offset in elements from the lease's start */
+    char label[40];
+};
+
+struct ef_readback {
+    ef_actor *actor; /* one reference */
+    ef_readback *next; /* in ef__pending */
+    unsigned refs;
+    ef_readback_mode mode;
+    enum { EF__PENDING, EF__READY, EF__FAILED } state;
+    ef_error error; /* when FAILED */
+    cl_event event;
+    uint64_t epoch, sequence;
+    bool checked; /* record was read along with it */
+    int record[EF__RECORD_INTS];
+    size_t count;
+    char label[40], tensor[40];
+    void *data;
+};
+
+typedef struct ef__event {
+    cl_event event;
+    const char *op;
+    uint64_t sequence;
+} ef__event;
+
+/* A host copy that an enqueued upload still reads. */
+typedef struct ef__staging {
+    struct ef__staging *next;
+    cl_event event;
+    size_t bytes;
+    max_align_t data[];
+} ef__staging;
+
+/* What is enqueued and not yet known to be done. A sync takes all of it out under the lock. */
+typedef struct ef__pending {
+    ef__event *events;
+    size_t event_count, event_room;
+    ef_readback *first, *last;
+    ef__staging *staging, *staging_last;
+    size_t staging_bytes;
+    bool checked; /* an operation ran that may have filled in the error record */
+} ef__pending;
+
+typedef struct ef__kernel {
+    struct ef__kernel *next;
+    struct ef__program *program;
+    const char *name;
+    cl_kernel kernel;
+} ef__kernel;
+
+typedef struct ef__program {
+    struct ef__program *next;
+    const char *source;
+    char options[256];
+    cl_program program;
+} ef__program;
+
+struct ef_actor {
+    pthread_mutex_t lock; /* recursive */
+    pthread_cond_t changed; /* synced, syncing or a readback's state changed */
+    unsigned refs; /* the opener, tensors, readbacks */
+    bool closed, lost;
+    cl_device_id device;
+    cl_context context;
+    cl_command_queue queue;
+    ef__device about;
+    ef_guard guard;
+    bool debug_sync, debug_canary;
+    ef_stats stats;
+
+    ef_error error; /* the sticky one */
+    uint64_t error_sequence; /* of the operation that failed */
+    char message[sizeof((ef_error *)0)->text];
+
+    unsigned depth; /* of the open batch */
+    uint64_t epoch, synced; /* the open epoch; all up to synced are done */
+    unsigned syncing; /* threads inside clFinish */
+    ef__pending pending;
+    uint64_t sequence; /* of the running operation */
+    const char *op; /* its name */
+    unsigned op_depth;
+
+    ef__pool pool;
+    ef__program *programs;
+    ef__kernel *kernels[EF__BUCKETS];
+    ef_tensor *record;
+    ef__slot slot;
+};
+
+/* actor.c */
+ef_actor *ef__actor_retain(ef_actor *a);
+void ef__actor_release(ef_actor *a); /* lock not held */
+
+/* device.c */
+ef_status ef__device_find(const char *wanted, cl_device_id *device, ef_error *error);
+ef_status ef__device_fill(cl_device_id device, ef__device *about, ef_error *error);
+
+/* locality.c: fill in the hwloc part of info. */
+void ef__locality_fill(ef_device_info *info);
+
+/* pool.c */
+ef_status ef__lease_new(ef_actor *a, size_t bytes, const char *op, ef__lease **lease);
+void ef__lease_drop(ef_actor *a, ef__lease *lease);
+bool ef__lease_alive(const ef__lease *lease);
+void ef__pool_close(ef_actor *a);
+
+/* program.c */
+ef_status ef__kernel_get(ef_actor *a, const ef__call *call, cl_kernel *kernel);
+void ef__programs_close(ef_actor *a);
+
+/* batch.c */
+void ef__pending_check(ef_actor *a, ef__pending *p); /* statuses of finished events */
+void ef__record_report(ef_actor *a, const int record[EF__RECORD_INTS]);
+ef_status ef__staging_new(ef_actor *a, const void *data, size_t bytes, ef__staging **staging);
+void ef__pending_cancel(ef_actor *a); /* the queue is idle: drop everything pending */
+
+/* readback.c */
+void ef__readback_resolve(ef_readback *r, const ef_error *error); /* NULL: ready */
+
+static inline size_t ef__dtype_bytes(ef_dtype dtype)
+{
+    return dtype == EF_U8 ? 1 : dtype == EF_F16 ? 2 : 4;
+}
+
+#endif

@@ -1,0 +1,273 @@
+/* What reaches the queue: kernels, fills, copies, uploads. Every one is counted; on devices that keep
+ * events it leaves one behind for the sync to check. */
+#include "actor/internal.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+ef_status ef__op_begin(ef_actor *a, const char *op)
+{
+    ef__lock(a);
+    if (a->op_depth++ == 0) {
+        a->op = op;
+        a->sequence++;
+        ef_status status = ef__ready(a);
+        if (status)
+            return status;
+        a->stats.ops++;
+    }
+    return EF_OK;
+}
+
+ef_status ef__op_end(ef_actor *a, ef_status status)
+{
+    if (--a->op_depth == 0 && !status && a->debug_sync) {
+        cl_int code = clFinish(a->queue);
+        a->stats.host_waits++;
+        ef__pending_check(a, &a->pending);
+        if (code) {
+            a->lost = true;
+            status = ef__cl_fail(a, a->op, "clFinish", code);
+        }
+        if (a->error.status)
+            status = a->error.status;
+    }
+    ef__unlock(a);
+    return status;
+}
+
+void ef__count_launches(ef_actor *a, unsigned n)
+{
+    a->stats.launches += n;
+}
+
+void ef__keep_event(ef_actor *a, cl_event event, const char *op)
+{
+    ef__pending *p = &a->pending;
+    if (p->event_count == p->event_room) {
+        if (p->event_count)
+            ef__pending_check(a, p); /* forgets what is done, so a long batch stays small */
+        if (p->event_count * 2 >= p->event_room) {
+            size_t room = p->event_room ? p->event_room * 2 : 512;
+            ef__event *more = realloc(p->events, room * sizeof *more);
+            if (!more) {
+                clReleaseEvent(event);
+                ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
+                return;
+            }
+            p->events = more;
+            p->event_room = room;
+        }
+    }
+    p->events[p->event_count++] = (ef__event){event, op, a->sequence};
+}
+
+static cl_event *event_slot(ef_actor *a, cl_event *event)
+{
+    return a->about.keeps_events ? event : NULL;
+}
+
+/* Books what was enqueued under code. */
+static ef_status enqueued(ef_actor *a, const char *op, const char *function, cl_int code,
+                          cl_event event)
+{
+    if (code)
+        return ef__cl_fail(a, op, function, code);
+    a->stats.launches++;
+    if (event)
+        ef__keep_event(a, event, op);
+    return EF_OK;
+}
+
+static cl_int set_tensor(cl_kernel kernel, cl_uint *index, const ef_tensor *t)
+{
+    size_t offset = 0;
+    cl_mem mem = t ? ef__tensor_mem(t, &offset) : NULL;
+    cl_ulong at = offset;
+    cl_int code = clSetKernelArg(kernel, (*index)++, sizeof mem, t ? &mem : NULL);
+    return code ? code : clSetKernelArg(kernel, (*index)++, sizeof at, &at);
+}
+
+static cl_int set_args(cl_kernel kernel, const ef__arg *args)
+{
+    cl_uint i = 0;
+    cl_int code = CL_SUCCESS;
+    for (const ef__arg *g = args; !code && g < args + EF__MAX_ARGS && g->kind != EF__ARG_END; g++) {
+        switch (g->kind) {
+        case EF__ARG_TENSOR:
+            code = set_tensor(kernel, &i, g->u.tensor);
+            break;
+        case EF__ARG_I32:
+            code = clSetKernelArg(kernel, i++, sizeof g->u.i32, &g->u.i32);
+            break;
+        case EF__ARG_I64:
+            code = clSetKernelArg(kernel, i++, sizeof g->u.i64, &g->u.i64);
+            break;
+        case EF__ARG_F32:
+            code = clSetKernelArg(kernel, i++, sizeof g->u.f32, &g->u.f32);
+            break;
+        default:
+            code = clSetKernelArg(kernel, i++, g->u.bytes, NULL);
+        }
+    }
+    return code;
+}
+
+/* The failing launch in one line: kernel, sizes. */
+static ef_status launch_failed(ef_actor *a, const ef__call *c, const char *function, cl_int code)
+{
+    char what[200];
+    const size_t *g = c->global, *l = c->local;
+    snprintf(what, sizeof what, "%s(%s, global %zux%zux%zu local %zux%zux%zu)", function, c->kernel,
+             g[0], g[1], g[2], l[0], l[1], l[2]);
+    return ef__cl_fail(a, c->op, what, code);
+}
+
+ef_status ef__launch(ef_actor *a, const ef__call *c)
+{
+    cl_uint dims = c->global[2] ? 3 : c->global[1] ? 2 : 1;
+    if (c->global[0] == 0)
+        return EF_OK;
+    cl_kernel kernel;
+    ef_status status = ef__kernel_get(a, c, &kernel);
+    if (status)
+        return status;
+    cl_int code = set_args(kernel, c->args);
+    if (code)
+        return launch_failed(a, c, "clSetKernelArg", code);
+    cl_event event = NULL;
+    code = clEnqueueNDRangeKernel(a->queue, kernel, dims, c->offset, c->global,
+                                  c->local[0] ? c->local : NULL, 0, NULL, event_slot(a, &event));
+    if (code)
+        return launch_failed(a, c, "clEnqueueNDRangeKernel", code);
+    return enqueued(a, c->op, "clEnqueueNDRangeKernel", code, event);
+}
+
+ef_status ef__prepare(ef_actor *a, const ef__call *call)
+{
+    cl_kernel kernel;
+    return ef__kernel_get(a, call, &kernel);
+}
+
+/* ---- uploads, fills, copies ---- */
+
+ef_status ef_tensor_write(ef_tensor *t, const void *data)
+{
+    static const char op[] = "tensor.write";
+    ef_actor *a = t->actor;
+    ef_status status = ef__op_begin(a, op);
+    size_t bytes = ef_tensor_bytes(t);
+    ef__staging *s = NULL;
+    if (!status)
+        status = ef__tensor_usable(a, t, op);
+    if (!status && bytes)
+        status = ef__staging_new(a, data, bytes, &s);
+    if (!status && bytes) {
+        cl_int code = clEnqueueWriteBuffer(a->queue, t->lease->block->mem, CL_FALSE,
+                                           t->offset * ef__dtype_bytes(t->dtype), bytes, s->data, 0,
+                                           NULL, &s->event);
+        if (code)
+            status = ef__cl_fail(a, op, "clEnqueueWriteBuffer", code);
+        a->stats.bytes_up += bytes;
+        ef__tensor_written(t);
+    }
+    return ef__op_end(a, status);
+}
+
+static cl_uint half_bits(float value)
+{
+    union {
+        float f;
+        uint32_t u;
+    } x = {value};
+    uint32_t sign = x.u >> 16 & 0x8000, magnitude = x.u & 0x7fffffff;
+    if (magnitude >= 0x7f800000)
+        return sign | 0x7c00 | (magnitude > 0x7f800000 ? 0x200 : 0);
+    if (magnitude >= 0x477ff000)
+        return sign | 0x7c00;
+    if (magnitude < 0x38800000) { /* subnormal: count units of 2^-24, ties to even by the FPU */
+        x.u = magnitude;
+        x.f += 0.5f;
+        return sign | (x.u - 0x3f000000);
+    }
+    return sign | (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
+}
+
+ef_status ef_tensor_fill(ef_tensor *t, double value)
+{
+    static const char op[] = "tensor.fill";
+    ef_actor *a = t->actor;
+    ef_status status = ef__op_begin(a, op);
+    if (!status)
+        status = ef__tensor_usable(a, t, op);
+    size_t size = ef__dtype_bytes(t->dtype), bytes = ef_tensor_bytes(t);
+    if (!status && bytes) {
+        union {
+            cl_float f32;
+            cl_int i32;
+            cl_ushort f16;
+            cl_uchar u8;
+        } pattern;
+        switch (t->dtype) {
+        case EF_F32:
+            pattern.f32 = (float)value;
+            break;
+        case EF_F16:
+            pattern.f16 = (cl_ushort)half_bits((float)value);
+            break;
+        case EF_I32:
+            pattern.i32 = (cl_int)value;
+            break;
+        default:
+            pattern.u8 = (cl_uchar)value;
+        }
+        cl_event event = NULL;
+        cl_int code = clEnqueueFillBuffer(a->queue, t->lease->block->mem, &pattern, size,
+                                          t->offset * size, bytes, 0, NULL, event_slot(a, &event));
+        status = enqueued(a, op, "clEnqueueFillBuffer", code, event);
+        ef__tensor_written(t);
+    }
+    return ef__op_end(a, status);
+}
+
+ef_status ef_tensor_copy(ef_tensor *to, const ef_tensor *from)
+{
+    static const char op[] = "tensor.copy";
+    ef_actor *a = to->actor;
+    char x[80], y[80];
+    ef_status status = ef__op_begin(a, op);
+    if (!status)
+        status = ef__tensor_usable(a, to, op);
+    if (!status)
+        status = ef__tensor_usable(a, from, op);
+    if (!status && (to->dtype != from->dtype || to->count != from->count))
+        status = ef__fail(a, EF_ESHAPE, 0, op, "%s: %s into %s", op, ef__tensor_text(from, x),
+                          ef__tensor_text(to, y));
+    size_t size = ef__dtype_bytes(to->dtype), bytes = ef_tensor_bytes(to);
+    bool same = to->lease == from->lease && to->offset == from->offset;
+    if (!status && bytes && !same) {
+        cl_event event = NULL;
+        cl_int code = clEnqueueCopyBuffer(a->queue, from->lease->block->mem, to->lease->block->mem,
+                                          from->offset * size, to->offset * size, bytes, 0, NULL,
+                                          event_slot(a, &event));
+        status = enqueued(a, op, "clEnqueueCopyBuffer", code, event);
+        ef__tensor_written(to);
+    }
+    return ef__op_end(a, status);
+}
+
+/* ---- the error record ---- */
+
+ef_status ef__record_check(ef_actor *a, const char *op, const ef_tensor *ids, size_t limit)
+{
+    a->pending.checked = true;
+    return ef__launch(a, &(ef__call){.op = op,
+                                     .source = "record",
+                                     .kernel = "record_check",
+                                     .global = {1},
+                                     .local = {1},
+                                     .args = {ef__t(a->record), ef__t(ids),
+                                              ef__i((int32_t)(a->sequence & INT32_MAX)),
+                                              ef__i((int32_t)limit)}});
+}
