@@ -1,0 +1,13 @@
+/* tanh.cl -- y = tanh(x), and dx = dy (1 - y^2). Small tensors: an item is one element. */
+__kernel void tanh_fwd_item(IN(REAL, x), OUT(REAL, y))
+{
+    const size_t i = get_global_id(0);
+    STORE(tanh(LOAD(PTR(x), i)), PTR(y), i);
+}
+
+__kernel void tanh_bwd_item(IN(REAL, y), IN(REAL, dy), OUT(REAL, dx))
+{
+    const size_t i = get_global_id(0);
+    const float v = LOAD(PTR(y), i);
+    STORE(LOAD(PTR(dy), i) * (1.0f - v * v), PTR(dx), i);
+}

@@ -1,0 +1,186 @@
+/* Causal dilated convolution: rules, table rows, public entry points.
+ * Sizes n: B, L, Cin, Cout, K, d (op/conv1d.h); d comes in and is brought into 1..L. */
+#include "op/conv1d.h"
+#include "base/size.h"
+
+static ef_status want_extent(ef_actor *a, const char *op, const char *what, size_t x, size_t y)
+{
+    size_t product;
+    if (ef__mul(x, y, &product) && product < INT32_MAX - 65535)
+        return EF_OK;
+    return ef__fail(a, EF_ESHAPE, 0, op, "%s: %zu x %zu %s are too many", op, x, y, what);
+}
+
+ef_status ef__conv1d_want_extents(ef_actor *a, const char *op, const size_t *n)
+{
+    ef_status status = want_extent(a, op, "rows", n[EF__B], n[EF__L]);
+    if (!status)
+        status = want_extent(a, op, "taps and inputs", n[EF__K], n[EF__CIN]);
+    return status ? status : want_extent(a, op, "taps and outputs", n[EF__K], n[EF__COUT]);
+}
+
+/* t is [d0,d1,d2] */
+static ef_status want_dims(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                           size_t d0, size_t d1, size_t d2)
+{
+    const size_t *dims = ef_tensor_dims(t);
+    char text[80];
+    if (dims[0] == d0 && dims[1] == d1 && dims[2] == d2)
+        return EF_OK;
+    return ef__fail(a, EF_ESHAPE, 0, op, "%s: %s is %s, expected [%zu,%zu,%zu]", op, name,
+                    ef__tensor_text(t, text), d0, d1, d2);
+}
+
+/* Ranks, and n from [B,L,.] and [Cout,Cin,K]. */
+static ef_status measure(ef_actor *a, const char *op, ef__args *args, const char *const names[3],
+                         const ef_tensor *rows, const ef_tensor *w)
+{
+    size_t *n = args->n;
+    for (size_t i = 0; i < 3; i++) {
+        ef_status status = ef__want_rank(a, op, names[i], args->t[i], 3);
+        if (status)
+            return status;
+    }
+    n[EF__B] = ef_tensor_dims(rows)[0];
+    n[EF__L] = ef_tensor_dims(rows)[1];
+    n[EF__COUT] = ef_tensor_dims(w)[0];
+    n[EF__CIN] = ef_tensor_dims(w)[1];
+    n[EF__K] = ef_tensor_dims(w)[2];
+    if (n[EF__K] == 0)
+        return ef__fail(a, EF_EARG, 0, op, "%s: the weight has no taps", op);
+    /* From L on, all taps but the last see only padding. */
+    n[EF__D] = n[EF__L] ? ef__min(n[EF__D], n[EF__L]) : 1;
+    n[EF__D] = n[EF__D] ? n[EF__D] : 1;
+    return ef__conv1d_want_extents(a, op, n);
+}
+
+static ef_status check_taps(ef_actor *a, const char *op, ef__args *args, ef__direction direction)
+{
+    static const char *const names[2][3] = {{"x", "w", "y"}, {"dy", "w", "dx"}};
+    const char *const *name = names[direction];
+    const ef_tensor *from = args->t[0], *to = args->t[2];
+    const size_t *n = args->n;
+    size_t in = direction ? EF__COUT : EF__CIN, out = direction ? EF__CIN : EF__COUT;
+
+    ef_status status = measure(a, op, args, name, from, args->t[1]);
+    if (!status)
+        status = want_dims(a, op, name[0], from, n[EF__B], n[EF__L], n[in]);
+    if (!status)
+        status = want_dims(a, op, name[2], to, n[EF__B], n[EF__L], n[out]);
+    if (!status)
+        status = ef__want_apart(a, op, name[2], to, name[0], from, false);
+    if (!status)
+        status = ef__want_apart(a, op, "epilogue.pre", args->epilogue.pre, name[0], from, false);
+    return status ? status : ef__want_epilogue(a, op, &args->epilogue, to);
+}
+
+static ef_status check_forward(ef_actor *a, const char *op, ef__args *args)
+{
+    return check_taps(a, op, args, EF__FORWARD);
+}
+
+static ef_status check_dx(ef_actor *a, const char *op, ef__args *args)
+{
+    return check_taps(a, op, args, EF__BACKWARD);
+}
+
+static ef_status check_dw(ef_actor *a, const char *op, ef__args *args)
+{
+    static const char *const names[] = {"x", "dy", "dw"};
+    const ef_tensor *x = args->t[0], *dy = args->t[1], *dw = args->t[2], *db = args->t[3];
+    const size_t *n = args->n;
+
+    ef_status status = measure(a, op, args, names, x, dw);
+    if (!status)
+        status = want_dims(a, op, "x", x, n[EF__B], n[EF__L], n[EF__CIN]);
+    if (!status)
+        status = want_dims(a, op, "dy", dy, n[EF__B], n[EF__L], n[EF__COUT]);
+    return status ? status
+                  : ef__want_count(a, op, "db", db, n[EF__COUT], "one for each output channel");
+}
+
+static ef_status forward_panel(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_panel(a, "conv1d.forward[panel]", args, EF__FORWARD);
+}
+
+static ef_status forward_direct(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_direct(a, "conv1d.forward[direct]", args, EF__FORWARD);
+}
+
+static ef_status dx_panel(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_panel(a, "conv1d.dx[panel]", args, EF__BACKWARD);
+}
+
+static ef_status dx_direct(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_direct(a, "conv1d.dx[direct]", args, EF__BACKWARD);
+}
+
+static ef_status dw_panel(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_dw_panel(a, "conv1d.dw[panel]", args);
+}
+
+static ef_status dw_direct(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_dw_direct(a, "conv1d.dw[direct]", args);
+}
+
+const ef__op ef__op_conv1d_forward = {
+    .name = "conv1d.forward",
+    .writes = 1 << 2,
+    .check = check_forward,
+    .flops = ef__conv1d_flops,
+    .bytes = ef__conv1d_taps_bytes,
+    .variants = {{"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel},
+                 {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
+};
+
+const ef__op ef__op_conv1d_dx = {
+    .name = "conv1d.dx",
+    .writes = 1 << 2,
+    .check = check_dx,
+    .flops = ef__conv1d_flops,
+    .bytes = ef__conv1d_taps_bytes,
+    .variants = {{"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel},
+                 {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
+};
+
+const ef__op ef__op_conv1d_dw = {
+    .name = "conv1d.dw",
+    .writes = 1 << 2 | 1 << 3,
+    .optional = 1 << 3,
+    .check = check_dw,
+    .flops = ef__conv1d_flops,
+    .bytes = ef__conv1d_dw_bytes,
+    .variants = {{"panel", 0, ef__conv1d_fits_dw_panel, dw_panel},
+                 {"direct", 0, ef__fits_always, dw_direct}},
+};
+
+ef_status ef_conv1d_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w, size_t dilation,
+                            const ef_epilogue *epilogue, ef_tensor *y)
+{
+    ef__args args = {.t = {x, w, y}, .n = {[EF__D] = dilation}};
+    if (epilogue)
+        args.epilogue = *epilogue;
+    return ef__op_run(a, EF__CONV1D_FORWARD, &args);
+}
+
+ef_status ef_conv1d_dx(ef_actor *a, const ef_tensor *dy, const ef_tensor *w, size_t dilation,
+                       const ef_epilogue *epilogue, ef_tensor *dx)
+{
+    ef__args args = {.t = {dy, w, dx}, .n = {[EF__D] = dilation}};
+    if (epilogue)
+        args.epilogue = *epilogue;
+    return ef__op_run(a, EF__CONV1D_DX, &args);
+}
+
+ef_status ef_conv1d_dw(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, size_t dilation,
+                       ef_tensor *dw, ef_tensor *db)
+{
+    ef__args args = {.t = {x, dy, dw, db}, .n = {[EF__D] = dilation}};
+    return ef__op_run(a, EF__CONV1D_DW, &args);
+}

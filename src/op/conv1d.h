@@ -1,0 +1,46 @@
+/* What conv1d and linear share: both fill args->n with these extents (linear: B = 1, L = rows, K = 1,
+ * d = 1) and hold their tensors in the same order, so each launch below serves both.
+ *   forward  t: x, w, y     dx  t: dy, w, dx     dw  t: x, dy, dw, db
+ * op names the variant in messages: "linear.forward[panel]". */
+#ifndef EF_OP_CONV1D_H
+#define EF_OP_CONV1D_H
+
+#include "op/op.h"
+
+enum { EF__B, EF__L, EF__CIN, EF__COUT, EF__K, EF__D };
+
+typedef enum ef__direction {
+    EF__FORWARD,
+    EF__BACKWARD
+} ef__direction; /* also ef__pack's layouts */
+
+/* Kernels count rows and channels in int, with room for a tile beyond; offsets are long. ESHAPE if
+ * B L, K Cin or K Cout is more than they count. */
+ef_status ef__conv1d_want_extents(ef_actor *a, const char *op, const size_t *n);
+
+/* panel: CPU devices, weights packed by ef__pack. */
+bool ef__conv1d_fits_taps_panel(const ef__device *device, const ef__args *args);
+bool ef__conv1d_fits_dw_panel(const ef__device *device, const ef__args *args);
+ef_status ef__conv1d_taps_panel(ef_actor *a, const char *op, const ef__args *args,
+                                ef__direction direction);
+ef_status ef__conv1d_dw_panel(ef_actor *a, const char *op, const ef__args *args);
+
+/* direct: any device. conv1d_dw_direct with dw NULL gives db alone. */
+ef_status ef__conv1d_taps_direct(ef_actor *a, const char *op, const ef__args *args,
+                                 ef__direction direction);
+ef_status ef__conv1d_dw_direct(ef_actor *a, const char *op, const ef__args *args);
+
+/* Cost of forward and dx, and of dw. */
+double ef__conv1d_flops(const ef__args *args);
+double ef__conv1d_taps_bytes(const ef__args *args);
+double ef__conv1d_dw_bytes(const ef__args *args);
+
+/* ---- cl/conv1d.cl on a device ---- */
+
+size_t ef__panel_width(const ef__device *device); /* channels in a panel */
+enum { EF__PACK_ROWS = 64 };                      /* channels that one group packs */
+
+/* A call of one of its kernels, all but grid and arguments. */
+ef__call ef__panel_call(const ef__device *device, const char *op, const char *kernel);
+
+#endif

@@ -1,0 +1,96 @@
+/* GELU, the tanh form, and its gradient. Sizes n: N elements. */
+#include "op/op.h"
+
+enum { N };
+enum { X, Y };           /* forward */
+enum { DY = 1, DX = 2 }; /* backward */
+
+static ef_status check_forward(ef_actor *a, const char *op, ef__args *args)
+{
+    const ef_tensor *x = args->t[X], *y = args->t[Y];
+    ef_status status = ef__want_same_shape(a, op, "y", y, "x", x);
+    args->n[N] = ef_tensor_count(x);
+    return status ? status : ef__want_apart(a, op, "y", y, "x", x, true);
+}
+
+static ef_status check_backward(ef_actor *a, const char *op, ef__args *args)
+{
+    const ef_tensor *x = args->t[X], *dy = args->t[DY], *dx = args->t[DX];
+    ef_status status = ef__want_same_shape(a, op, "dy", dy, "x", x);
+    if (!status)
+        status = ef__want_same_shape(a, op, "dx", dx, "x", x);
+    if (!status)
+        status = ef__want_apart(a, op, "dx", dx, "dy", dy, true);
+    args->n[N] = ef_tensor_count(x);
+    return status ? status : ef__want_apart(a, op, "dx", dx, "x", x, true);
+}
+
+/* ---- launches: chunk is one item for a chunk of elements, item one for each ---- */
+
+static ef_status forward_chunk(ef_actor *a, const ef__args *args)
+{
+    return ef__launch_flat(a, args, "gelu.forward[chunk]", "gelu", "gelu_fwd_chunk", true);
+}
+
+static ef_status forward_item(ef_actor *a, const ef__args *args)
+{
+    return ef__launch_flat(a, args, "gelu.forward[item]", "gelu", "gelu_fwd_item", false);
+}
+
+static ef_status backward_chunk(ef_actor *a, const ef__args *args)
+{
+    return ef__launch_flat(a, args, "gelu.backward[chunk]", "gelu", "gelu_bwd_chunk", true);
+}
+
+static ef_status backward_item(ef_actor *a, const ef__args *args)
+{
+    return ef__launch_flat(a, args, "gelu.backward[item]", "gelu", "gelu_bwd_item", false);
+}
+
+/* ---- the table: operations counted by hand, an exponential as its polynomial ---- */
+
+static double forward_flops(const ef__args *args)
+{
+    return 24.0 * args->n[N];
+}
+
+static double forward_bytes(const ef__args *args)
+{
+    return 8.0 * args->n[N];
+}
+
+static double backward_flops(const ef__args *args)
+{
+    return 32.0 * args->n[N];
+}
+
+static double backward_bytes(const ef__args *args)
+{
+    return 12.0 * args->n[N];
+}
+
+const ef__op ef__op_gelu_forward = {.name = "gelu.forward",
+                                    .writes = 1 << Y,
+                                    .check = check_forward,
+                                    .flops = forward_flops,
+                                    .bytes = forward_bytes,
+                                    .variants = {{"chunk", 0, ef__fits_cpu, forward_chunk},
+                                                 {"item", 0, ef__fits_always, forward_item}}};
+
+const ef__op ef__op_gelu_backward = {.name = "gelu.backward",
+                                     .writes = 1 << DX,
+                                     .check = check_backward,
+                                     .flops = backward_flops,
+                                     .bytes = backward_bytes,
+                                     .variants = {{"chunk", 0, ef__fits_cpu, backward_chunk},
+                                                  {"item", 0, ef__fits_always, backward_item}}};
+
+ef_status ef_gelu_forward(ef_actor *a, const ef_tensor *x, ef_tensor *y)
+{
+    return ef__op_run(a, EF__GELU_FORWARD, &(ef__args){.t = {x, y}});
+}
+
+ef_status ef_gelu_backward(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, ef_tensor *dx)
+{
+    return ef__op_run(a, EF__GELU_BACKWARD, &(ef__args){.t = {x, dy, dx}});
+}

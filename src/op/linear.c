@@ -1,0 +1,305 @@
+/* Linear: CLBlast's SGEMM, or the convolution kernels at K = 1. Sizes n as in op/conv1d.h.
+ *
+ * CLBlast's caches belong to the process and race before 1.6.1, so one lock guards all calls into it:
+ * the library's only mutable state at file scope. Untuned, CPU devices take the library's own kernels
+ * and others CLBlast; EF_LINEAR=clblast|own decides for all. */
+#include "actor/cl.h"
+#include "base/size.h"
+#include "op/conv1d.h"
+#include <clblast_c.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static pthread_mutex_t clblast_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- rules ---- */
+
+/* t has rows rows of columns columns. */
+static ef_status want_matrix(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                             size_t rows, size_t columns)
+{
+    char text[80];
+    if (ef__rows(t) == rows && ef__columns(t) == columns)
+        return EF_OK;
+    return ef__fail(a, EF_ESHAPE, 0, op, "%s: %s is %s, expected %zu rows of %zu", op, name,
+                    ef__tensor_text(t, text), rows, columns);
+}
+
+/* n from the rows of a tensor and from the weight [O,I]. */
+static ef_status measure(ef_actor *a, const char *op, ef__args *args, const char *name,
+                         const ef_tensor *w, const ef_tensor *rows)
+{
+    size_t *n = args->n;
+    ef_status status = ef__want_rank(a, op, name, w, 2);
+    if (status)
+        return status;
+    n[EF__B] = n[EF__K] = n[EF__D] = 1;
+    n[EF__L] = ef__rows(rows);
+    n[EF__COUT] = ef_tensor_dims(w)[0];
+    n[EF__CIN] = ef_tensor_dims(w)[1];
+    return ef__conv1d_want_extents(a, op, n);
+}
+
+static ef_status check_taps(ef_actor *a, const char *op, ef__args *args, ef__direction direction)
+{
+    static const char *const names[2][2] = {{"x", "y"}, {"dy", "dx"}};
+    const char *const *name = names[direction];
+    const ef_tensor *from = args->t[0], *to = args->t[2];
+    const size_t *n = args->n;
+    size_t in = direction ? EF__COUT : EF__CIN, out = direction ? EF__CIN : EF__COUT;
+
+    ef_status status = measure(a, op, args, "w", args->t[1], from);
+    if (!status)
+        status = want_matrix(a, op, name[0], from, n[EF__L], n[in]);
+    if (!status)
+        status = want_matrix(a, op, name[1], to, n[EF__L], n[out]);
+    if (!status)
+        status = ef__want_apart(a, op, name[1], to, name[0], from, false);
+    if (!status)
+        status = ef__want_apart(a, op, "epilogue.pre", args->epilogue.pre, name[0], from, false);
+    return status ? status : ef__want_epilogue(a, op, &args->epilogue, to);
+}
+
+static ef_status check_forward(ef_actor *a, const char *op, ef__args *args)
+{
+    return check_taps(a, op, args, EF__FORWARD);
+}
+
+static ef_status check_dx(ef_actor *a, const char *op, ef__args *args)
+{
+    return check_taps(a, op, args, EF__BACKWARD);
+}
+
+static ef_status check_dw(ef_actor *a, const char *op, ef__args *args)
+{
+    const size_t *n = args->n;
+    ef_status status = measure(a, op, args, "dw", args->t[2], args->t[0]);
+    if (!status)
+        status = want_matrix(a, op, "x", args->t[0], n[EF__L], n[EF__CIN]);
+    if (!status)
+        status = want_matrix(a, op, "dy", args->t[1], n[EF__L], n[EF__COUT]);
+    return status ? status
+                  : ef__want_count(a, op, "db", args->t[3], n[EF__COUT], "one for each row of dw");
+}
+
+/* ---- CLBlast ---- */
+
+/* c [m,n] = op(a) op(b) + beta c, row-major, k products each. */
+typedef struct gemm {
+    const ef_tensor *a, *b, *c;
+    bool a_transposed, b_transposed;
+    size_t m, n, k;
+    float beta;
+} gemm;
+
+static bool pinned(const char *kind)
+{
+    const char *pin = getenv("EF_LINEAR");
+    return pin && !strcmp(pin, kind);
+}
+
+static bool fits_clblast(const ef__device *device, const ef__args *args)
+{
+    (void)device;
+    return !pinned("own") && args->n[EF__L] && args->n[EF__CIN] && args->n[EF__COUT];
+}
+
+static ef_status clblast_failed(ef_actor *a, const char *op, const char *function, int code)
+{
+    if (code == CLBlastOpenCLBuildProgramFailure)
+        return ef__fail(a, EF_EBUILD, code, op, "%s: %s: a kernel of CLBlast does not build", op,
+                        function);
+    return ef__cl_fail(a, op, function, code);
+}
+
+/* CLBlast enqueues the product alone where it wants no scratch. Else it first makes padded copies of
+ * what is not in its layout, of c too if beta needs it, and copies c back: this many at most. */
+static unsigned launches(const gemm *g, size_t scratch_bytes)
+{
+    return scratch_bytes == 0 ? 1 : g->beta != 0 ? 5 : 4;
+}
+
+static ef_status multiply(ef_actor *a, const char *op, const gemm *g)
+{
+    const CLBlastTranspose at = g->a_transposed ? CLBlastTransposeYes : CLBlastTransposeNo;
+    const CLBlastTranspose bt = g->b_transposed ? CLBlastTransposeYes : CLBlastTransposeNo;
+    const size_t a_ld = g->a_transposed ? g->m : g->k, b_ld = g->b_transposed ? g->k : g->n;
+    size_t a_at, b_at, c_at, scratch_at = 0, bytes = 0;
+    cl_mem am = ef__tensor_mem(g->a, &a_at), bm = ef__tensor_mem(g->b, &b_at);
+    cl_mem cm = ef__tensor_mem(g->c, &c_at);
+    cl_command_queue queue = ef__queue(a);
+    cl_event event = NULL;
+    ef_tensor *scratch = NULL;
+    ef_status status = EF_OK;
+
+    pthread_mutex_lock(&clblast_lock);
+    int code = CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, at, bt, g->m, g->n, g->k, a_at,
+                                          a_ld, b_at, b_ld, c_at, g->n, &queue, &bytes);
+    if (code)
+        status = clblast_failed(a, op, "CLBlastSGemmTempBufferSize", code);
+    else if (bytes)
+        status = ef_tensor_new(a, EF_F32, 1, &(size_t){ef__ceil_div(bytes, sizeof(float))},
+                               "CLBlast scratch", &scratch);
+    if (!status) {
+        code = CLBlastSgemmWithTempBuffer(CLBlastLayoutRowMajor, at, bt, g->m, g->n, g->k, 1.f, am,
+                                          a_at, a_ld, bm, b_at, b_ld, g->beta, cm, c_at, g->n,
+                                          &queue, ef__device_of(a)->keeps_events ? &event : NULL,
+                                          scratch ? ef__tensor_mem(scratch, &scratch_at) : NULL);
+        if (code)
+            status = clblast_failed(a, op, "CLBlastSgemmWithTempBuffer", code);
+        else
+            ef__count_launches(a, launches(g, bytes));
+    }
+    pthread_mutex_unlock(&clblast_lock);
+    if (event)
+        ef__keep_event(a, event, op);
+    ef_tensor_free(scratch);
+    return status;
+}
+
+static ef_status forward_clblast(ef_actor *a, const ef__args *args)
+{
+    const size_t *n = args->n;
+    const gemm g = {.a = args->t[0],
+                    .b = args->t[1],
+                    .c = args->t[2],
+                    .b_transposed = true,
+                    .m = n[EF__L],
+                    .n = n[EF__COUT],
+                    .k = n[EF__CIN]};
+    return multiply(a, "linear.forward[clblast]", &g);
+}
+
+static ef_status dx_clblast(ef_actor *a, const ef__args *args)
+{
+    const size_t *n = args->n;
+    const gemm g = {.a = args->t[0],
+                    .b = args->t[1],
+                    .c = args->t[2],
+                    .m = n[EF__L],
+                    .n = n[EF__CIN],
+                    .k = n[EF__COUT]};
+    return multiply(a, "linear.dx[clblast]", &g);
+}
+
+static ef_status dw_clblast(ef_actor *a, const ef__args *args)
+{
+    static const char op[] = "linear.dw[clblast]";
+    const size_t *n = args->n;
+    const gemm g = {.a = args->t[1],
+                    .b = args->t[0],
+                    .c = args->t[2],
+                    .a_transposed = true,
+                    .m = n[EF__COUT],
+                    .n = n[EF__CIN],
+                    .k = n[EF__L],
+                    .beta = 1};
+    ef__args bias = *args;
+    bias.t[2] = NULL;
+    ef_status status = multiply(a, op, &g);
+    return status || !args->t[3] ? status : ef__conv1d_dw_direct(a, op, &bias);
+}
+
+/* ---- the library's own ---- */
+
+static bool fits_taps_panel(const ef__device *device, const ef__args *args)
+{
+    return !pinned("clblast") && ef__conv1d_fits_taps_panel(device, args);
+}
+
+static bool fits_dw_panel(const ef__device *device, const ef__args *args)
+{
+    return !pinned("clblast") && ef__conv1d_fits_dw_panel(device, args);
+}
+
+static ef_status forward_panel(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_panel(a, "linear.forward[panel]", args, EF__FORWARD);
+}
+
+static ef_status forward_direct(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_direct(a, "linear.forward[direct]", args, EF__FORWARD);
+}
+
+static ef_status dx_panel(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_panel(a, "linear.dx[panel]", args, EF__BACKWARD);
+}
+
+static ef_status dx_direct(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_direct(a, "linear.dx[direct]", args, EF__BACKWARD);
+}
+
+static ef_status dw_panel(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_dw_panel(a, "linear.dw[panel]", args);
+}
+
+static ef_status dw_direct(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_dw_direct(a, "linear.dw[direct]", args);
+}
+
+/* ---- table rows and public entry points ---- */
+
+const ef__op ef__op_linear_forward = {
+    .name = "linear.forward",
+    .writes = 1 << 2,
+    .check = check_forward,
+    .flops = ef__conv1d_flops,
+    .bytes = ef__conv1d_taps_bytes,
+    .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, forward_panel},
+                 {"clblast", 0, fits_clblast, forward_clblast},
+                 {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
+};
+
+const ef__op ef__op_linear_dx = {
+    .name = "linear.dx",
+    .writes = 1 << 2,
+    .check = check_dx,
+    .flops = ef__conv1d_flops,
+    .bytes = ef__conv1d_taps_bytes,
+    .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, dx_panel},
+                 {"clblast", 0, fits_clblast, dx_clblast},
+                 {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
+};
+
+const ef__op ef__op_linear_dw = {
+    .name = "linear.dw",
+    .writes = 1 << 2 | 1 << 3,
+    .optional = 1 << 3,
+    .check = check_dw,
+    .flops = ef__conv1d_flops,
+    .bytes = ef__conv1d_dw_bytes,
+    .variants = {{"panel", 0, fits_dw_panel, dw_panel},
+                 {"clblast", 0, fits_clblast, dw_clblast},
+                 {"direct", 0, ef__fits_always, dw_direct}},
+};
+
+ef_status ef_linear_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w,
+                            const ef_epilogue *epilogue, ef_tensor *y)
+{
+    ef__args args = {.t = {x, w, y}};
+    if (epilogue)
+        args.epilogue = *epilogue;
+    return ef__op_run(a, EF__LINEAR_FORWARD, &args);
+}
+
+ef_status ef_linear_dx(ef_actor *a, const ef_tensor *dy, const ef_tensor *w,
+                       const ef_epilogue *epilogue, ef_tensor *dx)
+{
+    ef__args args = {.t = {dy, w, dx}};
+    if (epilogue)
+        args.epilogue = *epilogue;
+    return ef__op_run(a, EF__LINEAR_DX, &args);
+}
+
+ef_status ef_linear_dw(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, ef_tensor *dw,
+                       ef_tensor *db)
+{
+    ef__args args = {.t = {x, dy, dw, db}};
+    return ef__op_run(a, EF__LINEAR_DW, &args);
+}

@@ -1,0 +1,216 @@
+/* Dispatch: every operation is checked, given a variant and enqueued here, as one bracket on the
+ * actor. The choices that were forced hang in the actor's slot. */
+#include "op/op.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const ef__op *const rows[EF__OPS] = {
+#define ROW(id, row) &ef__op_##row,
+    EF__OP_LIST(ROW)
+#undef ROW
+};
+
+typedef struct choices {
+    const ef__variant *forced[EF__OPS];
+} choices;
+
+const ef__op *ef__op_row(ef__op_id id)
+{
+    return rows[id];
+}
+
+/* ---- variants ---- */
+
+bool ef__fits_always(const ef__device *device, const ef__args *args)
+{
+    (void)device;
+    (void)args;
+    return true;
+}
+
+bool ef__fits_cpu(const ef__device *device, const ef__args *args)
+{
+    (void)args;
+    return device->info.is_cpu;
+}
+
+static const ef__variant *find_variant(const ef__op *op, const char *name)
+{
+    for (int i = 0; i < EF__MAX_VARIANTS && op->variants[i].name; i++)
+        if (!strcmp(op->variants[i].name, name))
+            return &op->variants[i];
+    return NULL;
+}
+
+static ef_status force(ef_actor *a, ef__op_id id, const char *name)
+{
+    ef__slot *slot = ef__actor_slot(a);
+    const ef__variant *v = name ? find_variant(rows[id], name) : NULL;
+    if (name && !v)
+        return ef__fail(a, EF_EARG, 0, rows[id]->name, "%s: no variant is called %s",
+                        rows[id]->name, name);
+    if (!slot->data) {
+        slot->data = calloc(1, sizeof(choices));
+        slot->destroy = free;
+    }
+    if (!slot->data)
+        return ef__fail(a, EF_ENOMEM, 0, rows[id]->name, "%s: no host memory", rows[id]->name);
+    ((choices *)slot->data)->forced[id] = v;
+    return EF_OK;
+}
+
+ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant)
+{
+    ef__lock(a);
+    ef_status status = force(a, id, variant);
+    ef__unlock(a);
+    return status;
+}
+
+const ef__variant *ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
+{
+    const choices *c = ef__actor_slot(a)->data;
+    const ef__variant *v = rows[id]->variants;
+    if (c && c->forced[id])
+        return c->forced[id];
+    while (!v->fits(ef__device_of(a), args))
+        v++;
+    assert(v->name && v < rows[id]->variants + EF__MAX_VARIANTS);
+    return v;
+}
+
+/* ---- epilogues ---- */
+
+int ef__epilogue_parts(const ef_epilogue *e)
+{
+    return (e->bias ? EF__BIAS : 0) | (e->pre ? EF__PRE : 0) | (e->gelu ? EF__GELU : 0) |
+           (e->gelu_grad ? EF__GELU_GRAD : 0) | (e->residual ? EF__RESIDUAL : 0) |
+           (e->mask ? EF__MASK : 0);
+}
+
+static ef_epilogue select_parts(const ef_epilogue *e, int parts)
+{
+    return (ef_epilogue){.bias = parts & EF__BIAS ? e->bias : NULL,
+                         .pre = parts & EF__PRE ? e->pre : NULL,
+                         .gelu = parts & EF__GELU,
+                         .gelu_grad = parts & EF__GELU_GRAD ? e->gelu_grad : NULL,
+                         .residual = parts & EF__RESIDUAL ? e->residual : NULL,
+                         .mask = parts & EF__MASK ? e->mask : NULL};
+}
+
+/* The parts come in the order of their bits: a variant does those before the first that it lacks. */
+static int leading_parts(int wanted, int can)
+{
+    int lacking = wanted & ~can;
+    return lacking ? wanted & ((lacking & -lacking) - 1) : wanted;
+}
+
+/* ---- running ---- */
+
+static unsigned result_index(const ef__op *op)
+{
+    return (unsigned)__builtin_ctz(op->writes);
+}
+
+/* The variant's part and what is left of the epilogue. The variant writes the result before the
+ * rest reads the residual: where they are one, the plain result waits in scratch memory. */
+static ef_status launch_split(ef_actor *a, const ef__op *op, const ef__variant *v,
+                              const ef__args *args, int fused)
+{
+    const ef_tensor *y = args->t[result_index(op)];
+    int rest = ef__epilogue_parts(&args->epilogue) & ~fused;
+    ef__args head = *args, tail = {.t = {y, y}, .epilogue = select_parts(&args->epilogue, rest)};
+    ef_tensor *z = NULL;
+    ef_status status = EF_OK;
+    head.epilogue = select_parts(&args->epilogue, fused);
+    if (tail.epilogue.residual && ef__overlap(tail.epilogue.residual, y)) {
+        status = ef_tensor_new(a, EF_F32, ef_tensor_rank(y), ef_tensor_dims(y), op->name, &z);
+        head.t[result_index(op)] = tail.t[0] = z;
+    }
+    if (!status)
+        status = v->launch(a, &head);
+    if (!status)
+        status = ef__op_run(a, EF__EPILOGUE, &tail);
+    ef_tensor_free(z);
+    return status;
+}
+
+static ef_status launch(ef_actor *a, ef__op_id id, const ef__args *args)
+{
+    const ef__op *op = rows[id];
+    const ef__variant *v = ef__op_choose(a, id, args);
+    if (!v->fits(ef__device_of(a), args))
+        return ef__fail(a, EF_EARG, 0, op->name, "%s: variant %s does not fit", op->name, v->name);
+    int wanted = ef__epilogue_parts(&args->epilogue), fused = leading_parts(wanted, v->fuses);
+    return fused == wanted ? v->launch(a, args) : launch_split(a, op, v, args, fused);
+}
+
+/* What no operation may be given: another actor's tensor, f16 but in a cast. */
+static ef_status check_tensor(ef_actor *a, ef__op_id id, const ef_tensor *t)
+{
+    const char *op = rows[id]->name;
+    char text[80];
+    ef_status status = t ? ef__tensor_usable(a, t, op) : EF_OK;
+    if (!status && t && id != EF__CAST && ef_tensor_dtype(t) == EF_F16)
+        status = ef__fail(a, EF_EARG, 0, op, "%s: f16 not supported yet: %s", op,
+                          ef__tensor_text(t, text));
+    return status;
+}
+
+/* Outputs and what may be left out come last: the highest bit tells how many tensors there are. */
+static bool is_missing(const ef__op *op, const ef__args *args, int i)
+{
+    return !args->t[i] && !(op->optional >> i & 1) && (op->writes | op->optional) >> i;
+}
+
+static ef_status check_tensors(ef_actor *a, ef__op_id id, const ef__args *args)
+{
+    const ef__op *op = rows[id];
+    const ef_epilogue *e = &args->epilogue;
+    const ef_tensor *const parts[] = {e->bias, e->pre, e->gelu_grad, e->residual, e->mask};
+    ef_status status = EF_OK;
+    for (int i = 0; !status && i < EF__MAX_TENSORS; i++) {
+        if (is_missing(op, args, i))
+            return ef__fail(a, EF_EARG, 0, op->name, "%s: tensor %d is NULL", op->name, i + 1);
+        status = check_tensor(a, id, args->t[i]);
+        if (!status && !(op->any_dtype >> i & 1) && args->t[i])
+            status = ef__want_dtype(a, op->name, ef_tensor_label(args->t[i]), args->t[i], EF_F32);
+    }
+    for (size_t i = 0; !status && i < sizeof parts / sizeof *parts; i++)
+        status = check_tensor(a, id, parts[i]);
+    return status;
+}
+
+static bool writes_nothing(const ef__op *op, const ef__args *args)
+{
+    for (int i = 0; i < EF__MAX_TENSORS; i++)
+        if (op->writes >> i & 1 && args->t[i] && ef_tensor_count(args->t[i]))
+            return false;
+    return true;
+}
+
+static void mark_written(const ef__op *op, const ef__args *args)
+{
+    for (int i = 0; i < EF__MAX_TENSORS; i++)
+        if (op->writes >> i & 1 && args->t[i])
+            ef__tensor_written((ef_tensor *)args->t[i]);
+    if (args->epilogue.pre)
+        ef__tensor_written(args->epilogue.pre);
+}
+
+ef_status ef__op_run(ef_actor *a, ef__op_id id, const ef__args *given)
+{
+    const ef__op *op = rows[id];
+    ef__args args = *given;
+    ef_status status = ef__op_begin(a, op->name);
+    if (!status)
+        status = check_tensors(a, id, &args);
+    if (!status)
+        status = op->check(a, op->name, &args);
+    if (!status && !writes_nothing(op, &args)) {
+        status = launch(a, id, &args);
+        mark_written(op, &args);
+    }
+    return ef__op_end(a, status);
+}

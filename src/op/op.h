@@ -1,0 +1,142 @@
+/* The op table: one row for each operation, read by dispatch, efbench, the tests and the tuner. */
+#ifndef EF_OP_OP_H
+#define EF_OP_OP_H
+
+#include "actor/actor.h"
+
+#define EF__OP_LIST(X)                                                                             \
+    X(CAST, cast)                                                                                  \
+    X(RESIDUAL_ADD, residual_add)                                                                  \
+    X(MASK_ROWS, mask_rows)                                                                        \
+    X(EPILOGUE, epilogue)                                                                          \
+    X(GELU_FORWARD, gelu_forward)                                                                  \
+    X(GELU_BACKWARD, gelu_backward)                                                                \
+    X(TANH_FORWARD, tanh_forward)                                                                  \
+    X(TANH_BACKWARD, tanh_backward)                                                                \
+    X(LAYERNORM_FORWARD, layernorm_forward)                                                        \
+    X(LAYERNORM_BACKWARD, layernorm_backward)                                                      \
+    X(CONV1D_FORWARD, conv1d_forward)                                                              \
+    X(CONV1D_DX, conv1d_dx)                                                                        \
+    X(CONV1D_DW, conv1d_dw)                                                                        \
+    X(LINEAR_FORWARD, linear_forward)                                                              \
+    X(LINEAR_DX, linear_dx)                                                                        \
+    X(LINEAR_DW, linear_dw)                                                                        \
+    X(EMBEDDING_FORWARD, embedding_forward)                                                        \
+    X(EMBEDDING_BACKWARD, embedding_backward)                                                      \
+    X(MASKED_MEAN_FORWARD, masked_mean_forward)                                                    \
+    X(MASKED_MEAN_BACKWARD, masked_mean_backward)                                                  \
+    X(KD_LOSS, kd_loss)                                                                            \
+    X(OPTIM_NORM, optim_norm)                                                                      \
+    X(OPTIM_UPDATE, optim_update)
+
+typedef enum ef__op_id {
+#define OP_ENUM(id, row) EF__##id,
+    EF__OP_LIST(OP_ENUM)
+#undef OP_ENUM
+        EF__OPS
+} ef__op_id;
+
+enum { EF__MAX_TENSORS = 12, EF__MAX_SIZES = 8 };
+
+/* An operation's arguments. t: its tensors, in the order of its documentation, NULL where left out;
+ * n: the extents that its check fills in for variants, flops and bytes (the meaning stands at the
+ * top of each op module); f: its scalars; epilogue: conv1d and linear. */
+typedef struct ef__args {
+    const ef_tensor *t[EF__MAX_TENSORS];
+    size_t n[EF__MAX_SIZES];
+    float f[EF__MAX_SIZES];
+    ef_epilogue epilogue;
+} ef__args;
+
+/* Parts of an epilogue, also the bits that the kernels read (cl/common.cl). */
+enum {
+    EF__BIAS = 1,
+    EF__PRE = 2,
+    EF__GELU = 4,
+    EF__GELU_GRAD = 8,
+    EF__RESIDUAL = 16,
+    EF__MASK = 32,
+    EF__ALL_PARTS = 63
+};
+int ef__epilogue_parts(const ef_epilogue *e);
+
+typedef struct ef__variant {
+    const char *name; /* the kernel's suffix: layernorm_fwd_row is "row" of layernorm.forward */
+    int fuses;        /* parts of the epilogue that it does itself */
+    bool (*fits)(const ef__device *device, const ef__args *args);
+    ef_status (*launch)(ef_actor *a, const ef__args *args);
+} ef__variant;
+
+enum { EF__MAX_VARIANTS = 6 };
+
+typedef struct ef__op {
+    const char *name;  /* "layernorm.forward" */
+    unsigned writes;    /* bit i: t[i] is written; an epilogue applies to the first of them */
+    unsigned optional;  /* bit i: t[i] may be NULL; the last tensor is written or optional */
+    unsigned any_dtype; /* bit i: t[i] need not be f32 (its check looks) */
+    ef_status (*check)(ef_actor *a, const char *op, ef__args *args); /* every rule, once; fills n */
+    double (*flops)(const ef__args *args);
+    double (*bytes)(const ef__args *args); /* least traffic: each operand once */
+    ef__variant variants[EF__MAX_VARIANTS]; /* best default first; the last always fits; name NULL ends */
+} ef__op;
+
+#define OP_ROW(id, row) extern const ef__op ef__op_##row;
+EF__OP_LIST(OP_ROW)
+#undef OP_ROW
+
+const ef__op *ef__op_row(ef__op_id id);
+
+/* Check, choose a variant, launch, run the rest of the epilogue. All public operations end here. */
+ef_status ef__op_run(ef_actor *a, ef__op_id id, const ef__args *args);
+
+/* Force a variant by name on this actor (tests, tuner); NULL: back to the choice. EF_EARG if unknown. */
+ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant);
+
+/* The variant that args would get; args must have passed check. */
+const ef__variant *ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args);
+
+/* ---- what checks are made of: each reports op and returns the status; NULL tensors pass ---- */
+
+ef_status ef__want_rank(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                        size_t rank);
+ef_status ef__want_dtype(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                         ef_dtype dtype);
+/* t has exactly count elements. what says why: "one for each column of x". */
+ef_status ef__want_count(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                         size_t count, const char *what);
+ef_status ef__want_same_shape(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                              const char *other_name, const ef_tensor *other);
+/* t shares no memory with other; or_same: unless both start at one place. */
+ef_status ef__want_apart(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                         const char *other_name, const ef_tensor *other, bool or_same);
+/* mask is u8 with one element for each row of another tensor. */
+ef_status ef__want_mask(ef_actor *a, const char *op, const ef_tensor *mask, const ef_tensor *of);
+ef_status ef__want_epilogue(ef_actor *a, const char *op, const ef_epilogue *e, const ef_tensor *y);
+
+/* Product of all dimensions but the last; the last dimension. */
+size_t ef__rows(const ef_tensor *t);
+size_t ef__columns(const ef_tensor *t);
+
+/* Do they share memory? NULL and empty tensors never do. */
+bool ef__overlap(const ef_tensor *x, const ef_tensor *y);
+
+/* ---- launch shapes ---- */
+
+/* One work-item for each of items, in groups whose size is the device's alone; the kernel ends those
+ * past the last. */
+void ef__spread(ef_actor *a, ef__call *call, size_t items);
+
+/* An elementwise kernel: all tensors in order, then n[0] elements. chunk: an item has a contiguous
+ * chunk of them, whose size is the last argument; else one. */
+ef_status ef__launch_flat(ef_actor *a, const ef__args *args, const char *op, const char *source,
+                          const char *kernel, bool chunk);
+
+bool ef__fits_always(const ef__device *device, const ef__args *args);
+bool ef__fits_cpu(const ef__device *device, const ef__args *args);
+
+/* Packed panels of weight w (op/pack.c): *packed is a view, to be freed by the caller. layout 0: for
+ * forward, 1: for dx. All weights of w's arena that were ever asked for are repacked in one launch
+ * when the arena has changed. */
+ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, ef_tensor **packed);
+
+#endif

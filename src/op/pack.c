@@ -1,0 +1,167 @@
+/* Weights in panels for cl/conv1d.cl, kept beside the memory that they come from. A lease's attachment
+ * lists every layout that was ever asked for of any weight in it; when the lease was written since, the
+ * next request repacks the whole list in one launch, the others find it fresh. Queue order keeps an
+ * earlier operation's panels intact: a repack is enqueued behind it. */
+#include "base/size.h"
+#include "op/conv1d.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* One packed copy, as the device's table has it (conv1d_pack in cl/conv1d.cl). */
+typedef struct copy {
+    int64_t from, to, Cout, Cin, K, layout, first_group, unused;
+} copy;
+
+typedef struct panels {
+    ef__attachment base;
+    ef_tensor *packed; /* all copies */
+    ef_tensor *table;  /* copies, on the device */
+    copy *copies;
+    size_t count, groups;
+    size_t used, room; /* of packed, in elements */
+    bool fresh;        /* packed holds all copies of the weights at version */
+    uint64_t version;
+} panels;
+
+static void destroy(ef__attachment *self)
+{
+    panels *p = (panels *)self;
+    ef_tensor_free(p->packed);
+    ef_tensor_free(p->table);
+    free(p->copies);
+    free(p);
+}
+
+static size_t lanes(const copy *c)
+{
+    return (size_t)(c->layout ? c->Cin : c->Cout);
+}
+
+static size_t depth(const copy *c)
+{
+    return (size_t)(c->layout ? c->Cout : c->Cin);
+}
+
+/* Elements of a copy, rounded up to what a view may start at. */
+static size_t elements(const ef__device *device, const copy *c)
+{
+    return ef__round_up(ef__round_up(lanes(c), ef__panel_width(device)) * depth(c) * (size_t)c->K,
+                        16);
+}
+
+static bool same(const copy *c, const copy *d)
+{
+    return c->from == d->from && c->layout == d->layout && c->Cout == d->Cout && c->Cin == d->Cin &&
+           c->K == d->K;
+}
+
+/* Room for need elements; grows by half, so that a model's first step does not fill the pool with
+ * outgrown buffers. */
+static ef_status reserve(ef_actor *a, panels *p, size_t need)
+{
+    if (need <= p->room)
+        return EF_OK;
+    size_t more = p->room + p->room / 2, room = need > more ? need : more;
+    ef_tensor *packed;
+    ef_status status = ef_tensor_new(a, EF_F32, 1, &room, "packed weights", &packed);
+    if (status)
+        return status;
+    ef_tensor_free(p->packed);
+    p->packed = packed;
+    p->room = room;
+    return EF_OK;
+}
+
+static ef_status upload(ef_actor *a, panels *p)
+{
+    size_t ints = p->count * sizeof(copy) / sizeof(int32_t);
+    ef_tensor *table;
+    ef_status status = ef_tensor_new(a, EF_I32, 1, &ints, "pack table", &table);
+    if (status)
+        return status;
+    ef_tensor_free(p->table);
+    p->table = table;
+    return ef_tensor_write(table, p->copies);
+}
+
+static ef_status append(ef_actor *a, const char *op, panels *p, const copy *wanted)
+{
+    const ef__device *device = ef__device_of(a);
+    copy *copies = realloc(p->copies, (p->count + 1) * sizeof *copies);
+    if (!copies)
+        return ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
+    p->copies = copies;
+    copy *c = &copies[p->count++];
+    *c = *wanted;
+    c->to = (int64_t)p->used;
+    c->first_group = (int64_t)p->groups;
+    p->used += elements(device, c);
+    p->groups +=
+        ef__ceil_div(lanes(c), ef__panel_width(device)) * ef__ceil_div(depth(c), EF__PACK_ROWS);
+    p->fresh = false;
+    ef_status status = reserve(a, p, p->used);
+    return status ? status : upload(a, p);
+}
+
+static ef_status repack(ef_actor *a, const char *op, const ef_tensor *w, panels *p)
+{
+    ef_tensor *arena;
+    ef_status status = ef__tensor_root(w, &arena);
+    if (status)
+        return status;
+    ef__call call = ef__panel_call(ef__device_of(a), op, "conv1d_pack");
+    call.global[0] = p->groups;
+    call.args[0] = ef__t(arena);
+    call.args[1] = ef__t(p->packed);
+    call.args[2] = ef__t(p->table);
+    call.args[3] = ef__i((int32_t)p->count);
+    status = ef__launch(a, &call);
+    ef_tensor_free(arena);
+    p->version = ef__tensor_version(w);
+    p->fresh = !status;
+    return status;
+}
+
+/* The list beside w's memory, made if it is not there; NULL: no memory. */
+static panels *beside(const ef_tensor *w)
+{
+    ef__attachment **place = ef__tensor_attachment(w);
+    if (!*place) {
+        panels *p = calloc(1, sizeof *p);
+        if (!p)
+            return NULL;
+        p->base.destroy = destroy;
+        *place = &p->base;
+    }
+    return (panels *)*place;
+}
+
+ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, ef_tensor **packed)
+{
+    const size_t *dims = ef_tensor_dims(w);
+    const copy wanted = {
+        .from = (int64_t)ef__tensor_offset(w),
+        .Cout = (int64_t)dims[0],
+        .Cin = (int64_t)dims[1],
+        .K = ef_tensor_rank(w) > 2 ? (int64_t)dims[2] : 1,
+        .layout = layout,
+    };
+    panels *p = beside(w);
+    if (!p)
+        return ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
+
+    size_t i = 0, count = elements(ef__device_of(a), &wanted);
+    ef_status status = EF_OK;
+    while (i < p->count && !same(&p->copies[i], &wanted))
+        i++;
+    if (i == p->count)
+        status = append(a, op, p, &wanted);
+    if (!status && (!p->fresh || p->version != ef__tensor_version(w)))
+        status = repack(a, op, w, p);
+    if (!status)
+        return ef_tensor_view(p->packed, (size_t)p->copies[i].to, 1, &count, "packed weight",
+                              packed);
+    *ef__tensor_attachment(w) = NULL; /* a half-made list is worth nothing */
+    destroy(&p->base);
+    return status;
+}

@@ -1,0 +1,294 @@
+/* conv1d: values, causality, gradients, rules; every variant. Epilogues and packed weights have a
+ * program of their own: test_fusion.c. */
+#include "conv.h"
+#include <math.h>
+#include <string.h>
+
+/* Most telling first: EF_TEST_SIZE takes that many. */
+static const ref_conv shapes[] = {
+    /* B   L  Cin Cout K  d */
+    {2, 8, 3, 3, 3, 2},    {1, 1, 1, 1, 1, 1},     {3, 5, 7, 17, 2, 4},    {1, 37, 17, 5, 5, 8},
+    {2, 33, 33, 33, 3, 1}, {1, 3, 5, 11, 8, 32},   {2, 13, 11, 7, 4, 3},   {1, 64, 16, 32, 5, 4},
+    {3, 29, 7, 3, 6, 5},   {2, 100, 3, 17, 7, 16}, {1, 131, 65, 35, 5, 2}, {2, 70, 130, 3, 1, 9},
+    {1, 300, 5, 7, 3, 32}, {16, 9, 33, 65, 5, 1},
+};
+
+START_TEST(all_operations_agree_with_plain_loops)
+{
+    ef_actor *a = ef_test_open();
+    for (size_t i = 0; i < ef_test_size(3, 7, sizeof shapes / sizeof *shapes); i++)
+        conv_agrees(a, shapes[i], false);
+    ef_test_close(a);
+}
+END_TEST
+
+/* Every K and d, channels and lengths taken in turn from short lists, L < d (K-1) among them. */
+START_TEST(all_taps_and_dilations_agree)
+{
+    static const size_t channels[] = {1, 3, 5, 7, 11, 17, 33}, lengths[] = {1, 7, 20, 41};
+    static const size_t dilations[] = {1, 2, 4, 7, 8, 16, 31, 32};
+    ef_actor *a = ef_test_open();
+    size_t n = 0;
+    for (size_t K = 1; K <= ef_test_size(2, 5, 8); K++)
+        for (size_t i = 0; i < ef_test_size(1, 3, 8); i++, n++) {
+            const size_t Cin = channels[n % 7], Cout = channels[(n / 7 + n) % 7];
+            conv_agrees(a, (ref_conv){1 + n % 3, lengths[n % 4], Cin, Cout, K, dilations[i]},
+                        false);
+        }
+    ef_test_close(a);
+}
+END_TEST
+
+/* y = cols w^T, and dx = col2im(dy w). */
+START_TEST(im2col_is_the_oracle)
+{
+    const ref_conv s = {2, 8, 3, 3, 3, 2};
+    const size_t width = s.Cin * s.K;
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, s, false);
+    ef_tensor *y = conv_y(a, &p, NULL), *dx = conv_x(a, &p, NULL);
+    double *cols = ef_test_doubles(s.B * s.L * width), *want = ef_test_doubles(p.ny);
+    double *dcols = ef_test_doubles(s.B * s.L * width), *want_dx = ef_test_doubles(p.nx);
+
+    ref_im2col(&s, p.x, cols);
+    for (size_t r = 0; r < s.B * s.L; r++)
+        for (size_t o = 0; o < s.Cout; o++)
+            for (size_t c = 0; c < width; c++) {
+                want[r * s.Cout + o] += cols[r * width + c] * p.w[o * width + c];
+                dcols[r * width + c] += (double)p.dy[r * s.Cout + o] * p.w[o * width + c];
+            }
+    ref_col2im(&s, dcols, want_dx);
+    for (size_t v = 0; ef_test_variant(a, EF__CONV1D_FORWARD, v); v++) {
+        ef_test_variant(a, EF__CONV1D_DX, v);
+        if (!ef_test_fits(a, ef_conv1d_forward(a, p.tx, p.tw, s.d, NULL, y)))
+            continue;
+        ef_test_ok(a, ef_conv1d_dx(a, p.tdy, p.tw, s.d, NULL, dx));
+        ef_test_near("forward", y, want, 1e-5, 0);
+        ef_test_near("dx", dx, want_dx, 1e-5, 0);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+/* Inf and NaN from step t on leave the bits of all earlier outputs as they were. */
+START_TEST(later_inputs_do_not_change_earlier_outputs)
+{
+    const ref_conv s = {2, 41, 9, 20, 4, 3};
+    static const size_t steps[] = {1, 5, 8, 16, 23, 40};
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, s, false);
+    ef_tensor *y = conv_y(a, &p, NULL);
+    float *spoilt = ef_test_floats(p.nx);
+    for (size_t v = 0; ef_test_variant(a, EF__CONV1D_FORWARD, v); v++) {
+        ef_test_set(p.tx, p.x);
+        if (!ef_test_fits(a, ef_conv1d_forward(a, p.tx, p.tw, s.d, NULL, y)))
+            continue;
+        const float *clean = ef_test_read(y);
+        for (size_t i = 0; i < ef_test_size(2, 6, 6); i++) {
+            memcpy(spoilt, p.x, p.nx * sizeof *spoilt);
+            for (size_t b = 0; b < s.B; b++)
+                for (size_t t = steps[i]; t < s.L; t++)
+                    for (size_t c = 0; c < s.Cin; c++)
+                        spoilt[(b * s.L + t) * s.Cin + c] = c % 2 ? NAN : INFINITY;
+            ef_test_set(p.tx, spoilt);
+            ef_test_ok(a, ef_conv1d_forward(a, p.tx, p.tw, s.d, NULL, y));
+            const float *got = ef_test_read(y);
+            for (size_t b = 0; b < s.B; b++)
+                ck_assert_mem_eq(got + b * s.L * s.Cout, clean + b * s.L * s.Cout,
+                                 steps[i] * s.Cout * sizeof *got);
+        }
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(gradients_are_the_slopes_of_the_forward_pass)
+{
+    ef_actor *a = ef_test_open();
+    conv_slopes_agree(a, (ref_conv){2, 7, 3, 4, 3, 2}, false);
+    ef_test_close(a);
+}
+END_TEST
+
+typedef struct rerun {
+    ef_actor *a;
+    conv *p;
+    ef_tensor *out;
+} rerun;
+
+static void forward_again(void *user)
+{
+    rerun *r = user;
+    ef_test_ok(r->a, ef_conv1d_forward(r->a, r->p->tx, r->p->tw, r->p->s.d, NULL, r->out));
+}
+
+static void dw_again(void *user)
+{
+    rerun *r = user;
+    ef_test_ok(r->a, ef_tensor_fill(r->out, 0));
+    ef_test_ok(r->a, ef_conv1d_dw(r->a, r->p->tx, r->p->tdy, r->p->s.d, r->out, NULL));
+}
+
+START_TEST(the_same_input_gives_the_same_bits)
+{
+    const ref_conv s = {4, 150, 9, 21, 3, 2};
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, s, false);
+    ef_tensor *dw = ef_test_f32(a, SHAPE(s.Cout, s.Cin, s.K), NULL), *y = conv_y(a, &p, NULL);
+    for (size_t v = 0; ef_test_variant(a, EF__CONV1D_FORWARD, v); v++)
+        if (ef_test_fits(a, ef_conv1d_forward(a, p.tx, p.tw, s.d, NULL, y)))
+            ef_test_repeats("forward", forward_again, &(rerun){a, &p, y}, y);
+    for (size_t v = 0; ef_test_variant(a, EF__CONV1D_DW, v); v++)
+        if (ef_test_fits(a, ef_conv1d_dw(a, p.tx, p.tdy, s.d, dw, NULL)))
+            ef_test_repeats("dw", dw_again, &(rerun){a, &p, dw}, dw);
+    ef_test_close(a);
+}
+END_TEST
+
+/* ---- rules ---- */
+
+START_TEST(what_does_not_fit_is_refused_by_name)
+{
+    const ref_conv s = {2, 8, 3, 5, 3, 2};
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, s, false);
+    ef_tensor *y = conv_y(a, &p, NULL), *dx = conv_x(a, &p, NULL),
+              *dw = ef_test_f32(a, SHAPE(5, 3, 3), NULL);
+    ef_tensor *flat = ef_test_f32(a, SHAPE(5, 9), NULL),
+              *none = ef_test_f32(a, SHAPE(5, 3, 0), NULL);
+    ef_tensor *short_db = ef_test_f32(a, SHAPE(4), NULL);
+    ef_tensor *few = ef_test_u8(a, SHAPE(15), NULL);
+
+    ef_test_refused(a, ef_conv1d_forward(a, p.tdy, p.tw, 1, NULL, y), EF_ESHAPE,
+                    "conv1d.forward: x");
+    ef_test_refused(a, ef_conv1d_forward(a, p.tx, p.tw, 1, NULL, dx), EF_ESHAPE,
+                    "conv1d.forward: y");
+    ef_test_refused(a, ef_conv1d_forward(a, p.tx, flat, 1, NULL, y), EF_EARG, "w has rank 2");
+    ef_test_refused(a, ef_conv1d_forward(a, p.tx, none, 1, NULL, y), EF_EARG, "no taps");
+    ef_test_refused(a, ef_conv1d_forward(a, p.tx, p.tw, 1, &(ef_epilogue){.mask = few}, y),
+                    EF_ESHAPE, "mask has 15 values");
+    ef_test_refused(a, ef_conv1d_forward(a, p.tx, p.tw, 1, &(ef_epilogue){.bias = short_db}, y),
+                    EF_ESHAPE, "bias has 4 values");
+    ef_test_refused(a, ef_conv1d_dx(a, p.tx, p.tw, 1, NULL, dx), EF_ESHAPE, "conv1d.dx: dy");
+    ef_test_refused(a, ef_conv1d_dx(a, p.tdy, p.tw, 1, NULL, p.tdy), EF_ESHAPE, "conv1d.dx: dx");
+    ef_test_refused(a, ef_conv1d_dw(a, p.tx, p.tx, 1, dw, NULL), EF_ESHAPE, "conv1d.dw: dy");
+    ef_test_refused(a, ef_conv1d_dw(a, p.tx, p.tdy, 1, dw, short_db), EF_ESHAPE, "db has 4 values");
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(an_output_may_not_overlap_the_input)
+{
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, (ref_conv){1, 4, 3, 3, 1, 1}, false);
+    ef_test_refused(a, ef_conv1d_forward(a, p.tx, p.tw, 1, NULL, p.tx), EF_EARG, "overlap");
+    ef_test_close(a);
+}
+END_TEST
+
+/* d = 0 is 1; from d = L on only the last tap sees anything, however large d is. */
+START_TEST(any_dilation_is_legal)
+{
+    static const size_t given[] = {0, 8, 9, SIZE_MAX}, means[] = {1, 8, 8, 8};
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, (ref_conv){2, 8, 3, 5, 3, 1}, false);
+    double *want = ef_test_doubles(p.ny), *mag = ef_test_doubles(p.ny);
+    for (size_t v = 0; ef_test_variant(a, EF__CONV1D_FORWARD, v); v++)
+        for (size_t i = 0; i < 4; i++) {
+            ef_tensor *y = conv_y(a, &p, NULL);
+            p.s.d = means[i];
+            ref_conv1d_forward(&p.s, p.x, p.w, want, mag);
+            if (ef_test_fits(a, ef_conv1d_forward(a, p.tx, p.tw, given[i], NULL, y)))
+                ef_test_within("y", y, want, mag, CONV_BOUND);
+        }
+    ef_test_close(a);
+}
+END_TEST
+
+/* No rows: nothing to do. No inputs: the epilogue of zero. */
+START_TEST(empty_tensors_are_legal)
+{
+    ef_actor *a = ef_test_open();
+    ef_tensor *none = ef_test_f32(a, SHAPE(0, 4, 3), NULL),
+              *w = ef_test_f32(a, SHAPE(2, 3, 5), NULL);
+    ef_tensor *y = ef_test_f32(a, SHAPE(0, 4, 2), NULL), *dw = ef_test_f32(a, SHAPE(2, 3, 5), NULL);
+    const float bias[2] = {1, -2};
+    const double want[4] = {1, -2, 1, -2};
+    ef_tensor *tbias = ef_test_f32(a, SHAPE(2), bias), *out = ef_test_f32(a, SHAPE(1, 2, 2), NULL);
+    ef_test_ok(a, ef_conv1d_forward(a, none, w, 1, NULL, y));
+    ef_test_ok(a, ef_conv1d_dw(a, none, y, 1, dw, NULL));
+    ef_test_ok(a, ef_conv1d_forward(a, ef_test_f32(a, SHAPE(1, 2, 0), NULL),
+                                    ef_test_f32(a, SHAPE(2, 0, 1), NULL), 1,
+                                    &(ef_epilogue){.bias = tbias}, out));
+    ef_test_near("epilogue of zero", out, want, 0, 0);
+    ef_test_close(a);
+}
+END_TEST
+
+/* ---- offsets beyond 2^31 ---- */
+
+enum { WIDE = 512, LAST = 16 };
+
+/* A view of the last rows of t [1,rows,C]. */
+static ef_tensor *end_of(ef_actor *a, ef_tensor *t)
+{
+    const size_t rows = ef_tensor_dims(t)[1], C = ef_tensor_dims(t)[2], dims[] = {LAST, C};
+    ef_tensor *end;
+    ef_test_ok(a, ef_tensor_view(t, (rows - LAST) * C, 2, dims, "end", &end));
+    return end;
+}
+
+/* x has more than 2^31 elements, 9 GiB in one buffer, which only large GPUs have. forward reads its
+ * last rows, dx writes them; what stands before them does not matter. */
+START_TEST(offsets_pass_two_to_the_31)
+{
+    const size_t rows = ((size_t)1 << 31) / WIDE + 64, wide[] = {1, rows, WIDE},
+                 one[] = {1, rows, 1};
+    ef_actor *a = ef_test_open();
+    const ef_device_info *info = ef_actor_device(a);
+    ef_tensor *x, *y, *end_x, *end_y, *w = ef_test_f32(a, SHAPE(1, WIDE, 2), NULL);
+    if (info->is_gpu && info->max_alloc_bytes > rows * WIDE * sizeof(float)) {
+        ef_test_ok(a, ef_tensor_fill(w, 1));
+        ef_test_ok(a, ef_tensor_new(a, EF_F32, 3, wide, "x", &x));
+        ef_test_ok(a, ef_tensor_new(a, EF_F32, 3, one, "y", &y));
+        end_x = end_of(a, x);
+        end_y = end_of(a, y);
+        ef_test_ok(a, ef_tensor_fill(end_x, 1));
+        ef_test_ok(a, ef_conv1d_forward(a, x, w, 3, NULL, y));
+        ef_test_ok(a, ef_conv1d_dx(a, y, w, 3, NULL, x));
+        const float *got_y = ef_test_read(end_y), *got_x = ef_test_read(end_x);
+        for (size_t t = 3; t < LAST; t++)
+            ck_assert_float_eq(got_y[t], 2 * WIDE);
+        for (size_t i = 3 * WIDE; i < LAST * WIDE; i++)
+            ck_assert_float_eq(got_x[i], (i / WIDE + 3 < LAST ? 2 : 1) * 2 * WIDE);
+        ef_tensor_free(end_x);
+        ef_tensor_free(end_y);
+        ef_tensor_free(x);
+        ef_tensor_free(y);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("conv1d");
+    TCase *values = ef_test_case(s, "values"), *rules = ef_test_case(s, "rules");
+    tcase_add_test(values, all_operations_agree_with_plain_loops);
+    tcase_add_test(values, all_taps_and_dilations_agree);
+    tcase_add_test(values, im2col_is_the_oracle);
+    tcase_add_test(values, later_inputs_do_not_change_earlier_outputs);
+    tcase_add_test(values, gradients_are_the_slopes_of_the_forward_pass);
+    tcase_add_test(values, the_same_input_gives_the_same_bits);
+    tcase_add_test(rules, what_does_not_fit_is_refused_by_name);
+    tcase_add_test(rules, an_output_may_not_overlap_the_input);
+    tcase_add_test(rules, any_dilation_is_legal);
+    tcase_add_test(rules, empty_tensors_are_legal);
+    tcase_add_test(rules, offsets_pass_two_to_the_31);
+    return s;
+}
+
+int main(void)
+{
+    return ef_test_main(suite, true);
+}
