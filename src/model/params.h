@@ -1,0 +1,44 @@
+/* params.h -- a model's parameters: one arena, read by the optimiser in one launch.
+ *
+ * Four equal flat tensors (value, gradient, m, v; value alone for inference) and a table of
+ * segments. Each segment starts at a multiple of EF__CHUNK elements and is padded with zeros to the
+ * next, so a chunk never holds two segments and the table of flags has one entry for each chunk.
+ * A set is filled with ef__params_add and then built once; segments keep their order. */
+#ifndef EF_MODEL_PARAMS_H
+#define EF_MODEL_PARAMS_H
+
+#include "op/optim.h"
+
+typedef struct ef__segment {
+    char name[48]; /* PyTorch's */
+    size_t offset, count, rank, dims[EF_MAX_RANK];
+    int group;  /* freezing is by group: everything below one of them */
+    bool decay; /* weight decay: matrices only */
+    bool trainable;
+    ef_tensor *value, *grad; /* views; grad NULL in a set for inference */
+} ef__segment;
+
+typedef struct ef__params {
+    ef_actor *actor;
+    ef__segment *segment;
+    size_t segments, capacity;
+    size_t count;     /* elements of the arena, padding included */
+    size_t numbers;   /* parameters, padding not included */
+    ef_status failed; /* of an add, reported by build */
+    ef_tensor *value, *grad, *m, *v, *table;
+} ef__params;
+
+void ef__params_init(ef__params *p, ef_actor *a);
+void ef__params_clear(ef__params *p);
+
+/* Append a segment; a failure is kept for ef__params_build. */
+void ef__params_add(ef__params *p, int group, size_t rank, const size_t *dims, const char *format,
+                    ...) __attribute__((format(printf, 5, 6)));
+
+/* Allocate, zero, and make the views. Says what is needed and available before it allocates. */
+ef_status ef__params_build(ef__params *p, bool trainable);
+
+/* Segments of group and above are trained, the rest frozen. */
+ef_status ef__params_train_from(ef__params *p, int group);
+
+#endif

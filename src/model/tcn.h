@@ -1,0 +1,44 @@
+/* tcn.h -- the stack of causal convolution blocks that encoders (and decoders) share.
+ *
+ *     block: x -> mask (x + conv2(gelu(conv1(mask layernorm(x)))))
+ *
+ * A block's output is 0 in masked rows, and so is the gradient that comes back to it: what is above
+ * gives masked rows none, and a block's own dx there is the residual's alone. Backward relies on it. */
+#ifndef EF_MODEL_TCN_H
+#define EF_MODEL_TCN_H
+
+#include "model/params.h"
+
+typedef struct ef__tcn {
+    ef__params *params;
+    size_t at; /* the first block's first segment; each block has six */
+    size_t width, hidden, blocks;
+    const size_t *dilations;
+    float eps;
+} ef__tcn;
+
+/* What a block's forward pass keeps for its backward pass. All NULL: nothing was kept. */
+typedef struct ef__block_trace {
+    ef_tensor *x, *norm, *mean, *rstd, *pre, *act;
+} ef__block_trace;
+
+typedef struct ef__tcn_trace {
+    ef__block_trace block[EF_MAX_BLOCKS];
+    size_t first; /* blocks from here on are kept, the ones before are not */
+} ef__tcn_trace;
+
+/* Append the segments blocks.I.norm.weight ... blocks.I.conv2.bias; block I is of group + I. */
+void ef__tcn_add(ef__tcn *tcn, const ef_encoder_config *config, ef__params *params, int group);
+
+/* *x [B,L,D] goes through all blocks and is replaced by the result. trace NULL: inference. */
+ef_status ef__tcn_forward(const ef__tcn *tcn, const ef_tensor *mask, ef_tensor **x,
+                          ef__tcn_trace *trace);
+
+/* Blocks from trace->first on get their gradients. dx holds the output's gradient and then, if
+ * want_dx, the gradient of the input of block trace->first. */
+ef_status ef__tcn_backward(const ef__tcn *tcn, const ef_tensor *mask, const ef__tcn_trace *trace,
+                           bool want_dx, ef_tensor *dx);
+
+void ef__tcn_trace_clear(ef__tcn_trace *trace);
+
+#endif

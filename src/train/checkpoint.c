@@ -1,0 +1,225 @@
+#include "train/checkpoint.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *ef__best_path(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *dot = strrchr(name, '.');
+    size_t length = strlen(path), stem = dot && dot > name ? (size_t)(dot - path) : length;
+    char *best = malloc(length + sizeof ".best");
+    if (best)
+        sprintf(best, "%.*s.best%s", (int)stem, path, path + stem);
+    return best;
+}
+
+/* ---- saving ---- */
+
+/* Host copies of the arenas and the counts, all of one moment. */
+enum { VALUE, M, V, COUNTS, PARTS };
+
+typedef struct snapshot {
+    ef_readback *readback[PARTS];
+    const void *data[PARTS];
+} snapshot;
+
+static ef_status take(ef_trainer *t, snapshot *s)
+{
+    ef__params *p = &t->encoder->params;
+    ef_actor *a = p->actor;
+    const ef_tensor *tensor[PARTS] = {p->value, p->m, p->v, t->counts};
+    size_t count;
+    ef_status status = ef_batch_begin(a);
+    if (status)
+        return status;
+    for (int i = 0; i < PARTS && !status; i++)
+        status =
+            ef_readback_start(a, tensor[i], EF_DEFER_UNTIL_SYNC, "checkpoint", &s->readback[i]);
+    ef_status synced = ef_batch_sync(a, "checkpoint");
+    status = status ? status : synced;
+    for (int i = 0; i < PARTS && !status; i++)
+        status = ef_readback_value(s->readback[i], &s->data[i], &count);
+    return status;
+}
+
+static void put_arena(ef__st_writer *w, const ef__params *p, const char *prefix, const void *arena)
+{
+    char name[sizeof p->segment->name + 16];
+    for (size_t i = 0; i < p->segments; i++) {
+        const ef__segment *s = &p->segment[i];
+        snprintf(name, sizeof name, "%s%s", prefix, s->name);
+        ef__st_put(w, name, EF__ST_F32, s->rank, s->dims, (const float *)arena + s->offset);
+    }
+}
+
+static bool put_state(ef__st_writer *w, const ef_encoder *e, const ef__run_state *state)
+{
+    char *config = ef__config_dump(&e->config), *run = ef__run_dump(state);
+    bool made = config && run;
+    if (made) {
+        ef__st_put_metadata(w, "format", "pt");
+        ef__st_put_metadata(w, "config", config);
+        ef__st_put_metadata(w, "run", run);
+    }
+    free(config);
+    free(run);
+    return made;
+}
+
+static ef_status write_files(ef_trainer *t, const ef__run_state *state, const snapshot *s,
+                             const char *const *paths, ef_error *error)
+{
+    const ef__params *p = &t->encoder->params;
+    ef_status status = EF_OK;
+    ef__st_writer *w = ef__st_writer_new();
+    if (!w || !put_state(w, t->encoder, state)) {
+        status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", *paths);
+    } else {
+        put_arena(w, p, "", s->data[VALUE]);
+        put_arena(w, p, "optim.m.", s->data[M]);
+        put_arena(w, p, "optim.v.", s->data[V]);
+        ef__st_put(w, "optim.counts", EF__ST_I32, 1, ef_tensor_dims(t->counts), s->data[COUNTS]);
+        for (; *paths && !status; paths++)
+            status = ef__st_save(w, *paths, error);
+    }
+    ef__st_writer_free(w);
+    return status;
+}
+
+ef_status ef__checkpoint_save(ef_trainer *t, const ef__run_state *state, const char *const *paths,
+                              ef_error *error)
+{
+    snapshot s = {0};
+    ef_status status = ef__actor_says(t->encoder->actor, take(t, &s), error);
+    if (!status)
+        status = write_files(t, state, &s, paths, error);
+    for (int i = 0; i < PARTS; i++)
+        ef_readback_free(s.readback[i]);
+    return status;
+}
+
+/* ---- loading ---- */
+
+static ef_status check_finite(const ef__st_reader *file, const ef__st_tensor *t, ef_error *error)
+{
+    float value;
+    for (size_t i = 0; i < t->count; i++) {
+        memcpy(&value, (const char *)t->data + i * sizeof value, sizeof value);
+        if (!isfinite(value))
+            return ef__error_set(error, EF_EFORMAT, 0, NULL,
+                                 "%s: tensor \"%s\": value %zu is not a finite number",
+                                 ef__st_path(file), t->name, i);
+    }
+    return EF_OK;
+}
+
+/* The file's tensor for a segment, of the right shape and finite. */
+static ef_status find(const ef__st_reader *file, const char *prefix, const ef__segment *s,
+                      const ef__st_tensor **tensor, ef_error *error)
+{
+    char name[sizeof s->name + 16];
+    snprintf(name, sizeof name, "%s%s", prefix, s->name);
+    ef_status status = ef__st_need(file, name, EF__ST_F32, s->rank, s->dims, tensor, error);
+    return status ? status : check_finite(file, *tensor, error);
+}
+
+static ef_status check_arena(const ef__st_reader *file, const char *prefix, const ef__params *p,
+                             ef_error *error)
+{
+    const ef__st_tensor *tensor;
+    ef_status status = EF_OK;
+    for (size_t i = 0; i < p->segments && !status; i++)
+        status = find(file, prefix, &p->segment[i], &tensor, error);
+    return status;
+}
+
+/* A file that has passed check_arena. Padding keeps its zeros. */
+static ef_status write_arena(const ef__st_reader *file, const char *prefix, ef__params *p,
+                             ef_tensor *arena)
+{
+    char name[sizeof p->segment->name + 16];
+    ef_status status = EF_OK;
+    for (size_t i = 0; i < p->segments && !status; i++) {
+        const ef__segment *s = &p->segment[i];
+        ef_tensor *view = NULL;
+        snprintf(name, sizeof name, "%s%s", prefix, s->name);
+        status = ef_tensor_view(arena, s->offset, 1, &s->count, name, &view);
+        if (!status)
+            status = ef_tensor_write(view, ef__st_find(file, name)->data);
+        ef_tensor_free(view);
+    }
+    return status;
+}
+
+ef_status ef__checkpoint_params(const ef__st_reader *file, ef_encoder *e, ef_error *error)
+{
+    ef_status status = check_arena(file, "", &e->params, error);
+    return status ? status
+                  : ef__actor_says(e->actor, write_arena(file, "", &e->params, e->params.value),
+                                   error);
+}
+
+ef_status ef__checkpoint_optim(const ef__st_reader *file, ef_trainer *t, ef_error *error)
+{
+    ef__params *p = &t->encoder->params;
+    const ef__st_tensor *counts;
+    size_t dims[1] = {EF__COUNTS};
+    ef_status status = ef__st_need(file, "optim.counts", EF__ST_I32, 1, dims, &counts, error);
+    if (!status)
+        status = check_arena(file, "optim.m.", p, error);
+    if (!status)
+        status = check_arena(file, "optim.v.", p, error);
+    if (status)
+        return status;
+    status = write_arena(file, "optim.m.", p, p->m);
+    if (!status)
+        status = write_arena(file, "optim.v.", p, p->v);
+    if (!status)
+        status = ef_tensor_write(t->counts, counts->data);
+    return ef__actor_says(p->actor, status, error);
+}
+
+/* ---- a model for inference ---- */
+
+/* The largest tensors have the configuration's sizes: known before anything is allocated for it. */
+static ef_status check_sizes(const ef__st_reader *file, const ef_encoder_config *c, ef_error *error)
+{
+    const ef__st_tensor *t;
+    ef_status status = ef__st_need(file, "embedding.weight", EF__ST_F32, 2,
+                                   (size_t[]){c->vocab, c->width}, &t, error);
+    if (!status)
+        status = ef__st_need(file, "blocks.0.conv1.weight", EF__ST_F32, 3,
+                             (size_t[]){c->hidden, c->width, c->taps}, &t, error);
+    if (!status)
+        status = ef__st_need(file, "proj.weight", EF__ST_F32, 2, (size_t[]){c->out, c->width}, &t,
+                             error);
+    return status;
+}
+
+ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, ef_error *error)
+{
+    ef__st_reader *file = NULL;
+    ef_encoder_config config;
+    ef_encoder *e = NULL;
+    ef_status status = ef__st_open(path, &file, error);
+    if (status)
+        return status;
+    status = ef__config_parse(path, ef__st_metadata(file, "config"), &config, error);
+    if (!status)
+        status = check_sizes(file, &config, error);
+    if (!status) {
+        ef__lock(a);
+        status = ef__actor_says(a, ef__encoder_new(a, &config, false, &e), error);
+        if (!status)
+            status = ef__checkpoint_params(file, e, error);
+        ef__unlock(a);
+    }
+    ef__st_close(file);
+    if (status)
+        ef_encoder_free(e);
+    else
+        *encoder = e;
+    return status;
+}

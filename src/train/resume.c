@@ -1,0 +1,149 @@
+#include "train/resume.h"
+#include "actor/kernels.h"
+#include "base/sha256.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The kernels that this library was built with; a folder of others is named instead. */
+static void describe_kernels(char *text, size_t size)
+{
+    const char *folder = getenv("EF_CL_DIR");
+    unsigned char digest[EF__SHA256_BYTES];
+    ef__sha256 sha;
+    ef__sha256_begin(&sha);
+    for (size_t i = 0; i < ef__kernel_source_count; i++)
+        for (size_t j = 0; j < ef__kernel_sources[i].count; j++)
+            ef__sha256_add(&sha, ef__kernel_sources[i].lines[j],
+                           strlen(ef__kernel_sources[i].lines[j]));
+    ef__sha256_end(&sha, digest);
+    if (folder)
+        snprintf(text, size, "of %s", folder);
+    else
+        snprintf(text, size, "%02x%02x%02x%02x", digest[0], digest[1], digest[2], digest[3]);
+}
+
+void ef__identity_of(ef_actor *a, ef__identity *identity)
+{
+    const ef_device_info *d = ef_actor_device(a);
+    const char *linear = getenv("EF_LINEAR");
+    char kernels[200];
+    describe_kernels(kernels, sizeof kernels);
+    snprintf(identity->device, sizeof identity->device, "%s, %u units, vectors of %u", d->name,
+             d->compute_units, d->vector_width);
+    snprintf(identity->driver, sizeof identity->driver, "%s %s", d->platform, d->driver);
+    snprintf(identity->library, sizeof identity->library, "%s", ef_version_full());
+    snprintf(identity->variants, sizeof identity->variants, "kernels %s, linear %s", kernels,
+             linear ? linear : "default");
+}
+
+/* A comparison in progress: the first thing that is refused ends it. */
+typedef struct comparison {
+    const char *path;
+    bool strict;
+    void (*notice)(void *user, const char *text);
+    void *user;
+    ef_error *error;
+    ef_status status;
+} comparison;
+
+static void refuse(comparison *c, ef_status status, const char *what, const char *saved,
+                   const char *now)
+{
+    if (!c->status)
+        c->status = ef__error_set(c->error, status, 0, NULL,
+                                  "%s: cannot be resumed: its %s is %s, this run's is %s", c->path,
+                                  what, saved, now);
+}
+
+static void must_be(comparison *c, const char *what, uint64_t saved, uint64_t now)
+{
+    char a[24], b[24];
+    snprintf(a, sizeof a, "%" PRIu64, saved);
+    snprintf(b, sizeof b, "%" PRIu64, now);
+    if (saved != now)
+        refuse(c, EF_EARG, what, a, b);
+}
+
+static void should_be_text(comparison *c, const char *what, const char *saved, const char *now)
+{
+    char text[1200];
+    if (!strcmp(saved, now))
+        return;
+    if (c->strict) {
+        refuse(c, EF_ESTATE, what, saved, now);
+    } else if (c->notice && !c->status) {
+        snprintf(text, sizeof text,
+                 "%s: its %s was \"%s\" and is \"%s\" now: results may differ from an unbroken run",
+                 c->path, what, saved, now);
+        c->notice(c->user, text);
+    }
+}
+
+static void should_be(comparison *c, const char *what, double saved, double now)
+{
+    char a[32], b[32];
+    snprintf(a, sizeof a, "%.9g", saved);
+    snprintf(b, sizeof b, "%.9g", now);
+    should_be_text(c, what, a, b);
+}
+
+static void compare_models(comparison *c, const ef_encoder_config *saved,
+                           const ef_encoder_config *now)
+{
+    must_be(c, "vocabulary size", saved->vocab, now->vocab);
+    must_be(c, "width", saved->width, now->width);
+    must_be(c, "hidden width", saved->hidden, now->hidden);
+    must_be(c, "number of taps", saved->taps, now->taps);
+    must_be(c, "number of blocks", saved->blocks, now->blocks);
+    must_be(c, "output width", saved->out, now->out);
+    must_be(c, "length", saved->length, now->length);
+    must_be(c, "tanh", saved->tanh, now->tanh);
+    for (size_t i = 0; i < saved->blocks && i < now->blocks; i++) {
+        char what[40];
+        snprintf(what, sizeof what, "dilation of block %zu", i);
+        must_be(c, what, saved->dilations[i], now->dilations[i]);
+    }
+}
+
+static void compare_trainers(comparison *c, const ef_trainer_options *saved,
+                             const ef_trainer_options *now)
+{
+    should_be(c, "alpha", saved->alpha, now->alpha);
+    should_be(c, "beta", saved->beta, now->beta);
+    should_be(c, "learning rate", saved->lr, now->lr);
+    should_be(c, "final learning rate", saved->min_lr, now->min_lr);
+    should_be(c, "warm-up", (double)saved->warmup, (double)now->warmup);
+    should_be(c, "number of steps after warm-up", (double)saved->decay, (double)now->decay);
+    should_be(c, "weight decay", saved->weight_decay, now->weight_decay);
+    should_be(c, "beta1", saved->beta1, now->beta1);
+    should_be(c, "beta2", saved->beta2, now->beta2);
+    should_be(c, "epsilon", saved->epsilon, now->epsilon);
+    should_be(c, "clip", saved->clip, now->clip);
+    should_be(c, "optimiser", saved->optim, now->optim);
+    should_be(c, "trained part", saved->scope, now->scope);
+}
+
+ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_side now,
+                           bool strict, void (*notice)(void *user, const char *text), void *user,
+                           ef_error *error)
+{
+    comparison c = {path, strict, notice, user, error, EF_OK};
+    const ef__run_state *was = saved.state, *is = now.state;
+    compare_models(&c, saved.config, now.config);
+    must_be(&c, "data file's size", was->data_bytes, is->data_bytes);
+    if (strcmp(was->data_sha256, is->data_sha256))
+        refuse(&c, EF_EARG, "data file's SHA-256", was->data_sha256, is->data_sha256);
+    must_be(&c, "seed", was->seed, is->seed);
+    must_be(&c, "batch", was->batch, is->batch);
+    must_be(&c, "number of micro-batches", was->accum, is->accum);
+    must_be(&c, "bucketing", was->bucket, is->bucket);
+    should_be(&c, "eps", saved.config->eps, now.config->eps);
+    compare_trainers(&c, &was->trainer, &is->trainer);
+    should_be_text(&c, "device", was->identity.device, is->identity.device);
+    should_be_text(&c, "driver", was->identity.driver, is->identity.driver);
+    should_be_text(&c, "library", was->identity.library, is->identity.library);
+    should_be_text(&c, "variants", was->identity.variants, is->identity.variants);
+    return c.status;
+}

@@ -1,0 +1,26 @@
+/* run.h -- a training run: what ef_train holds while it lasts. */
+#ifndef EF_TRAIN_RUN_H
+#define EF_TRAIN_RUN_H
+
+#include "train/checkpoint.h"
+
+typedef struct ef__run {
+    ef_actor *actor;
+    const ef_train_options *options;
+    ef_train_observer watch;
+    ef_error *error;
+    ef_dataset *data, *val;
+    ef_loader *loader;
+    ef_encoder *encoder;
+    ef_trainer *trainer;
+    char *best_path;
+    uint64_t steps;      /* of the whole run */
+    ef__run_state state; /* where the run stands: what a checkpoint would say now */
+} ef__run;
+
+/* Open everything that a run needs: files, model, trainer, and the state to start from. Whatever can
+ * be wrong with the options or the files is found here, before the first step. */
+ef_status ef__run_open(ef__run *run);
+void ef__run_close(ef__run *run);
+
+#endif

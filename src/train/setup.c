@@ -1,0 +1,219 @@
+#include "train/run.h"
+#include "base/file.h"
+#include "base/size.h"
+#include "data/efb.h"
+#include "model/init.h"
+#include "train/resume.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void notice(void *user, const char *text)
+{
+    const ef_train_observer *watch = user;
+    if (watch->on_notice)
+        watch->on_notice(watch->user, text);
+}
+
+static ef_status check_options(const ef__run *r)
+{
+    const ef_train_options *o = r->options;
+    const char *wrong = !o->data        ? "no data file"
+                        : o->batch == 0 ? "a batch of 0 samples"
+                        : o->accum == 0 ? "0 micro-batches in a step"
+                        : o->resume && o->init_from
+                            ? "both a run to resume and a model to start from"
+                            : NULL;
+    return wrong ? ef__error_set(r->error, EF_EARG, 0, NULL, "train: %s", wrong) : EF_OK;
+}
+
+/* A save that cannot work is better known before the training than after it. */
+static ef_status check_writable(ef__run *r)
+{
+    ef__file *file;
+    if (!r->options->save)
+        return EF_OK;
+    r->best_path = ef__best_path(r->options->save);
+    if (!r->best_path)
+        return ef__error_set(r->error, EF_ENOMEM, 0, NULL, "train: out of memory");
+    ef_status status = ef__file_begin(r->options->save, &file, r->error);
+    if (!status)
+        ef__file_abandon(file);
+    return status;
+}
+
+static ef_status open_data(ef__run *r)
+{
+    const ef_train_options *o = r->options;
+    ef_status status = ef_dataset_open(o->data, &r->data, r->error);
+    if (!status && o->val)
+        status = ef_dataset_open(o->val, &r->val, r->error);
+    if (!status && r->val && ef_dataset_width(r->val) != ef_dataset_width(r->data))
+        status = ef__error_set(r->error, EF_EFORMAT, 0, NULL,
+                               "%s: its targets have %zu values, those of %s have %zu", o->val,
+                               ef_dataset_width(r->val), o->data, ef_dataset_width(r->data));
+    return status;
+}
+
+static ef_encoder_config model_of(const ef__run *r)
+{
+    ef_encoder_config c = r->options->model;
+    int32_t largest = ef_dataset_max_id(r->data);
+    if (r->val && ef_dataset_max_id(r->val) > largest)
+        largest = ef_dataset_max_id(r->val);
+    if (c.vocab == 0)
+        c.vocab = (size_t)largest + 1;
+    c.out = ef_dataset_width(r->data);
+    return c;
+}
+
+static void tell_cut(ef__run *r, size_t length)
+{
+    size_t cut = 0, N = ef_dataset_size(r->data);
+    char text[512];
+    for (size_t n = 0; n < N; n++)
+        cut += ef__dataset_sample(r->data, n).length > length;
+    snprintf(text, sizeof text, "%s: %zu of %zu samples are longer than %zu ids and are cut",
+             ef_dataset_path(r->data), cut, N, length);
+    if (cut)
+        notice(&r->watch, text);
+}
+
+static ef_status open_loader(ef__run *r, const ef_encoder_config *model)
+{
+    const ef_train_options *o = r->options;
+    ef_loader_options options = {.batch = o->batch,
+                                 .length = model->length,
+                                 .shuffle = true,
+                                 .bucket = o->bucket,
+                                 .seed = o->seed,
+                                 .vocab = model->vocab,
+                                 .keep = o->accum};
+    return ef_loader_new(r->data, &options, &r->loader, r->error);
+}
+
+/* Are the held-out ids in the vocabulary? Better asked now than at the first epoch's end. */
+static ef_status check_val(ef__run *r, const ef_encoder_config *model)
+{
+    ef_loader *loader = NULL;
+    ef_loader_options options = {.batch = 1, .length = model->length, .vocab = model->vocab};
+    ef_status status = r->val ? ef_loader_new(r->val, &options, &loader, r->error) : EF_OK;
+    ef_loader_free(loader);
+    return status;
+}
+
+static void begin_state(ef__run *r)
+{
+    const ef_train_options *o = r->options;
+    ef__run_state *s = &r->state;
+    uint64_t each = ef__ceil_div(ef_loader_batches(r->loader), o->accum);
+    r->steps = o->epochs * each;
+    *s = (ef__run_state){.seed = o->seed,
+                         .batch = o->batch,
+                         .accum = o->accum,
+                         .bucket = o->bucket,
+                         .trainer = o->trainer,
+                         .data_bytes = ef_dataset_bytes(r->data)};
+    s->trainer.decay = r->steps > s->trainer.warmup ? r->steps - s->trainer.warmup : 0;
+    if (o->save || o->resume)
+        snprintf(s->data_sha256, sizeof s->data_sha256, "%s", ef_dataset_sha256(r->data));
+    ef__identity_of(r->actor, &s->identity);
+}
+
+/* Take over where the checkpoint's run stood, if it may be continued. */
+static ef_status adopt_state(ef__run *r, const ef__st_reader *file, const ef_encoder_config *model)
+{
+    const char *path = r->options->resume;
+    ef_encoder_config config;
+    ef__run_state saved, *s = &r->state;
+    ef_status status = ef__config_parse(path, ef__st_metadata(file, "config"), &config, r->error);
+    if (!status)
+        status = ef__run_parse(path, ef__st_metadata(file, "run"), &saved, r->error);
+    if (!status)
+        status =
+            ef__resume_check(path, (ef__resume_side){&config, &saved}, (ef__resume_side){model, s},
+                             r->options->strict_resume, notice, &r->watch, r->error);
+    if (status)
+        return status;
+    s->step = saved.step;
+    s->epoch = saved.epoch;
+    s->position = saved.position;
+    s->skipped = saved.skipped;
+    s->has_best = saved.has_best;
+    s->best_cos = saved.best_cos;
+    return EF_OK;
+}
+
+static ef_status fresh_params(ef__run *r)
+{
+    ef_status status = ef__init_params(&r->encoder->params, r->options->init, r->options->seed);
+    return ef__actor_says(r->actor, status, r->error);
+}
+
+/* file: the checkpoint to resume or to start from, or NULL. */
+static ef_status build(ef__run *r, const ef__st_reader *file, const ef_encoder_config *model)
+{
+    ef_status status = ef__encoder_new(r->actor, model, true, &r->encoder);
+    if (!status)
+        status = ef_trainer_new(r->encoder, &r->state.trainer, &r->trainer);
+    if (status)
+        return ef__actor_says(r->actor, status, r->error);
+    status = file ? ef__checkpoint_params(file, r->encoder, r->error) : fresh_params(r);
+    if (!status && r->options->resume) {
+        status = ef__checkpoint_optim(file, r->trainer, r->error);
+        r->trainer->attempted = r->state.step;
+    }
+    return status;
+}
+
+static ef_status open_model(ef__run *r, const ef_encoder_config *model)
+{
+    const ef_train_options *o = r->options;
+    ef__st_reader *file = NULL;
+    ef_status status = EF_OK;
+    if (o->resume || o->init_from)
+        status = ef__st_open(o->resume ? o->resume : o->init_from, &file, r->error);
+    if (!status && o->resume)
+        status = adopt_state(r, file, model);
+    if (!status) {
+        ef__lock(r->actor);
+        status = build(r, file, model);
+        ef__unlock(r->actor);
+    }
+    ef__st_close(file);
+    return status;
+}
+
+ef_status ef__run_open(ef__run *r)
+{
+    ef_encoder_config model;
+    ef_status status = check_options(r);
+    if (!status)
+        status = check_writable(r);
+    if (!status)
+        status = open_data(r);
+    if (!status) {
+        model = model_of(r);
+        status = ef__config_check(&model, r->error);
+    }
+    if (!status)
+        status = open_loader(r, &model);
+    if (!status)
+        status = check_val(r, &model);
+    if (!status) {
+        tell_cut(r, model.length);
+        begin_state(r);
+        status = open_model(r, &model);
+    }
+    return status;
+}
+
+void ef__run_close(ef__run *r)
+{
+    ef_trainer_free(r->trainer);
+    ef_encoder_free(r->encoder);
+    ef_loader_free(r->loader);
+    ef_dataset_free(r->data);
+    ef_dataset_free(r->val);
+    free(r->best_path);
+}

@@ -1,0 +1,209 @@
+#include "train/state.h"
+#include "model/encoder.h"
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+/* For json_pack's arguments. */
+static json_int_t integer(uint64_t value)
+{
+    return (json_int_t)value;
+}
+
+static char *dump(json_t *json)
+{
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    return text;
+}
+
+char *ef__config_dump(const ef_encoder_config *c)
+{
+    json_t *dilations = json_array();
+    for (size_t i = 0; i < c->blocks; i++)
+        json_array_append_new(dilations, json_integer(integer(c->dilations[i])));
+    return dump(json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:b}", "vocab",
+                          integer(c->vocab), "width", integer(c->width), "hidden",
+                          integer(c->hidden), "taps", integer(c->taps), "out", integer(c->out),
+                          "length", integer(c->length), "dilations", dilations, "eps", c->eps,
+                          "tanh", c->tanh));
+}
+
+char *ef__run_dump(const ef__run_state *s)
+{
+    const ef_trainer_options *t = &s->trainer;
+    const ef__identity *id = &s->identity;
+    json_t *json =
+        json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:I, s:s, s:I, s:I, s:b}", "version",
+                  EF__FORMAT_VERSION, "step", integer(s->step), "epoch", integer(s->epoch),
+                  "position", integer(s->position), "skipped", integer(s->skipped), "seed",
+                  integer(s->seed), "has_best", s->has_best, "best_cos", s->best_cos, "data_bytes",
+                  integer(s->data_bytes), "data_sha256", s->data_sha256, "batch", integer(s->batch),
+                  "accum", integer(s->accum), "bucket", s->bucket);
+    json_t *trainer = json_pack(
+        "{s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:i, s:i}", "alpha", t->alpha,
+        "beta", t->beta, "lr", t->lr, "min_lr", t->min_lr, "warmup", integer(t->warmup), "decay",
+        integer(t->decay), "weight_decay", t->weight_decay, "beta1", t->beta1, "beta2", t->beta2,
+        "epsilon", t->epsilon, "clip", t->clip, "optim", (int)t->optim, "scope", (int)t->scope);
+    json_t *identity = json_pack("{s:s, s:s, s:s, s:s}", "device", id->device, "driver", id->driver,
+                                 "library", id->library, "variants", id->variants);
+    if (json_object_set_new(json, "trainer", trainer) ||
+        json_object_set_new(json, "identity", identity)) {
+        json_decref(json);
+        return NULL;
+    }
+    return dump(json);
+}
+
+static ef_status bad(const char *path, const char *what, const char *why, ef_error *error)
+{
+    return ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: metadata \"%s\": %s", path, what, why);
+}
+
+static json_t *load(const char *path, const char *what, const char *text, ef_error *error)
+{
+    json_error_t why = {.text = "is not there"};
+    json_t *json = text ? json_loads(text, JSON_REJECT_DUPLICATES, &why) : NULL;
+    if (!json)
+        bad(path, what, why.text, error);
+    return json;
+}
+
+/* A size of at most 31 bits; anything else becomes 0, which ef__config_check refuses. */
+static size_t size_of(json_int_t value)
+{
+    return value > 0 && value <= INT32_MAX ? (size_t)value : 0;
+}
+
+static bool parse_config(const json_t *json, ef_encoder_config *c, json_error_t *why)
+{
+    json_int_t vocab, width, hidden, taps, out, length;
+    json_t *dilations;
+    double eps;
+    int tanh;
+    if (json_unpack_ex((json_t *)json, why, 0, "{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:F, s:b}",
+                       "vocab", &vocab, "width", &width, "hidden", &hidden, "taps", &taps, "out",
+                       &out, "length", &length, "dilations", &dilations, "eps", &eps, "tanh",
+                       &tanh))
+        return false;
+    *c = (ef_encoder_config){.vocab = size_of(vocab),
+                             .width = size_of(width),
+                             .hidden = size_of(hidden),
+                             .taps = size_of(taps),
+                             .out = size_of(out),
+                             .blocks = json_array_size(dilations),
+                             .length = size_of(length),
+                             .eps = (float)eps,
+                             .tanh = tanh};
+    for (size_t i = 0; i < c->blocks && i < EF_MAX_BLOCKS; i++)
+        c->dilations[i] = size_of(json_integer_value(json_array_get(dilations, i)));
+    return true;
+}
+
+ef_status ef__config_parse(const char *path, const char *text, ef_encoder_config *config,
+                           ef_error *error)
+{
+    ef_encoder_config c;
+    json_error_t why;
+    ef_error wrong;
+    json_t *json = load(path, "config", text, error);
+    if (!json)
+        return EF_EFORMAT;
+    bool parsed = parse_config(json, &c, &why);
+    json_decref(json);
+    if (!parsed)
+        return bad(path, "config", why.text, error);
+    if (ef__config_check(&c, &wrong))
+        return bad(path, "config", wrong.text, error);
+    *config = c;
+    return EF_OK;
+}
+
+static bool parse_trainer(json_t *json, ef_trainer_options *o, json_error_t *why)
+{
+    double alpha, beta, lr, min_lr, weight_decay, beta1, beta2, epsilon, clip;
+    json_int_t warmup, decay;
+    int optim, scope;
+    if (json_unpack_ex(
+            json, why, 0, "{s:F, s:F, s:F, s:F, s:I, s:I, s:F, s:F, s:F, s:F, s:F, s:i, s:i}",
+            "alpha", &alpha, "beta", &beta, "lr", &lr, "min_lr", &min_lr, "warmup", &warmup,
+            "decay", &decay, "weight_decay", &weight_decay, "beta1", &beta1, "beta2", &beta2,
+            "epsilon", &epsilon, "clip", &clip, "optim", &optim, "scope", &scope))
+        return false;
+    *o = (ef_trainer_options){.alpha = (float)alpha,
+                              .beta = (float)beta,
+                              .lr = (float)lr,
+                              .min_lr = (float)min_lr,
+                              .warmup = (uint64_t)warmup,
+                              .decay = (uint64_t)decay,
+                              .weight_decay = (float)weight_decay,
+                              .beta1 = (float)beta1,
+                              .beta2 = (float)beta2,
+                              .epsilon = (float)epsilon,
+                              .clip = (float)clip,
+                              .optim = (ef_optim)optim,
+                              .scope = (ef_scope)scope};
+    return true;
+}
+
+static bool parse_identity(json_t *json, ef__identity *id, json_error_t *why)
+{
+    const char *device, *driver, *library, *variants;
+    if (json_unpack_ex(json, why, 0, "{s:s, s:s, s:s, s:s}", "device", &device, "driver", &driver,
+                       "library", &library, "variants", &variants))
+        return false;
+    snprintf(id->device, sizeof id->device, "%s", device);
+    snprintf(id->driver, sizeof id->driver, "%s", driver);
+    snprintf(id->library, sizeof id->library, "%s", library);
+    snprintf(id->variants, sizeof id->variants, "%s", variants);
+    return true;
+}
+
+static bool parse_run(json_t *json, ef__run_state *s, json_error_t *why)
+{
+    json_int_t step, epoch, position, skipped, seed, bytes, batch, accum;
+    json_t *trainer, *identity;
+    const char *sha256;
+    int has_best, bucket;
+    if (json_unpack_ex(json, why, 0,
+                       "{s:I, s:I, s:I, s:I, s:I, s:b, s:F, s:I, s:s, s:I, s:I, s:b, s:o, s:o}",
+                       "step", &step, "epoch", &epoch, "position", &position, "skipped", &skipped,
+                       "seed", &seed, "has_best", &has_best, "best_cos", &s->best_cos, "data_bytes",
+                       &bytes, "data_sha256", &sha256, "batch", &batch, "accum", &accum, "bucket",
+                       &bucket, "trainer", &trainer, "identity", &identity))
+        return false;
+    s->step = (uint64_t)step;
+    s->epoch = (uint64_t)epoch;
+    s->position = (uint64_t)position;
+    s->skipped = (uint64_t)skipped;
+    s->seed = (uint64_t)seed;
+    s->has_best = has_best;
+    s->data_bytes = (uint64_t)bytes;
+    snprintf(s->data_sha256, sizeof s->data_sha256, "%s", sha256);
+    s->batch = size_of(batch);
+    s->accum = size_of(accum);
+    s->bucket = bucket;
+    return parse_trainer(trainer, &s->trainer, why) && parse_identity(identity, &s->identity, why);
+}
+
+ef_status ef__run_parse(const char *path, const char *text, ef__run_state *state, ef_error *error)
+{
+    ef__run_state s = {0};
+    json_error_t why;
+    json_t *json = load(path, "run", text, error);
+    if (!json)
+        return EF_EFORMAT;
+    json_int_t version = json_integer_value(json_object_get(json, "version"));
+    bool known = version == EF__FORMAT_VERSION, parsed = known && parse_run(json, &s, &why);
+    json_decref(json);
+    if (!known)
+        return ef__error_set(error, EF_EFORMAT, 0, NULL,
+                             "%s: metadata \"run\": version %" JSON_INTEGER_FORMAT
+                             ", this library reads %d",
+                             path, version, EF__FORMAT_VERSION);
+    if (!parsed)
+        return bad(path, "run", why.text, error);
+    *state = s;
+    return EF_OK;
+}

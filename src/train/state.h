@@ -1,0 +1,40 @@
+/* state.h -- what a checkpoint says besides its tensors, and its JSON. Pure: no device, no file.
+ *
+ * A checkpoint's metadata has two JSON texts: "config", the model, enough to run it; and "run", where
+ * a training run stands and under what it ran, enough to continue it. */
+#ifndef EF_TRAIN_STATE_H
+#define EF_TRAIN_STATE_H
+
+#include "base/error.h"
+
+enum { EF__FORMAT_VERSION = 1 };
+
+/* What has to be the same for a run to continue bit for bit. */
+typedef struct ef__identity {
+    char device[400], driver[300], library[256], variants[256];
+} ef__identity;
+
+typedef struct ef__run_state {
+    uint64_t step;            /* attempted */
+    uint64_t epoch, position; /* batch number position of epoch is next, both from 0 */
+    uint64_t skipped, seed;
+    bool has_best;
+    double best_cos;
+    uint64_t data_bytes;
+    char data_sha256[65];
+    size_t batch, accum;
+    bool bucket;
+    ef_trainer_options trainer;
+    ef__identity identity;
+} ef__run_state;
+
+/* Texts are malloc'ed; NULL: out of memory. */
+char *ef__config_dump(const ef_encoder_config *config);
+char *ef__run_dump(const ef__run_state *state);
+
+/* path: for messages. Errors: EFORMAT, ENOMEM; outputs untouched. */
+ef_status ef__config_parse(const char *path, const char *text, ef_encoder_config *config,
+                           ef_error *error);
+ef_status ef__run_parse(const char *path, const char *text, ef__run_state *state, ef_error *error);
+
+#endif
