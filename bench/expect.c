@@ -1,0 +1,237 @@
+/* What the cases should give, in double precision: the references of the tests, and for the large
+ * products a sample of their elements. Tensors are numbered as in the operations' documentation. */
+#include "case.h"
+#include "op/conv1d.h"
+#include "op/optim.h"
+#include "../tests/ref.h"
+#include <math.h>
+#include <stdlib.h>
+
+enum { SAMPLES = 1000 };
+
+static const float *floats(const bench_case *c, int i)
+{
+    return c->t[i].data;
+}
+
+static const uint8_t *bytes(const bench_case *c, int i)
+{
+    return c->t[i].data;
+}
+
+/* ---- conv1d and linear: t is x or dy, w or dy, result ---- */
+
+/* Element number s of the sample: the ends, and some between. */
+static size_t pick(size_t s, size_t count)
+{
+    return s == 0 ? 0 : s == 1 ? count - 1 : s * 2654435761u % count;
+}
+
+/* x[b, t + shift, i], 0 outside of the sample. */
+static double at(const size_t *n, const float *x, size_t row, long shift, size_t channels, size_t i)
+{
+    long t = (long)(row % n[EF__L]) + shift;
+    return t < 0 || t >= (long)n[EF__L] ? 0 : x[(size_t)((long)row + shift) * channels + i];
+}
+
+static long back(const size_t *n, size_t j)
+{
+    return (long)((n[EF__K] - 1 - j) * n[EF__D]);
+}
+
+void bench_expect_conv_forward(bench_case *c)
+{
+    const size_t *n = c->args.n, I = n[EF__CIN], O = n[EF__COUT], K = n[EF__K];
+    for (size_t s = 0; s < SAMPLES; s++) {
+        size_t e = pick(s, c->t[2].count), row = e / O, o = e % O;
+        double sum = 0;
+        for (size_t j = 0; j < K; j++)
+            for (size_t i = 0; i < I; i++)
+                sum += at(n, floats(c, 0), row, -back(n, j), I, i) *
+                       floats(c, 1)[(o * I + i) * K + j];
+        c->want[2][e] = sum;
+    }
+}
+
+void bench_expect_conv_dx(bench_case *c)
+{
+    const size_t *n = c->args.n, I = n[EF__CIN], O = n[EF__COUT], K = n[EF__K];
+    for (size_t s = 0; s < SAMPLES; s++) {
+        size_t e = pick(s, c->t[2].count), row = e / I, i = e % I;
+        double sum = 0;
+        for (size_t j = 0; j < K; j++)
+            for (size_t o = 0; o < O; o++)
+                sum +=
+                    at(n, floats(c, 0), row, back(n, j), O, o) * floats(c, 1)[(o * I + i) * K + j];
+        c->want[2][e] = sum;
+    }
+}
+
+void bench_expect_conv_dw(bench_case *c)
+{
+    const size_t *n = c->args.n, I = n[EF__CIN], O = n[EF__COUT], K = n[EF__K];
+    const size_t rows = n[EF__B] * n[EF__L];
+    for (size_t s = 0; s < SAMPLES; s++) {
+        size_t e = pick(s, c->t[2].count), j = e % K, i = e / K % I, o = e / K / I;
+        double sum = 0;
+        for (size_t row = 0; row < rows; row++)
+            sum += at(n, floats(c, 0), row, -back(n, j), I, i) * floats(c, 1)[row * O + o];
+        c->want[2][e] = sum;
+    }
+    for (size_t o = 0; o < O; o++)
+        c->want[3][o] = 0;
+    ref_bias_grad(rows, O, floats(c, 1), c->want[3], NULL);
+}
+
+/* ---- elementwise ---- */
+
+void bench_expect_cast(bench_case *c)
+{
+    for (size_t i = 0; i < c->t[0].count; i++)
+        c->want[1][i] = ref_float(ref_half(floats(c, 0)[i]));
+}
+
+void bench_expect_residual_add(bench_case *c)
+{
+    for (size_t i = 0; i < c->t[0].count; i++)
+        c->want[1][i] = (double)floats(c, 0)[i] + floats(c, 1)[i];
+}
+
+static void widen(bench_case *c, int to, int from)
+{
+    for (size_t i = 0; i < c->t[from].count; i++)
+        c->want[to][i] = floats(c, from)[i];
+}
+
+static size_t columns(const bench_array *t)
+{
+    return t->dims[t->rank - 1];
+}
+
+void bench_expect_mask_rows(bench_case *c)
+{
+    widen(c, 1, 1);
+    ref_mask_rows(c->t[0].count, columns(&c->t[1]), bytes(c, 0), c->want[1]);
+}
+
+void bench_expect_epilogue(bench_case *c)
+{
+    const ref_epilogue e = {.bias = floats(c, BENCH_BIAS),
+                            .gelu = true,
+                            .residual = floats(c, BENCH_RESIDUAL),
+                            .mask = bytes(c, BENCH_MASK)};
+    widen(c, 1, 0);
+    ref_epilogue_apply(&e, c->t[BENCH_MASK].count, columns(&c->t[1]), c->want[1]);
+}
+
+void bench_expect_gelu_forward(bench_case *c)
+{
+    for (size_t i = 0; i < c->t[0].count; i++)
+        c->want[1][i] = ref_gelu(floats(c, 0)[i]);
+}
+
+void bench_expect_gelu_backward(bench_case *c)
+{
+    for (size_t i = 0; i < c->t[0].count; i++)
+        c->want[2][i] = floats(c, 1)[i] * ref_gelu_grad(floats(c, 0)[i]);
+}
+
+void bench_expect_tanh_forward(bench_case *c)
+{
+    for (size_t i = 0; i < c->t[0].count; i++)
+        c->want[1][i] = tanh(floats(c, 0)[i]);
+}
+
+void bench_expect_tanh_backward(bench_case *c)
+{
+    for (size_t i = 0; i < c->t[0].count; i++)
+        c->want[2][i] = floats(c, 1)[i] * (1 - (double)floats(c, 0)[i] * floats(c, 0)[i]);
+}
+
+/* ---- layernorm, embedding, masked mean, loss ---- */
+
+void bench_expect_layernorm_forward(bench_case *c)
+{
+    ref_layernorm_forward(c->t[3].count, c->t[1].count, floats(c, 0), floats(c, 1), floats(c, 2),
+                          bytes(c, 3), c->args.f[0], c->want[4], c->want[5], c->want[6]);
+}
+
+static void zero(double *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = 0;
+}
+
+void bench_expect_layernorm_backward(bench_case *c)
+{
+    zero(c->want[8], c->t[8].count);
+    zero(c->want[9], c->t[9].count);
+    ref_layernorm_backward(c->t[5].count, c->t[1].count, floats(c, 0), floats(c, 1), floats(c, 4),
+                           bytes(c, 5), floats(c, 6), 1e-5, c->want[7], c->want[8], c->want[9]);
+}
+
+void bench_expect_embedding_forward(bench_case *c)
+{
+    ref_embedding_forward(c->t[0].count, c->t[1].dims[0], c->t[1].dims[1], c->t[0].data,
+                          floats(c, 1), c->want[2]);
+}
+
+void bench_expect_embedding_backward(bench_case *c)
+{
+    zero(c->want[2], c->t[2].count);
+    ref_embedding_backward(c->t[0].count, c->t[2].dims[0], c->t[2].dims[1], c->t[0].data,
+                           floats(c, 1), c->want[2]);
+}
+
+void bench_expect_masked_mean_forward(bench_case *c)
+{
+    const size_t *d = c->t[0].dims;
+    ref_masked_mean_forward(d[0], d[1], d[2], floats(c, 0), bytes(c, 1), c->want[2], c->want[3]);
+}
+
+void bench_expect_masked_mean_backward(bench_case *c)
+{
+    const size_t *d = c->t[3].dims;
+    ref_masked_mean_backward(d[0], d[1], d[2], floats(c, 0), bytes(c, 1), c->want[3]);
+}
+
+void bench_expect_kd_loss(bench_case *c)
+{
+    const float *f = c->args.f;
+    zero(c->want[2], 3);
+    ref_kd_loss(c->t[0].dims[0], c->t[0].dims[1], floats(c, 0), floats(c, 1), f[0], f[1], f[2],
+                c->want[2], c->want[3]);
+}
+
+/* ---- optimiser ---- */
+
+void bench_expect_optim_norm(bench_case *c)
+{
+    c->want[2][EF_METRIC_GRAD_NORM] = ref_norm(c->t[0].count, floats(c, 0));
+    c->want[2][EF_METRIC_STEPS] = 1;
+    c->want[2][EF_METRIC_LR] = c->args.f[0];
+}
+
+/* The first and the last chunk. */
+void bench_expect_optim_update(bench_case *c)
+{
+    const float *f = c->args.f, norm = floats(c, 6)[EF_METRIC_GRAD_NORM];
+    const ref_adam rule = {.lr = f[0],
+                           .beta1 = f[1],
+                           .beta2 = f[2],
+                           .epsilon = f[3],
+                           .weight_decay = f[4],
+                           .scale = ref_clip_scale(norm, f[5]),
+                           .step = 1};
+    const size_t starts[] = {0, c->t[0].count - EF__CHUNK};
+    for (int k = 0; k < 2; k++) {
+        for (size_t i = starts[k]; i < starts[k] + EF__CHUNK; i++) {
+            c->want[0][i] = floats(c, 0)[i];
+            c->want[1][i] = 0;
+            c->want[2][i] = floats(c, 2)[i];
+            c->want[3][i] = floats(c, 3)[i];
+        }
+        ref_adam_step(&rule, true, EF__CHUNK, floats(c, 1) + starts[k], c->want[0] + starts[k],
+                      c->want[2] + starts[k], c->want[3] + starts[k]);
+    }
+}

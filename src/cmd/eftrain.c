@@ -1,0 +1,324 @@
+/* eftrain -- train a text encoder from a teacher's vectors: ef_train with a command line, a progress
+ * display, a log and signals. */
+#include "cmd/options.h"
+#include "cmd/progress.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NAME "eftrain"
+
+/* What a signal handler can reach: the one variable of the commands that is not on a stack. */
+static volatile sig_atomic_t interrupted;
+
+typedef struct settings {
+    ef_train_options run;
+    ef__list dilations;
+    size_t blocks;                  /* 0: as many as there are dilations */
+    int bucket, init, optim, scope; /* places in the words of their options */
+    const char *device, *log;
+} settings;
+
+/* ---- the command line ---- */
+
+static int read_options(settings *s, int argc, char **argv)
+{
+    ef_train_options *r = &s->run;
+    ef_trainer_options *t = &r->trainer;
+    ef_encoder_config *m = &r->model;
+    const double most = INT32_MAX;
+    const ef__option table[] = {
+        {"Data", EF__GROUP, .help = ""},
+        {"data", EF__TEXT, &r->data, "FILE", .help = "EFB file to train on (needed)"},
+        {"val", EF__TEXT, &r->val, "FILE", .help = "EFB file to evaluate after each epoch"},
+        {"length", EF__SIZE, &m->length, "N", 1, most, .help = "cut samples to N ids"},
+        {"vocab-size", EF__SIZE, &m->vocab, "N", 0, most, "largest id in data and val + 1",
+         .help = "ids are below N"},
+        {"bucket", EF__CHOICE, &s->bucket, "on|off", .help = "batches of samples of like length"},
+        {"Model", EF__GROUP, .help = ""},
+        {"width", EF__SIZE, &m->width, "N", 1, most, .help = "values at each position"},
+        {"hidden", EF__SIZE, &m->hidden, "N", 1, most, .help = "values inside a block"},
+        {"taps", EF__SIZE, &m->taps, "N", 1, most, .help = "taps of the convolutions"},
+        {"dilations", EF__LIST, &s->dilations, "N,...", 1, most, .help = "of the blocks"},
+        {"blocks", EF__SIZE, &s->blocks, "N", 1, EF_MAX_BLOCKS, "one for each dilation",
+         .help = "how many blocks"},
+        {"init", EF__CHOICE, &s->init, "scaled|torch|plan", .help = "initial parameters"},
+        {"Training", EF__GROUP, .help = ""},
+        {"epochs", EF__U64, &r->epochs, "N", 0, most, .help = "times through the data"},
+        {"batch", EF__SIZE, &r->batch, "N", 1, most, .help = "samples in a batch"},
+        {"accum", EF__SIZE, &r->accum, "N", 1, 65536, .help = "batches in a step"},
+        {"seed", EF__U64, &r->seed, "N", .help = "of initial parameters and order"},
+        {"lr", EF__REAL, &t->lr, "X", .help = "learning rate"},
+        {"min-lr", EF__REAL, &t->min_lr, "X", .fallback = "lr / 100",
+         .help = "final learning rate"},
+        {"warmup", EF__U64, &t->warmup, "N", 0, most,
+         .help = "steps of linear warm-up; then a cosine"},
+        {"alpha", EF__REAL, &t->alpha, "X", .help = "weight of 1 - cos in the loss"},
+        {"beta", EF__REAL, &t->beta, "X", .help = "weight of mse in the loss"},
+        {"clip", EF__REAL, &t->clip, "X", .help = "most norm of the gradient; 0: any"},
+        {"weight-decay", EF__REAL, &t->weight_decay, "X", .help = "of matrices"},
+        {"optim", EF__CHOICE, &s->optim, "adamw|adam-l2",
+         .help = "decay beside the gradient, or in it"},
+        {"train", EF__CHOICE, &s->scope, "all|last|proj",
+         .help = "everything, the last block with proj, or proj"},
+        {"Checkpoints", EF__GROUP, .help = ""},
+        {"save", EF__TEXT, &r->save, "FILE",
+         .help = "write checkpoints to FILE, the best beside it"},
+        {"save-every", EF__U64, &r->save_every, "N", 1, most, "at each epoch's end only",
+         .help = "save after every N steps too"},
+        {"resume", EF__TEXT, &r->resume, "FILE", .help = "continue the run of a checkpoint"},
+        {"strict-resume", EF__FLAG, &r->strict_resume, .help = "only if bit for bit the same run"},
+        {"init-from", EF__TEXT, &r->init_from, "FILE",
+         .help = "start with a checkpoint's parameters"},
+        {"Other", EF__GROUP, .help = ""},
+        {"log-json", EF__TEXT, &s->log, "FILE",
+         .help = "a JSON object for each step and epoch; -: to stdout"},
+        {"device", EF__TEXT, &s->device, "D", .fallback = "EF_DEVICE, else a GPU, else the CPU",
+         .help = "index or part of the name"},
+        {0}};
+    const ef__command command = {
+        .name = NAME,
+        .usage = "--data FILE [--val FILE] [OPTION...]",
+        .about = "Train a causal TCN text encoder to give the vectors that a teacher gave.",
+        .options = table};
+    return ef__options_parse(&command, argc, argv);
+}
+
+static void settings_default(settings *s)
+{
+    *s = (settings){0};
+    ef_train_options_default(&s->run);
+    s->bucket = !s->run.bucket;
+    s->init = (int)s->run.init;
+    s->optim = (int)s->run.trainer.optim;
+    s->scope = (int)s->run.trainer.scope;
+    s->dilations.count = s->run.model.blocks;
+    memcpy(s->dilations.at, s->run.model.dilations, sizeof s->dilations.at);
+}
+
+/* From the words of the command line to the library's options. */
+static void settle(settings *s)
+{
+    ef_encoder_config *m = &s->run.model;
+    s->run.bucket = !s->bucket;
+    s->run.init = (ef_init)s->init;
+    s->run.trainer.optim = (ef_optim)s->optim;
+    s->run.trainer.scope = (ef_scope)s->scope;
+    m->blocks = s->blocks ? s->blocks : s->dilations.count;
+    for (size_t i = 0; i < m->blocks; i++)
+        m->dilations[i] = i < s->dilations.count ? s->dilations.at[i] : 1;
+    if (m->blocks > s->dilations.count)
+        ef__say_error(NAME, 0, "--blocks %zu: only %zu dilations are given, the other blocks get 1",
+                      m->blocks, s->dilations.count);
+    if (m->blocks < s->dilations.count)
+        ef__say_error(NAME, 0, "--blocks %zu: the last %zu dilations are not used", m->blocks,
+                      s->dilations.count - m->blocks);
+}
+
+static int check_usage(const settings *s)
+{
+    const ef_train_options *r = &s->run;
+    const char *wrong = !r->data                    ? "--data is needed (see --help)"
+                        : r->resume && r->init_from ? "--resume and --init-from exclude each other"
+                        : r->strict_resume && !r->resume ? "--strict-resume needs --resume"
+                        : r->save_every && !r->save      ? "--save-every needs --save"
+                                                         : NULL;
+    return wrong ? ef__say_error(NAME, EF__USAGE, "%s", wrong) : 0;
+}
+
+/* What is wrong with a file to be read, as far as can be seen from outside. */
+static int check_input(const char *path)
+{
+    struct stat about;
+    if (!path)
+        return 0;
+    if (stat(path, &about) || access(path, R_OK))
+        return ef__say_error(NAME, EF__DATA, "%s: cannot read: %s", path, strerror(errno));
+    if (!S_ISREG(about.st_mode))
+        return ef__say_error(NAME, EF__DATA, "%s: is not a regular file", path);
+    return 0;
+}
+
+/* Every input is looked at before the device is opened; so an EF_EIO later is that of a write. */
+static int check_inputs(const ef_train_options *r)
+{
+    const char *paths[] = {r->data, r->val, r->resume, r->init_from};
+    int code = 0;
+    for (size_t i = 0; !code && i < sizeof paths / sizeof *paths; i++)
+        code = check_input(paths[i]);
+    return code;
+}
+
+/* ---- a run as it is seen ---- */
+
+typedef struct watch {
+    ef__progress progress;
+    FILE *log; /* or NULL */
+    bool log_failed;
+    uint64_t step, skipped, best_epoch;
+    ef_epoch_report last; /* epoch 0: none yet */
+    double best_cos;
+} watch;
+
+/* JSON knows no NaN and no infinity. */
+static json_t *real(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static void log_line(watch *w, json_t *object)
+{
+    const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
+    if (!object || json_dumpf(object, w->log, flags) || fputc('\n', w->log) == EOF ||
+        fflush(w->log))
+        w->log_failed = true;
+    json_decref(object);
+}
+
+static void on_notice(void *user, const char *text)
+{
+    ef__progress_note(&((watch *)user)->progress, text);
+}
+
+static void on_step(void *user, const ef_step_report *s)
+{
+    watch *w = user;
+    w->step = s->step;
+    w->skipped = s->skipped_total;
+    ef__progress_step(&w->progress, s);
+    if (w->log)
+        log_line(w, json_pack("{s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "step", (json_int_t)s->step,
+                              "epoch", (json_int_t)s->epoch, "loss", real(s->loss), "mse",
+                              real(s->mse), "cos", real(s->cos), "grad_norm", real(s->grad_norm),
+                              "lr", real(s->lr), "samples_per_s", real(s->samples_per_s), "skipped",
+                              (int)s->skipped));
+}
+
+static void on_epoch(void *user, const ef_epoch_report *e)
+{
+    watch *w = user;
+    w->last = *e;
+    if (e->best) {
+        w->best_epoch = e->epoch;
+        w->best_cos = e->val_cos;
+    }
+    ef__progress_epoch(&w->progress, e);
+    if (w->log)
+        log_line(w, json_pack("{s:I,s:o,s:o,s:b,s:o,s:o,s:o}", "epoch", (json_int_t)e->epoch,
+                              "val_mse", real(e->has_val ? e->val_mse : NAN), "val_cos",
+                              real(e->has_val ? e->val_cos : NAN), "best", (int)e->best, "seconds",
+                              real(e->seconds), "samples_per_s", real(e->samples_per_s), "padding",
+                              real(e->padding)));
+}
+
+static bool should_stop(void *user)
+{
+    (void)user;
+    return interrupted;
+}
+
+/* The first signal asks for the end, the second of its kind kills. */
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- main ---- */
+
+/* A run that is resumed continues its log. */
+static int open_log(const settings *s, watch *w)
+{
+    if (!s->log)
+        return 0;
+    w->log = !strcmp(s->log, "-") ? stdout : fopen(s->log, s->run.resume ? "ae" : "we");
+    return w->log ? 0 : ef__say_error(NAME, EF__RUNTIME, "%s: %s", s->log, strerror(errno));
+}
+
+static int close_log(const settings *s, watch *w, int code)
+{
+    if (w->log && w->log != stdout && fclose(w->log))
+        w->log_failed = true;
+    if (w->log_failed && !code)
+        return ef__say_error(NAME, EF__RUNTIME, "%s: the log could not be written whole", s->log);
+    return code;
+}
+
+static void print_summary(const settings *s, const watch *w)
+{
+    FILE *to = w->log == stdout ? stderr : stdout;
+    fprintf(to, "trained: %" PRIu64 " steps", w->step);
+    if (w->skipped)
+        fprintf(to, ", %" PRIu64 " of them skipped", w->skipped);
+    if (w->last.has_val)
+        fprintf(to, "; held-out cos %.4f, mse %.4g", w->last.val_cos, w->last.val_mse);
+    if (w->best_epoch)
+        fprintf(to, "; best cos %.4f in epoch %" PRIu64, w->best_cos, w->best_epoch);
+    fprintf(to, "%s%s\n", s->run.save ? "; saved in " : "", s->run.save ? s->run.save : "");
+}
+
+static int say_result(const settings *s, const watch *w, ef_status status, const ef_error *error)
+{
+    if (!status) {
+        print_summary(s, w);
+        return EXIT_SUCCESS;
+    }
+    if (status == EF_ECANCELLED && s->run.save)
+        return ef__say_error(NAME, EF__INTERRUPTED, "interrupted; --resume %s continues",
+                             s->run.save);
+    if (status == EF_ECANCELLED)
+        return ef__say_error(NAME, EF__INTERRUPTED, "interrupted; without --save nothing is kept");
+    return ef__say_error(NAME, status == EF_EIO ? EF__RUNTIME : ef__exit_code(status), "%s",
+                         *error->text ? error->text : ef_strerror(status));
+}
+
+static int train(const settings *s, ef_actor *actor, watch *w)
+{
+    const ef_train_observer observer = {w, on_notice, on_step, on_epoch, should_stop};
+    ef_error error = {0};
+    ef__progress_begin(&w->progress, NAME);
+    catch_signals();
+    ef_status status = ef_train(actor, &s->run, &observer, &error);
+    ef__progress_clear(&w->progress);
+    return say_result(s, w, status, &error);
+}
+
+int main(int argc, char **argv)
+{
+    settings s;
+    watch w = {0};
+    ef_actor *actor = NULL;
+    ef__command_begin();
+    settings_default(&s);
+    int code = read_options(&s, argc, argv);
+    if (code >= 0)
+        return code;
+    code = check_usage(&s);
+    if (!code)
+        code = check_inputs(&s.run);
+    if (!code)
+        code = open_log(&s, &w);
+    if (!code) {
+        settle(&s);
+        code = ef__open_device(NAME, s.device, &actor);
+        if (!code)
+            code = train(&s, actor, &w);
+        ef_actor_close(actor);
+    }
+    return ef__command_end(NAME, close_log(&s, &w, code));
+}

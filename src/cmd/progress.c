@@ -1,0 +1,111 @@
+#include "cmd/progress.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+static const double BAR_EVERY = 0.1, LINE_EVERY = 5; /* seconds */
+enum { SHORTEST_BAR = 5, LONGEST_BAR = 40 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int columns(void)
+{
+    struct winsize size;
+    return !ioctl(STDERR_FILENO, TIOCGWINSZ, &size) && size.ws_col ? size.ws_col : 80;
+}
+
+/* 1:02:03 or 2:03 */
+static void format_time(char *text, size_t room, double seconds)
+{
+    unsigned long s = (unsigned long)(seconds + 0.5);
+    if (s >= 3600)
+        snprintf(text, room, "%lu:%02lu:%02lu", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(text, room, "%lu:%02lu", s / 60, s % 60);
+}
+
+void ef__progress_begin(ef__progress *p, const char *command)
+{
+    *p = (ef__progress){.command = command, .terminal = isatty(STDERR_FILENO)};
+}
+
+void ef__progress_clear(ef__progress *p)
+{
+    if (p->drawn)
+        fputs("\r\033[K", stderr);
+    p->drawn = false;
+}
+
+void ef__progress_note(ef__progress *p, const char *text)
+{
+    ef__progress_clear(p);
+    fprintf(stderr, "%s: %s\n", p->command, text);
+}
+
+static void draw_bar(ef__progress *p, const ef_step_report *s, const char *eta)
+{
+    char head[64], tail[160], bar[LONGEST_BAR + 1] = "";
+    snprintf(head, sizeof head, "epoch %" PRIu64 "/%" PRIu64, s->epoch, s->epochs);
+    snprintf(tail, sizeof tail, "%.0f samples/s lr %.2g mse %.3g cos %.4f ETA %s", s->samples_per_s,
+             s->lr, s->mse, s->cos, eta);
+    int width = columns() - 1, room = width - (int)(strlen(head) + strlen(tail)) - 4;
+    size_t length = room > LONGEST_BAR ? LONGEST_BAR : room < SHORTEST_BAR ? 0 : (size_t)room;
+    size_t full = s->steps ? (size_t)((double)length * (double)s->step / (double)s->steps) : 0;
+    memset(bar, '-', length);
+    memset(bar, '#', full > length ? length : full);
+    char line[sizeof head + sizeof tail + sizeof bar + 8];
+    snprintf(line, sizeof line, length ? "%s [%s] %s" : "%s%s %s", head, bar, tail);
+    fprintf(stderr, "\r%.*s\033[K", width, line);
+    p->drawn = true;
+}
+
+void ef__progress_step(ef__progress *p, const ef_step_report *s)
+{
+    char text[128], eta[32];
+    p->epochs = s->epochs;
+    if (s->skipped) {
+        snprintf(text, sizeof text,
+                 "step %" PRIu64 " is skipped: its loss or gradient is not finite", s->step);
+        ef__progress_note(p, text);
+    } else {
+        p->mse += s->mse;
+        p->cos += s->cos;
+        p->steps++;
+    }
+    double time = now();
+    if (time - p->shown < (p->terminal ? BAR_EVERY : LINE_EVERY))
+        return;
+    p->shown = time;
+    format_time(eta, sizeof eta, s->eta_s);
+    if (p->terminal)
+        draw_bar(p, s, eta);
+    else
+        fprintf(stderr,
+                "epoch %" PRIu64 "/%" PRIu64 " step %" PRIu64 "/%" PRIu64
+                ": %.0f samples/s, lr %.2g, mse %.4g, cos %.4f, ETA %s\n",
+                s->epoch, s->epochs, s->step, s->steps, s->samples_per_s, s->lr, s->mse, s->cos,
+                eta);
+}
+
+void ef__progress_epoch(ef__progress *p, const ef_epoch_report *e)
+{
+    ef__progress_clear(p);
+    fprintf(stderr, "epoch %" PRIu64 "/%" PRIu64 " done: ", e->epoch, p->epochs);
+    if (p->steps)
+        fprintf(stderr, "mean mse %.4g, cos %.4f, ", p->mse / (double)p->steps,
+                p->cos / (double)p->steps);
+    if (e->has_val)
+        fprintf(stderr, "held-out mse %.4g, cos %.4f%s, ", e->val_mse, e->val_cos,
+                e->best ? " (best)" : "");
+    fprintf(stderr, "%.0f samples/s, %.1f s\n", e->samples_per_s, e->seconds);
+    p->mse = p->cos = 0;
+    p->steps = 0;
+}

@@ -1,0 +1,292 @@
+#!/bin/sh
+# The commands as their users meet them: exit status, the one line on stderr, files left behind.
+# Runs in the build folder, as in `make check`. A failed check prints what happened; the rest goes on.
+set -u
+build=$(pwd)
+srcdir=$(cd "${srcdir:-$(dirname "$0")/..}" && pwd)
+tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT || exit 99
+cd "$tmp" || exit 99
+failed=0
+checked=0
+
+skip() { echo "SKIP $1: $2"; }
+fail() {
+    failed=$((failed + 1))
+    echo "FAIL $*"
+    sed 's/^/    /' err
+}
+command() { # run a command of the build; its output in out and err, its exit status in $status
+    name=$1
+    shift
+    "$build/$name" "$@" >out 2>err
+    status=$?
+}
+
+# expect STATUS PATTERN COMMAND...: that exit status, and a single line of stderr with the pattern.
+expect() {
+    want=$1 pattern=$2
+    shift 2
+    checked=$((checked + 1))
+    command "$@"
+    if [ "$status" -ne "$want" ]; then
+        fail "$*: exit status $status, not $want"
+    elif [ "$want" -ne 0 ] && ! { [ "$(wc -l <err)" -eq 1 ] && grep -q "^$1: " err; }; then
+        fail "$*: not one line \"$1: ...\""
+    elif ! grep -q -e "$pattern" out err; then
+        fail "$*: nowhere \"$pattern\""
+    fi
+}
+
+# check TEXT COMMAND...: the command succeeds.
+check() {
+    what=$1
+    shift
+    checked=$((checked + 1))
+    "$@" || fail "$what"
+}
+
+same() { cmp -s "$1" "$2"; }
+
+# ---- data: 48 samples with targets of width 8, in octal escapes ----
+
+# efb COUNT LARGEST-ID [VALUE OF THE LAST TARGET ELEMENT]
+efb() {
+    # shellcheck disable=SC2059 # the format is the data
+    printf "$(awk -v "n=$1" -v "largest=$2" -v "last=${3-}" '
+        function draw(below) { seed = (seed * 1103 + 12345) % 65537; return seed % below }
+        function u32(v, i) { for (i = 0; i < 4; i++) { printf "\\%03o", v % 256; v = int(v / 256) } }
+        BEGIN {
+            split("\\000\\000\\000\\077 \\000\\000\\200\\276 \\000\\000\\200\\077 \\000\\000\\000\\276", real, " ")
+            seed = 7
+            printf "EFB1"; u32(n); u32(8)
+            for (s = 0; s < n; s++) {
+                length_ = 1 + draw(9); u32(length_)
+                for (i = 0; i < length_; i++) u32(s == n - 1 && i == 0 ? largest : 1 + draw(largest))
+                for (i = 0; i < length_; i++) printf "\\001"
+                for (i = 0; i < 8; i++)
+                    printf "%s", last != "" && s == n - 1 && i == 7 ? last : real[1 + draw(4)]
+            }
+        }')"
+}
+efb 48 19 >data.efb
+efb 12 19 >val.efb
+efb 12 19 '\000\000\300\177' >nan.efb
+efb 12 19 '\000\000\200\377' >inf.efb
+efb 40 19 >other.efb
+size=$(wc -c <data.efb)
+small="--width 8 --hidden 12 --dilations 1,2 --batch 8"
+train="eftrain --data data.efb $small"
+
+# ---- usage ----
+
+for name in eftrain eftexteval efinfo efbench; do
+    expect 0 "Usage: $name" $name --help
+    check "$name --help: silent on stderr" [ ! -s err ]
+    expect 0 "^$name [0-9].*OpenCL.*CLBlast.*hwloc" $name --version
+    expect 2 '--no-such-option' $name --no-such-option
+    expect 2 'unknown option -z' $name -z
+    expect 2 '--device.*needs a value' $name --device
+    if [ -e /dev/full ]; then
+        "$build/$name" --help >/dev/full 2>err
+        check "$name --help: notices that stdout is full" [ $? -eq 1 ]
+    fi
+done
+expect 2 '--data' eftrain
+expect 2 '--checkpoint' eftexteval --data data.efb
+expect 2 'unexpected argument "extra"' $train extra
+expect 2 '--batch x: not a whole number' $train --batch x
+expect 2 '--batch 8.5: ' $train --batch 8.5
+expect 2 '--batch -1: ' $train --batch -1
+expect 2 '--batch 0: must be at least 1' $train --batch 0
+expect 2 '--seed 18446744073709551616: ' $train --seed 18446744073709551616
+expect 2 '--width 4294967296: must be at most' $train --width 4294967296
+expect 2 '--lr 1e-3x: not a number' $train --lr 1e-3x
+expect 2 '--lr 0,001: not a number' $train --lr 0,001
+expect 2 '--lr nan: not a number' $train --lr nan
+expect 2 '--lr 1e99: not a number' $train --lr 1e99
+expect 2 '--lr -1: must be at least 0' $train --lr -1
+expect 2 '--lr : not a number' $train --lr ''
+expect 2 '--dilations 1,,2: ' $train --dilations 1,,2
+expect 2 '--dilations 1,0: must be at least 1' $train --dilations 1,0
+expect 2 '--optim sgd: not one of adamw|adam-l2' $train --optim sgd
+expect 2 '--bucket: needs a value' $train --bucket
+expect 2 '--strict-resume=yes: takes no value' $train --strict-resume=yes
+expect 2 '--strict-resume needs --resume' $train --strict-resume
+expect 2 '--save-every needs --save' $train --save-every 5
+expect 2 'exclude each other' $train --resume data.efb --init-from data.efb
+expect 2 'no-such-item' efbench no-such-item
+expect 2 'no device "no such device"; there are 0: ' $train --device 'no such device'
+
+# ---- a run, and its output ----
+
+expect 0 'trained: 18 steps' $train --val val.efb --epochs 3 --save model.safetensors --log-json log
+check 'three lines for epochs on stderr' [ "$(grep -c '^epoch ./3 done: .*held-out mse' err)" -eq 3 ]
+check 'nothing in a pipe but printed characters' sh -c '! LC_ALL=C grep -q "[[:cntrl:]]" out err'
+check 'a log line for each step' [ "$(grep -c '"step":' log)" -eq 18 ]
+check 'a log line for each epoch' [ "$(grep -c '"val_cos":[-0-9]' log)" -eq 3 ]
+for key in epoch loss mse cos grad_norm lr samples_per_s skipped; do
+    check "\"$key\" in each log line of a step" [ "$(grep '"step":' log | grep -c "\"$key\":")" -eq 18 ]
+done
+check 'the best model is saved too' [ -s model.best.safetensors ]
+expect 0 'epoch 1/1 done' $train --blocks 3
+check '--blocks beyond the dilations is said' grep -q 'other blocks get 1' err
+expect 0 '' $train --epochs 1 --log-json -
+check 'with the log on stdout nothing else is there' [ "$(grep -vc '^{.*}$' out)" -eq 0 ]
+if type script >/dev/null 2>&1; then
+    script -qec "$build/$train --epochs 30" /dev/null >out 2>err </dev/null
+    check 'a terminal shows a bar' grep -q "$(printf '\r')epoch .* \[#*-*\] .*ETA" out
+else
+    skip 'bar' 'script(1) is not installed'
+fi
+expect 0 'mean vector' eftexteval --data val.efb --checkpoint model.safetensors
+for key in mse cos mean_vector_cos mean_vector_mse samples samples_per_s; do
+    expect 0 "\"$key\": [0-9-]" eftexteval --data val.efb --checkpoint model.safetensors --json
+done
+expect 0 '^\* 0: \|^\* [0-9]' efinfo
+expect 0 '"global_bytes": [1-9]' efinfo --json
+check 'one device is the default' [ "$(grep -c '"default": true' out)" -eq 1 ]
+expect 0 '' efinfo --device 0
+check 'efinfo --device shows one' [ "$(grep -c 'work-group' out)" -eq 1 ]
+
+# ---- locale ----
+
+german() {
+    [ "$(LC_ALL=de_DE.UTF-8 locale decimal_point 2>/dev/null)" = , ] && return
+    mkdir -p locale && localedef -i de_DE -f UTF-8 locale/de_DE.UTF-8 >/dev/null 2>&1
+    LOCPATH=$tmp/locale && export LOCPATH
+    [ "$(LC_ALL=de_DE.UTF-8 locale decimal_point 2>/dev/null)" = , ]
+}
+timeless() { sed -E 's/"(samples_per_s|seconds|padding)":[^,}]*,?//g' "$@"; }
+if german; then
+    LC_ALL=de_DE.UTF-8
+    export LC_ALL
+    expect 0 'trained' $train --val val.efb --epochs 3 --lr 1e-3 --save german.safetensors --log-json german
+    timeless log >a && timeless german >b
+    check 'the same log under de_DE.UTF-8' same a b
+    expect 0 '"cos": -\{0,1\}[0-9]*\.[0-9]' eftexteval --data val.efb --checkpoint german.safetensors --json
+    check 'the same model under de_DE.UTF-8' same model.safetensors german.safetensors
+    unset LC_ALL
+else
+    skip 'de_DE.UTF-8' 'the locale is not installed and localedef cannot make it'
+fi
+unset LOCPATH
+
+# ---- interrupt and resume ----
+
+long="$train --val val.efb --epochs 400 --save-every 7"
+expect 0 'trained: 2400 steps' $long --save whole.safetensors --log-json whole
+# shellcheck disable=SC2086
+"$build/"$long --save part.safetensors --log-json part >out 2>err &
+pid=$!
+for _ in $(seq 200); do
+    [ "$(grep -c step part 2>/dev/null)" -gt 100 ] && break
+    sleep 0.05
+done
+kill -INT $pid
+wait $pid
+status=$?
+check 'SIGINT ends with 130' [ $status -eq 130 ]
+check 'SIGINT says how to go on' grep -q '^eftrain: interrupted; --resume part.safetensors' err
+check 'SIGINT ended it early' [ "$(grep -c step part)" -lt 2400 ]
+expect 0 'trained: 2400 steps' $long --save part.safetensors --log-json part --resume part.safetensors
+check 'resumed with nothing to warn of' sh -c '! grep -q "results may differ" err'
+timeless whole >a && timeless part >b
+check 'the log of an interrupted run that was resumed is that of the whole run' same a b
+check 'and so is the model' same whole.safetensors part.safetensors
+expect 0 'trained: 2400 steps' $long --resume whole.safetensors --lr 0.002
+check 'another learning rate is told' grep -q 'learning rate was .*0.001.* is .*0.002' err
+expect 1 'learning rate' $long --resume whole.safetensors --lr 0.002 --strict-resume
+expect 3 'seed is 1, .* 2' $long --resume whole.safetensors --seed 2
+expect 3 'whole.safetensors: .*width is 8, .* 16' $long --resume whole.safetensors --width 16
+expect 3 'whole.safetensors: .*data' eftrain --data other.efb --vocab-size 20 $small --resume whole.safetensors
+expect 0 'trained: 6 steps' $train --init-from whole.safetensors
+
+# ---- bad files ----
+
+expect 3 'missing.efb: ' eftrain --data missing.efb
+expect 3 'missing.efb: ' eftrain --data data.efb --val missing.efb
+expect 3 'missing.safetensors: ' $train --resume missing.safetensors
+expect 3 'missing.efb: ' eftexteval --data missing.efb --checkpoint model.safetensors
+expect 3 'missing.safetensors: ' eftexteval --data val.efb --checkpoint missing.safetensors
+expect 3 ': .*regular file' eftrain --data .
+expect 3 'nan.efb: sample 11: .*NaN' $train --val nan.efb
+expect 3 'inf.efb: sample 11: .*infinite' eftrain --data inf.efb
+expect 3 'data.efb: sample 47.*19' $train --vocab-size 19
+: >bad
+expect 3 'bad: ' eftrain --data bad
+for n in 3 11 12 15 40 $((size / 2)) $((size - 1)); do
+    head -c "$n" data.efb >bad
+    expect 3 'bad: ' eftexteval --data bad --checkpoint model.safetensors
+done
+for at in 0 4 7 8 11 12 15; do # the header and the first length, byte by byte
+    cp data.efb bad
+    printf '\377' | dd of=bad bs=1 seek=$at conv=notrunc 2>/dev/null
+    expect 3 'bad: ' eftexteval --data bad --checkpoint model.safetensors
+done
+expect 3 'model.safetensors: ' eftexteval --data model.safetensors --checkpoint model.safetensors
+expect 3 'val.efb: ' eftexteval --data val.efb --checkpoint val.efb
+size=$(wc -c <model.safetensors)
+for n in 0 7 8 100 $((size / 2)) $((size - 1)); do
+    head -c "$n" model.safetensors >bad
+    expect 3 'bad: ' eftexteval --data val.efb --checkpoint bad
+done
+for at in 0 3 7 8 9 20; do
+    cp model.safetensors bad
+    printf '\377' | dd of=bad bs=1 seek=$at conv=notrunc 2>/dev/null
+    expect 3 'bad: ' $train --resume bad
+done
+sed 's/blocks.0.conv1.weight/blocks.0.conv9.weight/' model.safetensors >bad
+expect 3 'bad: .*blocks.0.conv1.weight' eftexteval --data val.efb --checkpoint bad
+expect 3 'bad: .*blocks.0.conv1.weight' $train --init-from bad
+
+# ---- places that cannot be written ----
+
+cp model.safetensors before
+(
+    trap '' XFSZ
+    ulimit -f 4
+    exec "$build/"$train --save model.safetensors
+) >out 2>err
+status=$?
+check 'a full disk ends with 1' [ $status -eq 1 ]
+check 'a full disk names the file' grep -q '^eftrain: .*model.safetensors: cannot write' err
+check 'a full disk leaves the earlier checkpoint' same before model.safetensors
+check 'a full disk leaves no half file' [ -z "$(find . -name '*.tmp-*')" ]
+mkdir closed && chmod 555 closed
+if [ "$(id -u)" -eq 0 ]; then
+    expect 1 '/proc/self/model' $train --save /proc/self/model
+    skip 'read-only folder' 'root may write there; /proc/self was tried instead'
+else
+    expect 1 'closed/model' $train --save closed/model
+fi
+expect 1 'nowhere/' $train --save nowhere/model
+expect 1 'nowhere/log' $train --log-json nowhere/log
+[ -e /dev/full ] && expect 1 '/dev/full' $train --log-json /dev/full
+
+# ---- devices, kernels, memory, numbers ----
+
+OCL_ICD_VENDORS=/nonexistent
+export OCL_ICD_VENDORS
+expect 4 'no OpenCL device' $train
+expect 4 'no OpenCL device' eftexteval --data val.efb --checkpoint model.safetensors
+expect 4 'no OpenCL device' efinfo
+expect 4 'no OpenCL device' efbench launch
+unset OCL_ICD_VENDORS
+mkdir kernels && cp "$srcdir"/cl/*.cl kernels && echo 'this is no kernel;' >>kernels/gelu.cl
+echo 'this is no kernel;' >>kernels/embedding.cl
+EF_CL_DIR=$tmp/kernels
+export EF_CL_DIR
+command $train
+check 'a broken kernel ends with 4' [ $status -eq 4 ]
+check 'a broken kernel is named' grep -q '^eftrain: .*\.cl does not build' err
+unset EF_CL_DIR
+expect 4 'byte' $train --width 1000000 --hidden 1000000
+check 'a model that does not fit: both numbers, before training' \
+    sh -c 'grep -q "[0-9].*[0-9]" err && ! grep -q "^epoch" err'
+expect 4 '' $train --width 2147483647 --hidden 2147483647 --taps 2147483647
+command $train --lr 1e38 --warmup 0 --clip 0 --epochs 10
+check 'ten skipped steps in a row end with 1' [ $status -eq 1 ]
+check 'and the step is named' grep -q '^eftrain: .*step [0-9]*: 10 steps in a row' err
+
+[ "$failed" -eq 0 ] || { echo "cli: $failed of $checked checks failed"; exit 1; }
+echo "cli: $checked checks passed"
