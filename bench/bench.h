@@ -11,12 +11,13 @@ typedef struct bench {
     const char *device; /* of --device */
     bool json;
     size_t rounds, batch, length; /* batch, length 0: the item's own */
+    int model;                    /* of ops and encoder: 0 full, 1 sample */
     ef_actor *actor;              /* for ceilings and the device's name; items open their own */
     ef_error error;
-    bool wrong;         /* a line was not verified */
-    bool has_header;    /* of the table */
-    double fma;         /* flop/s, 0: not measured yet */
-    double copy[48];    /* byte/s of a copy that moves 2^i bytes, 0: not measured yet */
+    bool wrong;      /* a line was not verified */
+    bool has_header; /* of the table */
+    double fma;      /* flop/s, 0: not measured yet */
+    double copy[48]; /* byte/s of a copy that moves 2^i bytes, 0: not measured yet */
 } bench;
 
 typedef ef_status bench_item(bench *b);
@@ -40,14 +41,15 @@ typedef struct bench_task {
     ef_status (*run)(void *user); /* one repetition */
     void *user;
     ef_actor *batch; /* repetitions form a batch of this actor; NULL: run itself waits */
-    double ms;       /* out: median over the rounds of the time of one repetition */
+    double ms;       /* out: time of one repetition, the median of the rounds */
+    double least_ms; /* out: that of the fastest round */
 } bench_task;
 
 /* Times tasks by turns. Each is warmed up, then repeated often enough for the clock to see it. */
 ef_status bench_measure(const bench *b, bench_task *tasks, size_t count);
 
-/* What the device can do at most, measured once: multiply-adds in registers; a copy that moves this
- * many bytes, reads and writes together, from the caches that so many bytes fit into. */
+/* What the device can do at most, the best of the rounds, measured once: multiply-adds in
+ * registers; a copy that moves so many bytes, reads and writes together, in caches if they fit. */
 ef_status bench_ceiling_fma(bench *b, double *flops_per_s);
 ef_status bench_ceiling_copy(bench *b, double bytes, double *bytes_per_s);
 
@@ -78,6 +80,9 @@ typedef struct bench_shape {
 
 /* Four blocks, dilations 1,2,4,8. */
 extern const bench_shape bench_full, bench_sample;
+
+/* The run's model, batch and length over it. */
+bench_shape bench_shape_of(const bench *b);
 
 typedef struct bench_model {
     ef_actor *actor;

@@ -17,7 +17,7 @@ typedef struct bench_case {
     ef__op_id id;
     char shape[80];
     bench_array t[BENCH_TENSORS];
-    ef__args args; /* scalars and sizes; the runner fills in the tensors */
+    ef__args args;                 /* scalars and sizes; the runner fills in the tensors */
     double *want[EF__MAX_TENSORS]; /* of written tensors, NaN: not known; made by the runner */
     bool no_memory;
 } bench_case;

@@ -143,12 +143,28 @@ static void make_cast(bench_case *c, const bench_shape *s)
     put(c, 1, EF_F16, ZERO, 0, dims);
 }
 
-static void make_residual_add(bench_case *c, const bench_shape *s)
+/* The first tensors, all [B,L,C]. */
+static void put_alike(bench_case *c, const bench_shape *s, size_t C, int count, const fill *how)
 {
     size_t dims[4];
-    activations(c, s, s->D, dims);
-    put_f32(c, 0, NORMAL, dims);
-    put_f32(c, 1, NORMAL, dims);
+    activations(c, s, C, dims);
+    for (int i = 0; i < count; i++)
+        put_f32(c, i, how[i], dims);
+}
+
+static void make_residual_add(bench_case *c, const bench_shape *s)
+{
+    put_alike(c, s, s->D, 2, (const fill[]){NORMAL, NORMAL});
+}
+
+static void make_forward(bench_case *c, const bench_shape *s)
+{
+    put_alike(c, s, s->H, 2, (const fill[]){NORMAL, ZERO});
+}
+
+static void make_backward(bench_case *c, const bench_shape *s)
+{
+    put_alike(c, s, s->H, 3, (const fill[]){NORMAL, NORMAL, ZERO});
 }
 
 static void make_mask_rows(bench_case *c, const bench_shape *s)
@@ -168,23 +184,6 @@ static void make_epilogue(bench_case *c, const bench_shape *s)
     put_f32(c, BENCH_RESIDUAL, NORMAL, dims);
     put_mask(c, BENCH_MASK, s);
     c->args.epilogue.gelu = true;
-}
-
-static void make_forward(bench_case *c, const bench_shape *s)
-{
-    size_t dims[4];
-    activations(c, s, s->H, dims);
-    put_f32(c, 0, NORMAL, dims);
-    put_f32(c, 1, ZERO, dims);
-}
-
-static void make_backward(bench_case *c, const bench_shape *s)
-{
-    size_t dims[4];
-    activations(c, s, s->H, dims);
-    put_f32(c, 0, NORMAL, dims);
-    put_f32(c, 1, NORMAL, dims);
-    put_f32(c, 2, ZERO, dims);
 }
 
 /* ---- layernorm, embedding, masked mean, loss ---- */
@@ -236,20 +235,14 @@ static void make_layernorm_backward(bench_case *c, const bench_shape *s)
         fill_moments(c, rows, s->D);
 }
 
-static void make_embedding_forward(bench_case *c, const bench_shape *s)
+static void make_embedding(bench_case *c, const bench_shape *s)
 {
+    const size_t *table = DIMS(s->V, s->D), *rows = DIMS(s->B, s->L, s->D);
+    bool back = c->id == EF__EMBEDDING_BACKWARD;
     snprintf(c->shape, sizeof c->shape, "B%zu L%zu V%zu D%zu", s->B, s->L, s->V, s->D);
     put(c, 0, EF_I32, IDS, s->V, DIMS(s->B, s->L));
-    put_f32(c, 1, NORMAL, DIMS(s->V, s->D));
-    put_f32(c, 2, ZERO, DIMS(s->B, s->L, s->D));
-}
-
-static void make_embedding_backward(bench_case *c, const bench_shape *s)
-{
-    snprintf(c->shape, sizeof c->shape, "B%zu L%zu V%zu D%zu", s->B, s->L, s->V, s->D);
-    put(c, 0, EF_I32, IDS, s->V, DIMS(s->B, s->L));
-    put_f32(c, 1, NORMAL, DIMS(s->B, s->L, s->D));
-    put_f32(c, 2, ZERO, DIMS(s->V, s->D));
+    put_f32(c, 1, NORMAL, back ? rows : table);
+    put_f32(c, 2, ZERO, back ? table : rows);
 }
 
 static void make_masked_mean_forward(bench_case *c, const bench_shape *s)
@@ -315,14 +308,14 @@ static void make_optim_update(bench_case *c, const bench_shape *s)
     const float scalars[] = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 0}; /* as in op/optim.c */
     size_t count = arena(c, s);
     memcpy(c->args.f, scalars, sizeof scalars);
-    for (int i = 0; i < 3; i++)
+    put_state(c, 0, 2, 1, count);
+    for (int i = 3; i < 6; i++)
         put_f32(c, i, NORMAL, DIMS(count));
-    put_f32(c, 3, ABOUT_ONE, DIMS(count));
-    put_state(c, 4, 6, 5, count);
+    put_f32(c, 6, ABOUT_ONE, DIMS(count));
     if (c->no_memory)
         return;
-    ((int32_t *)c->t[5].data)[EF__COUNT_STEPS] = 1;
-    ((float *)c->t[6].data)[EF_METRIC_GRAD_NORM] = 2;
+    ((int32_t *)c->t[1].data)[EF__COUNT_STEPS] = 1;
+    ((float *)c->t[2].data)[EF_METRIC_GRAD_NORM] = 2;
 }
 
 const bench_case_row bench_cases[] = {
@@ -348,8 +341,8 @@ const bench_case_row bench_cases[] = {
     {EF__CAST, make_cast, bench_expect_cast},
     {EF__RESIDUAL_ADD, make_residual_add, bench_expect_residual_add},
     {EF__MASK_ROWS, make_mask_rows, bench_expect_mask_rows},
-    {EF__EMBEDDING_FORWARD, make_embedding_forward, bench_expect_embedding_forward},
-    {EF__EMBEDDING_BACKWARD, make_embedding_backward, bench_expect_embedding_backward},
+    {EF__EMBEDDING_FORWARD, make_embedding, bench_expect_embedding_forward},
+    {EF__EMBEDDING_BACKWARD, make_embedding, bench_expect_embedding_backward},
     {EF__MASKED_MEAN_FORWARD, make_masked_mean_forward, bench_expect_masked_mean_forward},
     {EF__MASKED_MEAN_BACKWARD, make_masked_mean_backward, bench_expect_masked_mean_backward},
     {EF__KD_LOSS, make_kd_loss, bench_expect_kd_loss},

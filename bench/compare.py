@@ -284,7 +284,7 @@ def show(line, as_json):
 
 def arguments():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("items", nargs="*", metavar="ITEM", help="prefixes of: " + ", ".join(ITEMS) + "; none: all")
+    a.add_argument("items", nargs="*", metavar="ITEM", help="prefixes of: " + ", ".join(ITEMS) + ", train; none: all")
     a.add_argument("--json", action="store_true", help="one JSON object a line")
     a.add_argument("--batch", type=lambda text: [int(word) for word in text.split(",")], default=[4, 16],
                    metavar="B,...", help="batch sizes (default: 4,16)")
@@ -292,11 +292,13 @@ def arguments():
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--lib", default=energyflow.default_library(), help="libenergyflow.so")
     a.add_argument("--device", help="as EF_DEVICE; on a GPU PyTorch runs on cuda")
-    a.add_argument("--data", metavar="FILE.efb", help="also train on this file's batches: item train")
+    a.add_argument("--data", metavar="FILE.efb", help="item train: steps on this file's batches of 32")
     given = a.parse_args()
-    given.names = [n for n in ITEMS if not given.items or any(n.startswith(i) for i in given.items)]
-    if not given.names and not given.data:
-        a.error("no item is called " + " ".join(given.items))
+    known = [*ITEMS, "train"] if given.data else [*ITEMS]
+    for item in given.items:
+        if not any(name.startswith(item) for name in known):
+            a.error(f"no item is called {item}" + (" without --data" if item == "train" else ""))
+    given.names = [n for n in known if not given.items or n.startswith(tuple(given.items))]
     return given
 
 
@@ -312,11 +314,9 @@ def main():
     b = Bench(actor, library, "cuda" if actor.is_gpu else "cpu", torch)
     print(f"{actor.device}, {given.threads} threads, PyTorch {torch.__version__} on {b.device}", file=sys.stderr)
     for name in given.names:
-        function, what = ITEMS[name]
-        for B in given.batch:
+        function, what = ITEMS.get(name, (train, given.data))
+        for B in given.batch if name in ITEMS else [32]:
             show(compare(name, B, function(b, B, what), b, given.rounds), given.json)
-    if given.data:
-        show(compare("train", 32, train(b, 32, given.data), b, given.rounds), given.json)
 
 
 if __name__ == "__main__":

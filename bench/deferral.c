@@ -1,6 +1,7 @@
-/* deferral -- what one wait for a step is worth: the same kernels with a wait after every operation.
+/* deferral -- what one wait for a step is worth: the same kernels, waiting after every operation.
  *
- * Two actors, the second opened under EF_DEBUG=sync, take turns. They have to agree in every bit. */
+ * Two actors take turns, the second opened under EF_DEBUG=sync; they have to agree in every
+ * bit. */
 #include "bench.h"
 #include <stdlib.h>
 #include <string.h>

@@ -88,6 +88,7 @@ int main(int argc, char **argv)
         {"device", EF__TEXT, &b.device, "D", .fallback = "EF_DEVICE, else a GPU, else the CPU",
          .help = "index or part of the name"},
         {"rounds", EF__SIZE, &b.rounds, "N", 1, 101, .help = "a time is the median of so many"},
+        {"model", EF__CHOICE, &b.model, "full|sample", .help = "of ops and encoder"},
         {"batch", EF__SIZE, &b.batch, "B", 1, most, "the item's own", "samples in a batch"},
         {"length", EF__SIZE, &b.length, "L", 1, most, "the item's own", "steps of a sample"},
         {0}};
@@ -97,8 +98,8 @@ int main(int argc, char **argv)
         .about = "Verify and time this library. Items:\n"
                  "  deferral  a training step with one wait against a wait after every operation\n"
                  "  launch    one tiny operation: enqueued, waited for, read back\n"
-                 "  ops       each operation at the full model's shapes, each of its variants\n"
-                 "  encoder   the full model: encoding, and a training step\n",
+                 "  ops       each operation at the model's shapes, each of its variants\n"
+                 "  encoder   the model: encoding, and a training step\n",
         .options = options,
         .operands = &operands};
     ef__command_begin();

@@ -1,7 +1,7 @@
-/* encoder -- the full-size model: encoding, and a training step, at two batch sizes.
+/* encoder -- the model: encoding, and a training step, at two batch sizes.
  *
- * Both are verified by a second model whose operations all run their plain variants: the vectors after
- * a step, and the step's loss and gradient norm. */
+ * Both are verified by a second model whose operations all run their plain variants: the vectors
+ * after a step, and the step's loss and gradient norm. */
 #include "bench.h"
 #include <stdlib.h>
 
@@ -89,9 +89,8 @@ ef_status bench_encoder(bench *b)
     const size_t batches[] = {4, 16};
     ef_status status = EF_OK;
     for (size_t i = 0; i < 2 && !status; i++) {
-        bench_shape s = bench_full;
+        bench_shape s = bench_shape_of(b);
         s.B = b->batch ? b->batch : batches[i];
-        s.L = b->length ? b->length : s.L;
         if (i == 0 || !b->batch)
             status = time_shape(b, &s);
     }

@@ -9,7 +9,7 @@ F32, F16, I32, U8 = range(4)
 IMMEDIATE = 1
 METRICS = ("loss", "mse", "cos", "grad_norm", "skipped", "skipped_in_a_row", "steps", "lr")
 
-p, z, i, u, f, d, s = (c.c_void_p, c.c_size_t, c.c_int, c.c_uint64, c.c_float, c.c_double, c.c_char_p)
+p, z, i, u, f, s = c.c_void_p, c.c_size_t, c.c_int, c.c_uint64, c.c_float, c.c_char_p
 
 
 def struct(name, **fields):
@@ -174,7 +174,7 @@ class Encoder:
 
 def array_at(address, dtype, *shape):
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.frombuffer(c.string_at(address, size), dtype).reshape(shape)
+    return np.frombuffer(c.string_at(address, size), dtype).reshape(shape).copy()
 
 
 class Loader:

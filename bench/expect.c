@@ -47,8 +47,8 @@ void bench_expect_conv_forward(bench_case *c)
         double sum = 0;
         for (size_t j = 0; j < K; j++)
             for (size_t i = 0; i < I; i++)
-                sum += at(n, floats(c, 0), row, -back(n, j), I, i) *
-                       floats(c, 1)[(o * I + i) * K + j];
+                sum +=
+                    at(n, floats(c, 0), row, -back(n, j), I, i) * floats(c, 1)[(o * I + i) * K + j];
         c->want[2][e] = sum;
     }
 }
@@ -154,6 +154,9 @@ void bench_expect_layernorm_forward(bench_case *c)
 {
     ref_layernorm_forward(c->t[3].count, c->t[1].count, floats(c, 0), floats(c, 1), floats(c, 2),
                           bytes(c, 3), c->args.f[0], c->want[4], c->want[5], c->want[6]);
+    for (size_t r = 0; r < c->t[3].count; r++)
+        if (bytes(c, 3)[r] == 0)
+            c->want[5][r] = c->want[6][r] = NAN; /* a masked row has no moments */
 }
 
 static void zero(double *x, size_t n)
@@ -215,7 +218,7 @@ void bench_expect_optim_norm(bench_case *c)
 /* The first and the last chunk. */
 void bench_expect_optim_update(bench_case *c)
 {
-    const float *f = c->args.f, norm = floats(c, 6)[EF_METRIC_GRAD_NORM];
+    const float *f = c->args.f, norm = floats(c, 2)[EF_METRIC_GRAD_NORM];
     const ref_adam rule = {.lr = f[0],
                            .beta1 = f[1],
                            .beta2 = f[2],
@@ -223,15 +226,15 @@ void bench_expect_optim_update(bench_case *c)
                            .weight_decay = f[4],
                            .scale = ref_clip_scale(norm, f[5]),
                            .step = 1};
-    const size_t starts[] = {0, c->t[0].count - EF__CHUNK};
+    const size_t starts[] = {0, c->t[3].count - EF__CHUNK};
     for (int k = 0; k < 2; k++) {
         for (size_t i = starts[k]; i < starts[k] + EF__CHUNK; i++) {
-            c->want[0][i] = floats(c, 0)[i];
-            c->want[1][i] = 0;
-            c->want[2][i] = floats(c, 2)[i];
             c->want[3][i] = floats(c, 3)[i];
+            c->want[4][i] = 0;
+            c->want[5][i] = floats(c, 5)[i];
+            c->want[6][i] = floats(c, 6)[i];
         }
-        ref_adam_step(&rule, true, EF__CHUNK, floats(c, 1) + starts[k], c->want[0] + starts[k],
-                      c->want[2] + starts[k], c->want[3] + starts[k]);
+        ref_adam_step(&rule, true, EF__CHUNK, floats(c, 4) + starts[k], c->want[3] + starts[k],
+                      c->want[5] + starts[k], c->want[6] + starts[k]);
     }
 }

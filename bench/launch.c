@@ -62,7 +62,7 @@ static ef_status time_way(bench *b, const char *item, ef_status (*run)(void *use
     ef_status status = bench_open(b, NULL, &t.actor);
     if (status)
         return status;
-    bench_task task = {run, &t, in_batch ? t.actor : NULL, 0};
+    bench_task task = {.run = run, .user = &t, .batch = in_batch ? t.actor : NULL};
     status = prepare(&t);
     if (!status)
         status = bench_measure(b, &task, 1);

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 enum { MOST_ROUNDS = 101, LEAST_ROUNDS = 3 };
-static const double least_ms = 10;    /* of a round: a repetition takes its share of one clock tick */
-static const double budget_ms = 4000; /* of a task's rounds; slow tasks get fewer */
+static const double least_ms = 10;    /* of a round, for the clock to see it */
+static const double budget_ms = 4000; /* of a task's rounds: slow tasks get fewer */
 
 static ef_status repeat(const bench_task *t, size_t times, double *ms)
 {
@@ -43,10 +43,11 @@ static int compare(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-static double median(double *values, size_t n)
+static void settle(bench_task *t, double *ms, size_t rounds, size_t times)
 {
-    qsort(values, n, sizeof *values, compare);
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+    qsort(ms, rounds, sizeof *ms, compare);
+    t->ms = (ms[(rounds - 1) / 2] + ms[rounds / 2]) / 2 / (double)times;
+    t->least_ms = ms[0] / (double)times;
 }
 
 ef_status bench_measure(const bench *b, bench_task *tasks, size_t count)
@@ -67,7 +68,7 @@ ef_status bench_measure(const bench *b, bench_task *tasks, size_t count)
         for (size_t i = 0; i < count && !status; i++)
             status = repeat(&tasks[i], seen[i].times, &seen[i].ms[r]);
     for (size_t i = 0; i < count && !status; i++)
-        tasks[i].ms = median(seen[i].ms, rounds) / (double)seen[i].times;
+        settle(&tasks[i], seen[i].ms, rounds, seen[i].times);
     free(seen);
     return status;
 }
@@ -91,9 +92,9 @@ static ef_status launch(void *user)
 static ef_status time_call(bench *b, const ef__call *call, double *ms)
 {
     ceiling c = {b->actor, *call};
-    bench_task task = {launch, &c, b->actor, 0};
+    bench_task task = {.run = launch, .user = &c, .batch = b->actor};
     ef_status status = bench_measure(b, &task, 1);
-    *ms = task.ms;
+    *ms = task.least_ms;
     return ef__actor_says(b->actor, status, &b->error);
 }
 

@@ -10,6 +10,14 @@ enum { BLOCKS = 4 };
 const bench_shape bench_full = {16, 128, 256, 512, 5, 30522, 768};
 const bench_shape bench_sample = {1, 16, 64, 128, 5, 266, 384};
 
+bench_shape bench_shape_of(const bench *b)
+{
+    bench_shape s = b->model ? bench_sample : bench_full;
+    s.B = b->batch ? b->batch : s.B;
+    s.L = b->length ? b->length : s.L;
+    return s;
+}
+
 void bench_shape_text(const bench_shape *s, char text[80])
 {
     snprintf(text, 80, "B%zu L%zu D%zu H%zu K%zu V%zu E%zu", s->B, s->L, s->D, s->H, s->K, s->V,

@@ -1,5 +1,5 @@
-/* ops -- every row of the op table at the full model's shapes, each variant that fits, each verified
- * before it is timed. */
+/* ops -- every row of the op table at a model's shapes, each variant that fits, verified
+ * and then timed. */
 #include "case.h"
 #include "../tests/ref.h"
 #include <math.h>
@@ -202,10 +202,8 @@ static ef_status time_case(bench *b, const bench_case_row *row, const bench_shap
 
 ef_status bench_ops(bench *b)
 {
-    bench_shape s = bench_full;
+    const bench_shape s = bench_shape_of(b);
     ef_status status = EF_OK;
-    s.B = b->batch ? b->batch : s.B;
-    s.L = b->length ? b->length : s.L;
     for (const bench_case_row *row = bench_cases; row->make && !status; row++)
         status = time_case(b, row, &s);
     return status;

@@ -39,18 +39,18 @@ static void print_header(bench *b)
     if (b->has_header)
         return;
     b->has_header = true;
-    printf("%s\n%-28s %-40s %10s %10s %6s %8s %9s\n", ef_actor_device(b->actor)->name, "item",
+    printf("%s\n%-28s %-34s %10s %10s %6s %8s %9s\n", ef_actor_device(b->actor)->name, "item",
            "shape", "ms", "rate", "of", "peak MB", "verified");
 }
 
 static void print_row(bench *b, const bench_line *line, const rate *r)
 {
     print_header(b);
-    printf("%-28s %-40s %10.4g %7.4g %s %5.0f%% %8.4g %9s", line->item, line->shape, line->ms,
+    printf("%-28s %-34s %10.4g %7.4g %s %5.0f%% %8.4g %9s", line->item, line->shape, line->ms,
            r->value, r->unit[1] == 'f' ? "GF" : "GB", 100 * r->value / r->ceiling,
            (double)line->peak_bytes / 1e6, line->verified ? "yes" : "NO");
     for (int i = 0; i < BENCH_NUMBERS && line->more[i].name; i++)
-        printf("  %s %.4g", line->more[i].name, line->more[i].value);
+        printf("%s%s %.4g", i ? ", " : "\n    ", line->more[i].name, line->more[i].value);
     printf("\n");
 }
 

@@ -118,7 +118,7 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
                               const int L, const int Cin, const int Cout, const int K,
                               const int step, const int tiles, const int panels, const int epilogue)
 {
-    const long row0 = (long)get_group_id(0) * tiles * ROWS;
+    const long row0 = (long)get_global_id(0) * tiles * ROWS;
     const int rows = (int)min((long)tiles * ROWS, (long)B * L - row0);
     const int t0 = (int)(row0 % L);
     const int p0 = (int)get_group_id(1) * panels;

@@ -10,6 +10,7 @@
 #define CHUNK 64
 #define LOADS (DEPTH * TILE / (T * T)) /* of each tile, by each work-item */
 #define ITEM ((int)get_local_id(1) * T + (int)get_local_id(0))
+#define ORIGIN(axis) ((long)(get_global_id(axis) - get_local_id(axis)) * SIDE) /* of the tile */
 #define UNROLL_ALL _Pragma("unroll")
 #define EACH_OUTPUT(r, c)                                                                          \
     UNROLL_ALL for (int r = 0; r < SIDE; r++) UNROLL_ALL for (int c = 0; c < SIDE; c++)
@@ -17,7 +18,7 @@
 typedef __local float (*tile_ptr)[TILE + 1]; /* one column more keeps banks apart */
 
 /* part[r][c] += sum over k of a[k][row r of this work-item] b[k][its column c] */
-inline void multiply(tile_ptr a, tile_ptr b, float part[SIDE][SIDE])
+static void multiply(tile_ptr a, tile_ptr b, float part[SIDE][SIDE])
 {
     for (int k = 0; k < DEPTH; k++) {
         float u[SIDE], v[SIDE];
@@ -30,7 +31,7 @@ inline void multiply(tile_ptr a, tile_ptr b, float part[SIDE][SIDE])
     }
 }
 
-inline void fold(float sum[SIDE][SIDE], float part[SIDE][SIDE])
+static void fold(float sum[SIDE][SIDE], float part[SIDE][SIDE])
 {
     EACH_OUTPUT(r, c)
     {
@@ -50,8 +51,7 @@ conv1d_taps_direct(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias), OUT(R
 {
     __local float a[DEPTH][TILE + 1], b[DEPTH][TILE + 1];
     float sum[SIDE][SIDE] = {{0.f}}, part[SIDE][SIDE] = {{0.f}};
-    const long row0 = (long)get_group_id(1) * TILE;
-    const long o0 = (long)get_group_id(0) * TILE;
+    const long row0 = ORIGIN(1), o0 = ORIGIN(0);
 
     for (int k0 = 0; k0 < K * Cin; k0 += DEPTH) {
         UNROLL_ALL for (int q = 0; q < LOADS; q++)
@@ -98,7 +98,7 @@ conv1d_taps_direct(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias), OUT(R
 
 /* Where column n of the weight gradient's matrix [Cout][N] belongs: n = s Cin + i is dw[o,i,K-1-s],
  * the column after the last is db. */
-inline void accumulate(float sum, OUT(REAL, dw), OUT(REAL, db), long o, int n, int Cin, int K)
+static void accumulate(float sum, OUT(REAL, dw), OUT(REAL, db), long o, int n, int Cin, int K)
 {
     const bool weight = n < K * Cin;
     __global REAL *to = weight ? PTR(dw) + (o * Cin + n % Cin) * K + K - 1 - n / Cin : PTR(db) + o;
@@ -116,8 +116,7 @@ conv1d_dw_direct(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, db), OUT(fl
 {
     __local float a[DEPTH][TILE + 1], b[DEPTH][TILE + 1];
     float sum[SIDE][SIDE] = {{0.f}}, part[SIDE][SIDE] = {{0.f}};
-    const long o0 = (long)get_group_id(1) * TILE;
-    const long n0 = (long)get_group_id(0) * TILE;
+    const long o0 = ORIGIN(1), n0 = ORIGIN(0);
     const int first = (int)get_group_id(2) * span, last = min(rows - first, span) + first;
 
     for (int row0 = first; row0 < last; row0 += DEPTH) {
@@ -153,13 +152,15 @@ conv1d_dw_direct(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, db), OUT(fl
     }
 }
 
-/* One work-item for each (n, o): grid (N, Cout). */
+/* One work-item for each element of [Cout][N]. */
 __kernel void conv1d_dw_sum(IN(float, partial), OUT(REAL, dw), OUT(REAL, db), const int Cin,
                             const int Cout, const int K, const int N, const int splits)
 {
-    const long o = get_global_id(1), n = get_global_id(0);
+    const long i = get_global_id(0), all = (long)Cout * N;
     float sum = 0.f;
+    if (i >= all)
+        return;
     for (int z = 0; z < splits; z++)
-        sum += PTR(partial)[((long)z * Cout + o) * N + n];
-    accumulate(sum, dw_base, dw_at, db_base, db_at, o, (int)n, Cin, K);
+        sum += PTR(partial)[z * all + i];
+    accumulate(sum, dw_base, dw_at, db_base, db_at, i / N, (int)(i % N), Cin, K);
 }

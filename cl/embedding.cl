@@ -80,8 +80,8 @@ static void add_rows(uint found, __global const REAL *g, __global REAL *sum, lon
     }
 }
 
-/* A work-group owns the id of its position if no earlier position has the same one. It looks through
- * all positions, 32 words of bits at a time, and adds what it finds in their order. */
+/* A work-group owns the id of its position if no earlier position has the same one. It looks
+ * through all positions, 32 words of bits at a time, and adds what it finds in their order. */
 #define WORDS 32
 __kernel void embedding_bwd_scan(IN(int, ids), IN(REAL, dy), OUT(REAL, dw), const long N,
                                  const long V, const long D)

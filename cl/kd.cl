@@ -1,4 +1,4 @@
-/* kd.cl -- distillation loss: mse and cosine of each row, the gradient, and the metrics of all rows.
+/* kd.cl -- distillation loss: mse and cosine of each row, the gradient, and the metrics.
  *
  * Everything but the metrics is a matter of one row, so one pass gives it all; each row leaves
  * {sum (y-t)^2, cos} in rows for kd_loss_sum. */

@@ -80,12 +80,13 @@ __kernel void layernorm_fwd_item(IN(REAL, x), IN(REAL, gamma), IN(REAL, beta), I
 
 /* ---- forward, a row to a work-group ---- */
 
-/* The sum of v over the group, to all its items. */
+/* The sum of v over the group, to all its items. The first fence is global too: where y is x, what
+ * any item has read of a row is read before another writes there. */
 static float sum_group(const float v, __local float *sums)
 {
     const int i = get_local_id(0);
     sums[i] = v;
-    barrier(CLK_LOCAL_MEM_FENCE);
+    barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
     for (int half_size = get_local_size(0) / 2; half_size > 0; half_size /= 2) {
         if (i < half_size)
             sums[i] += sums[i + half_size];

@@ -1,5 +1,6 @@
-/* masked_mean.cl -- mean over the kept steps of a sequence. Masked steps are never read, so what is
- * in them cannot leak. A sum is of partial sums over BLOCK steps, so that long ones stay accurate. */
+/* masked_mean.cl -- mean over the kept steps of a sequence. Masked steps are never read, so
+ * what is in them cannot leak. Sums are of partial sums over BLOCK steps, so that long ones stay
+ * accurate. */
 #define BLOCK 32
 
 static int kept_steps(__global const uchar *mask, long L)
@@ -10,7 +11,8 @@ static int kept_steps(__global const uchar *mask, long L)
     return kept;
 }
 
-static float mean_column(__global const REAL *x, __global const uchar *mask, long L, long D, int kept)
+static float mean_column(__global const REAL *x, __global const uchar *mask, long L, long D,
+                         int kept)
 {
     float sum = 0.0f;
     for (long block = 0; block < L; block += BLOCK) {
@@ -24,7 +26,8 @@ static float mean_column(__global const REAL *x, __global const uchar *mask, lon
     return kept ? sum / kept : 0.0f;
 }
 
-static VEC mean_columns(__global const REAL *x, __global const uchar *mask, long L, long D, int kept)
+static VEC mean_columns(__global const REAL *x, __global const uchar *mask, long L, long D,
+                        int kept)
 {
     VEC sum = 0.0f;
     for (long block = 0; block < L; block += BLOCK) {

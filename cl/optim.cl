@@ -1,4 +1,4 @@
-/* optim.cl -- gradient norm, the decision to skip, and AdamW over an arena of CHUNK-element chunks. */
+/* optim.cl -- gradient norm, the decision to skip, AdamW, over an arena of CHUNK-element chunks. */
 #define CHUNK 1024
 #define DECAY 1 /* flags of a chunk: op/optim.h */
 #define TRAINABLE 2
@@ -131,7 +131,8 @@ static VEC flush(VEC x)
 }
 
 /* Where gradient and moments are zero only decay is left: most rows of a large embedding. */
-static void update(rule r, __global REAL *p, __global REAL *grad, __global REAL *m, __global REAL *v)
+static void update(rule r, __global REAL *p, __global REAL *grad, __global REAL *m,
+                   __global REAL *v)
 {
     const VEC g0 = VLOAD(grad), m0 = VLOAD(m), v0 = VLOAD(v);
     if (r.l2 == 0.0f && !any((g0 != 0.0f) | (m0 != 0.0f) | (v0 != 0.0f))) {

@@ -273,7 +273,7 @@ ef_status ef_gelu_backward(ef_actor *a, const ef_tensor *x, const ef_tensor *dy,
  *   x, y         [..., C], rows are all leading dimensions; y may be x
  *   gamma, beta  [C]
  *   mask         [rows] u8 or NULL: y is 0 in masked rows
- *   mean, rstd   [rows] out, for backward; both or neither NULL
+ *   mean, rstd   [rows] out, for backward, 0 in masked rows; both or neither NULL
  *   eps          > 0
  * Two passes over a row, so a large mean does not cancel. Cost: 8 rows C flop, 8 rows C byte.
  * Source: Ba et al. 2016, arXiv:1607.06450. */

@@ -66,7 +66,7 @@ awk '
         if (path !~ /\// || index(" " may[part[2]] " ", " " folder " ") == 0)
             print FILENAME ":" FNR
     }' $(list '*.[ch]') | rule "includes against the layers (lower folders only, as \"folder/file.h\")"
-grep -nE '^ *# *include *<(CL/|clblast|hwloc|jansson|energyflow_cl)' $(list '*.[ch]' | grep ^src/cmd/) /dev/null |
+grep -nE '^ *# *include *<(CL/|clblast|hwloc|energyflow_cl)' $(list '*.[ch]' | grep ^src/cmd/) /dev/null |
     cut -d: -f1,2 | rule 'a command includes only <energyflow.h>'
 
 # 2. OpenCL stays in the actor and in what hands CLBlast a queue.

@@ -220,6 +220,11 @@ START_TEST(a_state_survives_its_json)
     ef_encoder_config c, d;
     ef_encoder_config_default(&c);
     c.tanh = true;
+    ef_error error;
+    refused(ef__run_parse("f", "{\"version\":2}", &t, &error), EF_EFORMAT, &error, "version 2");
+    refused(ef__run_parse("f", "{\"version\":1}", &t, &error), EF_EFORMAT, &error, "f: metadata");
+    refused(ef__config_parse("f", NULL, &d, &error), EF_EFORMAT, &error,
+            "\"config\": is not there");
     text = ef__config_dump(&c);
     ck_assert_int_eq(ef__config_parse("f", text, &d, NULL), EF_OK);
     ck_assert_uint_eq(d.blocks, 4);
@@ -466,12 +471,12 @@ START_TEST(a_broken_checkpoint_is_refused_by_name_and_never_crashes)
     run_well(a, &o, &d);
     unsigned char *file = read_file(o.save, &bytes);
     memcpy(&header, file, 8);
-    for (size_t cut = 0; cut < bytes; cut += 1 + bytes / ef_test_size(10, 100, 400)) {
+    for (size_t cut = 0; cut < bytes; cut += 1 + bytes / ef_test_size(10, 50, 150)) {
         write_file(broken, file, cut);
         refused(ef_encoder_open(a, broken, &e, &error), EF_EFORMAT, &error, broken);
     }
     uint64_t seed = 1;
-    for (size_t i = 0; i < ef_test_size(10, 200, 1500); i++) {
+    for (size_t i = 0; i < ef_test_size(10, 200, 600); i++) {
         size_t n = bytes;
         unsigned char *copy = mutate(file, 8 + header, &n, &seed);
         write_file(broken, copy, n);

@@ -1,5 +1,5 @@
-/* Embedding: rows are copied exactly; gradients are added in the order of the positions, so both are
- * compared bit by bit with plain float loops. */
+/* Embedding: rows are copied exactly; gradients are added in the order of the positions, so both
+ * are compared bit by bit with plain float loops. */
 #include "ef_test.h"
 #include "ref.h"
 #include <math.h>
@@ -9,9 +9,9 @@ typedef struct shape {
     size_t n, V, D;
 } shape;
 
-static const shape shapes[] = {{7, 5, 3},      {1, 1, 1},     {40, 9, 17}, {33, 12, 64},
-                               {257, 31, 65},  {1100, 7, 16}, {1, 300, 8}, {100, 2, 1},
-                               {2049, 900, 37}};
+static const shape shapes[] = {{7, 5, 3},    {1, 1, 1},     {40, 9, 17},
+                               {33, 12, 64}, {257, 31, 65}, {1100, 7, 16},
+                               {1, 300, 8},  {100, 2, 1},   {2049, 900, 37}};
 
 static size_t shape_count(void)
 {

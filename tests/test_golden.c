@@ -1,8 +1,8 @@
 /* test_golden -- the encoder and its training step against PyTorch in double precision.
  *
- * usage: test_golden [FILE...]     without files: those of tests/golden
- * A file has a model's parameters, a batch, the output, the gradients of the first step, and log and
- * parameters of 20 steps (tests/golden/make_golden.py). Each tensor's ||a-b|| / ||b|| is printed. */
+ * usage: test_golden [FILE...]     without files: those of tests/golden A file has a model's
+ * parameters, a batch, the output, the gradients of the first step, and log and parameters of 20
+ * steps (tests/golden/make_golden.py). Each tensor's ||a-b|| / ||b|| is printed. */
 #include "base/safetensors.h"
 #include "ef_test.h"
 #include "train/trainer.h"

@@ -76,8 +76,8 @@ static bool variant(ef_actor *a, size_t *v)
 
 static ef__optim_rule plain_rule(void)
 {
-    return (ef__optim_rule){.lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f,
-                            .weight_decay = 0.05f};
+    return (ef__optim_rule){
+        .lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f, .weight_decay = 0.05f};
 }
 
 START_TEST(norm_is_that_of_trainable_chunks)
@@ -154,8 +154,10 @@ static void reference_step(const arena *s, const float *g, const ef__optim_rule 
     float *trained = ef_test_floats(s->n);
     for (size_t i = 0; i < s->n; i++)
         trained[i] = s->flags[i / EF__CHUNK] & EF__TRAINABLE ? g[i] : 0;
-    ref_adam o = {r->lr, r->beta1, r->beta2, r->epsilon, r->weight_decay,
-                  ref_clip_scale(ref_norm(s->n, trained), r->clip), number, r->l2};
+    ref_adam o = {r->lr,           r->beta1,
+                  r->beta2,        r->epsilon,
+                  r->weight_decay, ref_clip_scale(ref_norm(s->n, trained), r->clip),
+                  number,          r->l2};
     for (size_t c = 0; c < s->chunks; c++) {
         const size_t i = c * EF__CHUNK;
         if (s->flags[c] & EF__TRAINABLE)
@@ -213,7 +215,8 @@ END_TEST
 
 /* torch 2.x: AdamW([p], lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1), p float32,
  * gradients g[t]; torch_p[t] is p after step t. */
-static const float torch_g[3][4] = {{0.1f, -2, 0, 1e-4f}, {0.3f, 1, 0, -1e-4f}, {-0.2f, 0.5f, 0, 3}};
+static const float torch_g[3][4] = {
+    {0.1f, -2, 0, 1e-4f}, {0.3f, 1, 0, -1e-4f}, {-0.2f, 0.5f, 0, 3}};
 static const float torch_first[4] = {1, -2, 0.5f, 0.25f};
 static const float torch_p[3][4] = {{0.989000022f, -1.98800004f, 0.499500006f, 0.239751011f},
                                     {0.978833258f, -1.98334873f, 0.49900052f, 0.240037531f},
@@ -410,11 +413,13 @@ START_TEST(an_arena_that_is_no_arena_is_refused)
                     "optim.norm");
     ef_test_refused(a, ef__optim_norm(a, small, s.table, 0, s.metrics, s.counts), EF_ESHAPE,
                     "optim.norm");
-    ef_test_refused(a, ef__optim_update(a, s.value, s.grad, s.m, small, s.table, s.counts,
-                                        s.metrics, &rule), EF_ESHAPE, "optim.update");
+    ef_test_refused(
+        a, ef__optim_update(a, s.value, s.grad, s.m, small, s.table, s.counts, s.metrics, &rule),
+        EF_ESHAPE, "optim.update");
     rule.beta2 = 1;
-    ef_test_refused(a, ef__optim_update(a, s.value, s.grad, s.m, s.v, s.table, s.counts,
-                                        s.metrics, &rule), EF_EARG, "optim.update");
+    ef_test_refused(
+        a, ef__optim_update(a, s.value, s.grad, s.m, s.v, s.table, s.counts, s.metrics, &rule),
+        EF_EARG, "optim.update");
     ef_test_close(a);
 }
 END_TEST

@@ -1,4 +1,5 @@
-/* train_data.h -- a small EFB1 file for the tests of training: vectors that depend on their texts. */
+/* train_data.h -- a small EFB1 file for the tests of training: vectors that depend on their
+ * texts. */
 #ifndef EF_TESTS_TRAIN_DATA_H
 #define EF_TESTS_TRAIN_DATA_H
 
@@ -8,7 +9,8 @@
 
 enum { TRAIN_VOCAB = 19, TRAIN_WIDTH = 6, TRAIN_LONGEST = 9 };
 
-/* samples texts of 1 to 9 ids below 19; target width 6. Little-endian machines only, as the library. */
+/* samples texts of 1 to 9 ids below 19; target width 6. Little-endian machines only, as the
+ * library. */
 static inline void train_data_write(const char *path, uint32_t samples, uint32_t seed)
 {
     FILE *f = fopen(path, "wb");

@@ -1,5 +1,5 @@
-/* eftrain -- train a text encoder from a teacher's vectors: ef_train with a command line, a progress
- * display, a log and signals. */
+/* eftrain -- train a text encoder from a teacher's vectors: ef_train with a command line, a
+ * progress display, a log and signals. */
 #include "cmd/options.h"
 #include "cmd/progress.h"
 #include <errno.h>
@@ -147,7 +147,7 @@ static int check_input(const char *path)
     return 0;
 }
 
-/* Every input is looked at before the device is opened; so an EF_EIO later is that of a write. */
+/* Every input is looked at before the device is opened. */
 static int check_inputs(const ef_train_options *r)
 {
     const char *paths[] = {r->data, r->val, r->resume, r->init_from};
@@ -272,6 +272,19 @@ static void print_summary(const settings *s, const watch *w)
     fprintf(to, "%s%s\n", s->run.save ? "; saved in " : "", s->run.save ? s->run.save : "");
 }
 
+/* Every input could be read at first, so EF_EIO is that of a write. EF_EARG is the command line's
+ * fault where model or trainer refuse what they are to be, else a file's: an id, another run. */
+static int exit_code(ef_status status, const ef_error *error)
+{
+    const char *const refusing[] = {"encoder", "model", "trainer"};
+    if (status == EF_EIO)
+        return EF__RUNTIME;
+    for (int i = 0; status == EF_EARG && i < 3; i++)
+        if (!strcmp(error->op, refusing[i]))
+            return EF__USAGE;
+    return ef__exit_code(status);
+}
+
 static int say_result(const settings *s, const watch *w, ef_status status, const ef_error *error)
 {
     if (!status) {
@@ -283,7 +296,7 @@ static int say_result(const settings *s, const watch *w, ef_status status, const
                              s->run.save);
     if (status == EF_ECANCELLED)
         return ef__say_error(NAME, EF__INTERRUPTED, "interrupted; without --save nothing is kept");
-    return ef__say_error(NAME, status == EF_EIO ? EF__RUNTIME : ef__exit_code(status), "%s",
+    return ef__say_error(NAME, exit_code(status, error), "%s",
                          *error->text ? error->text : ef_strerror(status));
 }
 

@@ -1,5 +1,5 @@
-/* options.h -- what the commands share: one table of options drives parsing, --help and the messages
- * about what is wrong; how a command begins, fails and ends.
+/* options.h -- what the commands share: one table of options drives parsing, --help and the
+ * messages about what is wrong; how a command begins, fails and ends.
  *
  * Numbers are read and printed as in the C locale, whatever the environment says. */
 #ifndef EF_CMD_OPTIONS_H
@@ -44,8 +44,8 @@ typedef struct ef__command {
 /* ef__command_begin -- call it first: the locale, and the environment of drivers. */
 void ef__command_begin(void);
 
-/* ef__options_parse -- read the command line into the values of the table. Returns -1 to go on, or the
- * status to exit with, when --help or --version was printed or something is wrong (it is said then). */
+/* ef__options_parse -- read the command line into the values of the table. Returns -1 to go on, or
+ * the status to exit with: help or version was printed, or something is wrong and was said. */
 int ef__options_parse(const ef__command *command, int argc, char **argv);
 
 /* ef__say_error -- "COMMAND: TEXT" on stderr; returns code. */

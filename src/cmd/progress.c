@@ -34,7 +34,7 @@ static void format_time(char *text, size_t room, double seconds)
 
 void ef__progress_begin(ef__progress *p, const char *command)
 {
-    *p = (ef__progress){.command = command, .terminal = isatty(STDERR_FILENO)};
+    *p = (ef__progress){.command = command, .terminal = isatty(STDERR_FILENO), .shown = now()};
 }
 
 void ef__progress_clear(ef__progress *p)

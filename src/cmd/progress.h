@@ -7,7 +7,7 @@
 typedef struct ef__progress {
     const char *command;
     bool terminal, drawn;   /* drawn: the bar stands on the terminal's last line */
-    double shown;           /* when the last bar or step line was written; 0: never */
+    double shown;           /* when the last bar or step line was written */
     double mse, cos;        /* sums over the epoch's steps that were not skipped */
     uint64_t steps, epochs; /* those steps; epochs of the run */
 } ef__progress;

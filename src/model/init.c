@@ -1,8 +1,8 @@
-/* EF_INIT_PLAN is bit-compatible with the program that this library follows: its draws, its seeds by
- * label ("embedding", "tcn_stack_0" and in it "conv1", "conv2", "proj"; a bias has its weight's seed
- * + 1), its tap order (tap 0 is the current step), which is stored reversed here.
- * EF_INIT_TORCH has the distributions of PyTorch's layers; EF_INIT_SCALED is the same with conv2's
- * weights zero, so that each block starts as x plus a constant. */
+/* EF_INIT_PLAN is bit-compatible with the program that this library follows: its draws, its
+ * seeds by label ("embedding", "tcn_stack_0" and in it "conv1", "conv2", "proj"; a bias has its
+ * weight's seed + 1), its tap order (tap 0 is the current step), which is stored reversed here.
+ * EF_INIT_TORCH has the distributions of PyTorch's layers; EF_INIT_SCALED is the same with
+ * conv2's weights zero, so that each block starts as x plus a constant. */
 #include "model/init.h"
 #include "base/size.h"
 #include <math.h>

@@ -2,8 +2,9 @@
  *
  *     block: x -> mask (x + conv2(gelu(conv1(mask layernorm(x)))))
  *
- * A block's output is 0 in masked rows, and so is the gradient that comes back to it: what is above
- * gives masked rows none, and a block's own dx there is the residual's alone. Backward relies on it. */
+ * A block's output is 0 in masked rows, and so is the gradient that comes back to it: what is
+ * above gives masked rows none, and a block's own dx there is the residual's alone. Backward
+ * relies on it. */
 #ifndef EF_MODEL_TCN_H
 #define EF_MODEL_TCN_H
 

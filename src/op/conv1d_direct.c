@@ -110,17 +110,14 @@ ef_status ef__conv1d_dw_direct(ef_actor *a, const char *op, const ef__args *args
     call.local[2] = 1;
     status = ef__launch(a, &call);
     if (!status && partial) {
-        call.kernel = "conv1d_dw_sum";
-        memset(call.args, 0, sizeof call.args);
-        memset(call.local, 0, sizeof call.local);
-        call.global[0] = N;
-        call.global[1] = n[EF__COUT];
-        call.global[2] = 0;
-        const ef__arg sum[] = {
-            ef__t(partial), ef__t(dw),         ef__t(db),         Cin,
-            Cout,           ef__i((int32_t)K), ef__i((int32_t)N), ef__i((int32_t)splits)};
-        memcpy(call.args, sum, sizeof sum);
-        status = ef__launch(a, &call);
+        ef__call sum = {.op = op,
+                        .source = call.source,
+                        .kernel = "conv1d_dw_sum",
+                        .defines = {call.defines[0]},
+                        .args = {ef__t(partial), ef__t(dw), ef__t(db), Cin, Cout, ef__i((int32_t)K),
+                                 ef__i((int32_t)N), ef__i((int32_t)splits)}};
+        ef__spread(a, &sum, N * n[EF__COUT]);
+        status = ef__launch(a, &sum);
     }
     ef_tensor_free(partial);
     return status;

@@ -1,4 +1,5 @@
-/* Embedding: rows of a table by id, and their gradients. Sizes n: N positions, V rows, D columns. */
+/* Embedding: rows of a table by id, and their gradients.
+ * Sizes n: N positions, V rows, D columns. */
 #include "base/size.h"
 #include "op/op.h"
 
@@ -28,11 +29,11 @@ static ef_status check(ef_actor *a, const char *op, ef__args *args, const ef_ten
     args->n[V] = ef_tensor_dims(table)[0];
     args->n[D] = ef_tensor_dims(table)[1];
     if (args->n[N] >= INT_MAX || args->n[V] >= INT_MAX)
-        return ef__fail(a, EF_EARG, 0, op, "%s: %zu ids, %zu rows: each must be below 2^31",
-                        op, args->n[N], args->n[V]);
+        return ef__fail(a, EF_EARG, 0, op, "%s: %zu ids, %zu rows: each must be below 2^31", op,
+                        args->n[N], args->n[V]);
     if (ef__columns(rows) != args->n[D])
-        return ef__fail(a, EF_ESHAPE, 0, op, "%s: %s has %zu columns, %s has %zu", op,
-                        rows_name, ef__columns(rows), table_name, args->n[D]);
+        return ef__fail(a, EF_ESHAPE, 0, op, "%s: %s has %zu columns, %s has %zu", op, rows_name,
+                        ef__columns(rows), table_name, args->n[D]);
     return ef__want_count(a, op, rows_name, rows, args->n[N] * args->n[D], "one row for each id");
 }
 
@@ -56,21 +57,28 @@ static ef_status launch_checked(ef_actor *a, const ef__args *args, const ef__cal
 static ef_status forward_chunk(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n;
-    return launch_checked(a, args, &(ef__call){
-        .op = "embedding.forward[chunk]", .source = "embedding", .kernel = "embedding_fwd_chunk",
-        .global = {ef__min(n[N], 8 * units(a))}, .local = {1},
-        .args = {ef__t(args->t[IDS]), ef__t(args->t[W]), ef__t(args->t[Y]), ef__t(ef__record(a)),
-                 ef__n(n[N]), ef__n(n[V]), ef__n(n[D])}});
+    return launch_checked(
+        a, args,
+        &(ef__call){.op = "embedding.forward[chunk]",
+                    .source = "embedding",
+                    .kernel = "embedding_fwd_chunk",
+                    .global = {ef__min(n[N], 8 * units(a))},
+                    .local = {1},
+                    .args = {ef__t(args->t[IDS]), ef__t(args->t[W]), ef__t(args->t[Y]),
+                             ef__t(ef__record(a)), ef__n(n[N]), ef__n(n[V]), ef__n(n[D])}});
 }
 
 static ef_status forward_item(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n;
-    return launch_checked(a, args, &(ef__call){
-        .op = "embedding.forward[item]", .source = "embedding", .kernel = "embedding_fwd_item",
-        .global = {n[N] * n[D]},
-        .args = {ef__t(args->t[IDS]), ef__t(args->t[W]), ef__t(args->t[Y]), ef__t(ef__record(a)),
-                 ef__n(n[V]), ef__n(n[D])}});
+    return launch_checked(
+        a, args,
+        &(ef__call){.op = "embedding.forward[item]",
+                    .source = "embedding",
+                    .kernel = "embedding_fwd_item",
+                    .global = {n[N] * n[D]},
+                    .args = {ef__t(args->t[IDS]), ef__t(args->t[W]), ef__t(args->t[Y]),
+                             ef__t(ef__record(a)), ef__n(n[V]), ef__n(n[D])}});
 }
 
 /* Two slices of columns for each unit, of whole cache lines. */
@@ -78,21 +86,27 @@ static ef_status backward_columns(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n;
     const size_t width = ef__round_up(ef__ceil_div(n[D], 2 * units(a)), CACHE_LINE);
-    return ef__launch(a, &(ef__call){
-        .op = "embedding.backward[columns]", .source = "embedding",
-        .kernel = "embedding_bwd_columns", .global = {ef__ceil_div(n[D], width)}, .local = {1},
-        .args = {ef__t(args->t[IDS]), ef__t(args->t[DY]), ef__t(args->t[DW]), ef__n(n[N]),
-                 ef__n(n[V]), ef__n(n[D]), ef__n(width)}});
+    return ef__launch(
+        a, &(ef__call){.op = "embedding.backward[columns]",
+                       .source = "embedding",
+                       .kernel = "embedding_bwd_columns",
+                       .global = {ef__ceil_div(n[D], width)},
+                       .local = {1},
+                       .args = {ef__t(args->t[IDS]), ef__t(args->t[DY]), ef__t(args->t[DW]),
+                                ef__n(n[N]), ef__n(n[V]), ef__n(n[D]), ef__n(width)}});
 }
 
 static ef_status backward_scan(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n, local = ef__min(LOCAL, ef__device_of(a)->info.max_work_group);
-    return ef__launch(a, &(ef__call){
-        .op = "embedding.backward[scan]", .source = "embedding", .kernel = "embedding_bwd_scan",
-        .global = {n[N] * local}, .local = {local},
-        .args = {ef__t(args->t[IDS]), ef__t(args->t[DY]), ef__t(args->t[DW]), ef__n(n[N]),
-                 ef__n(n[V]), ef__n(n[D])}});
+    return ef__launch(
+        a, &(ef__call){.op = "embedding.backward[scan]",
+                       .source = "embedding",
+                       .kernel = "embedding_bwd_scan",
+                       .global = {n[N] * local},
+                       .local = {local},
+                       .args = {ef__t(args->t[IDS]), ef__t(args->t[DY]), ef__t(args->t[DW]),
+                                ef__n(n[N]), ef__n(n[V]), ef__n(n[D])}});
 }
 
 static double flops_forward(const ef__args *args)
@@ -116,15 +130,14 @@ static double bytes_backward(const ef__args *args)
     return args->n[N] * (4.0 + 12.0 * args->n[D]);
 }
 
-const ef__op ef__op_embedding_forward = {
-    .name = "embedding.forward",
-    .writes = 1 << Y,
-    .any_dtype = 1 << IDS,
-    .check = check_forward,
-    .flops = flops_forward,
-    .bytes = bytes_forward,
-    .variants = {{"chunk", 0, ef__fits_cpu, forward_chunk},
-                 {"item", 0, ef__fits_always, forward_item}}};
+const ef__op ef__op_embedding_forward = {.name = "embedding.forward",
+                                         .writes = 1 << Y,
+                                         .any_dtype = 1 << IDS,
+                                         .check = check_forward,
+                                         .flops = flops_forward,
+                                         .bytes = bytes_forward,
+                                         .variants = {{"chunk", 0, ef__fits_cpu, forward_chunk},
+                                                      {"item", 0, ef__fits_always, forward_item}}};
 
 const ef__op ef__op_embedding_backward = {
     .name = "embedding.backward",

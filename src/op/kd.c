@@ -30,20 +30,30 @@ static ef_status launch_rows(ef_actor *a, const ef__args *args, const char *op, 
 {
     const size_t *n = args->n;
     const double weight = args->f[WEIGHT];
-    return ef__launch(a, &(ef__call){
-        .op = op, .source = "kd", .kernel = "kd_loss_group", .global = {n[B] * local}, .local = {local},
-        .args = {ef__t(args->t[Y]), ef__t(args->t[TARGET]), ef__t(args->t[DY]), ef__t(rows),
-                 ef__n(n[E]), ef__f((float)(weight * args->f[BETA] * 2 / n[B] / n[E])),
-                 ef__f((float)(weight * args->f[ALPHA] / n[B]))}});
+    return ef__launch(a,
+                      &(ef__call){.op = op,
+                                  .source = "kd",
+                                  .kernel = "kd_loss_group",
+                                  .global = {n[B] * local},
+                                  .local = {local},
+                                  .args = {ef__t(args->t[Y]), ef__t(args->t[TARGET]),
+                                           ef__t(args->t[DY]), ef__t(rows), ef__n(n[E]),
+                                           ef__f((float)(weight * args->f[BETA] * 2 / n[B] / n[E])),
+                                           ef__f((float)(weight * args->f[ALPHA] / n[B]))}});
 }
 
 static ef_status launch_sum(ef_actor *a, const ef__args *args, const char *op, size_t local,
                             const ef_tensor *rows)
 {
-    return ef__launch(a, &(ef__call){
-        .op = op, .source = "kd", .kernel = "kd_loss_sum", .global = {local}, .local = {local},
-        .args = {ef__t(rows), ef__t(args->t[METRICS]), ef__n(args->n[B]), ef__n(args->n[E]),
-                 ef__f(args->f[ALPHA]), ef__f(args->f[BETA]), ef__f(args->f[WEIGHT])}});
+    return ef__launch(a,
+                      &(ef__call){.op = op,
+                                  .source = "kd",
+                                  .kernel = "kd_loss_sum",
+                                  .global = {local},
+                                  .local = {local},
+                                  .args = {ef__t(rows), ef__t(args->t[METRICS]), ef__n(args->n[B]),
+                                           ef__n(args->n[E]), ef__f(args->f[ALPHA]),
+                                           ef__f(args->f[BETA]), ef__f(args->f[WEIGHT])}});
 }
 
 static ef_status launch(ef_actor *a, const ef__args *args, const char *op, size_t local)
@@ -69,8 +79,7 @@ static ef_status launch_single(ef_actor *a, const ef__args *args)
 
 static ef_status launch_group(ef_actor *a, const ef__args *args)
 {
-    return launch(a, args, "kd.loss[group]",
-                  ef__min(LANES, ef__device_of(a)->info.max_work_group));
+    return launch(a, args, "kd.loss[group]", ef__min(LANES, ef__device_of(a)->info.max_work_group));
 }
 
 static double flops(const ef__args *args)
@@ -83,18 +92,18 @@ static double bytes(const ef__args *args)
     return (args->t[DY] ? 12.0 : 8.0) * args->n[B] * args->n[E];
 }
 
-const ef__op ef__op_kd_loss = {
-    .name = "kd.loss",
-    .writes = 1 << METRICS | 1 << DY,
-    .optional = 1 << METRICS | 1 << DY,
-    .check = check,
-    .flops = flops,
-    .bytes = bytes,
-    .variants = {{"single", 0, ef__fits_cpu, launch_single}, {"group", 0, ef__fits_always, launch_group}}};
+const ef__op ef__op_kd_loss = {.name = "kd.loss",
+                               .writes = 1 << METRICS | 1 << DY,
+                               .optional = 1 << METRICS | 1 << DY,
+                               .check = check,
+                               .flops = flops,
+                               .bytes = bytes,
+                               .variants = {{"single", 0, ef__fits_cpu, launch_single},
+                                            {"group", 0, ef__fits_always, launch_group}}};
 
 ef_status ef_kd_loss(ef_actor *a, const ef_tensor *y, const ef_tensor *target, float alpha,
                      float beta, float weight, ef_tensor *metrics, ef_tensor *dy)
 {
-    return ef__op_run(a, EF__KD_LOSS, &(ef__args){.t = {y, target, metrics, dy},
-                                                  .f = {alpha, beta, weight}});
+    return ef__op_run(a, EF__KD_LOSS,
+                      &(ef__args){.t = {y, target, metrics, dy}, .f = {alpha, beta, weight}});
 }

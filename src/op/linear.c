@@ -99,10 +99,11 @@ static bool pinned(const char *kind)
     return pin && !strcmp(pin, kind);
 }
 
+/* Its built-in parameters take groups of up to 256, and it prints when they do not fit. */
 static bool fits_clblast(const ef__device *device, const ef__args *args)
 {
-    (void)device;
-    return !pinned("own") && args->n[EF__L] && args->n[EF__CIN] && args->n[EF__COUT];
+    return !pinned("own") && device->info.max_work_group >= 256 && args->n[EF__L] &&
+           args->n[EF__CIN] && args->n[EF__COUT];
 }
 
 static ef_status clblast_failed(ef_actor *a, const char *op, const char *function, int code)

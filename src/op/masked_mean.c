@@ -5,9 +5,9 @@
 #include <limits.h>
 
 enum { B, L, D };
-enum { X, MASK, Y, COUNT };                  /* forward */
-enum { DY, BACK_COUNT = 2, DX = 3 };         /* backward */
-enum { SLICE = 64 };                         /* least columns of a CPU item */
+enum { X, MASK, Y, COUNT };          /* forward */
+enum { DY, BACK_COUNT = 2, DX = 3 }; /* backward */
+enum { SLICE = 64 };                 /* least columns of a CPU item */
 
 static size_t items(ef_actor *a)
 {
@@ -22,7 +22,8 @@ static ef_status check(ef_actor *a, const char *op, ef__args *args, const ef_ten
     ef_status s;
     size_t *n = args->n;
     const ef_tensor *mask = args->t[MASK];
-    if ((s = ef__want_rank(a, op, x_name, x, 3)) || (s = ef__want_dtype(a, op, "mask", mask, EF_U8)))
+    if ((s = ef__want_rank(a, op, x_name, x, 3)) ||
+        (s = ef__want_dtype(a, op, "mask", mask, EF_U8)))
         return s;
     for (size_t i = 0; i < 3; i++)
         n[i] = ef_tensor_dims(x)[i];
@@ -30,7 +31,8 @@ static ef_status check(ef_actor *a, const char *op, ef__args *args, const ef_ten
         return ef__fail(a, EF_ESHAPE, 0, op, "%s: %s has no columns", op, x_name);
     if (n[L] > INT_MAX)
         return ef__fail(a, EF_EARG, 0, op, "%s: %zu steps: at most 2^31 - 1", op, n[L]);
-    if ((s = ef__want_count(a, op, "mask", mask, n[B] * n[L], "one for each step of each sample")) ||
+    if ((s = ef__want_count(a, op, "mask", mask, n[B] * n[L],
+                            "one for each step of each sample")) ||
         (s = ef__want_count(a, op, "count", count, n[B], "one for each sample")))
         return s;
     return ef__want_count(a, op, y_name, y, n[B] * n[D], "one row for each sample");
@@ -51,42 +53,51 @@ static ef_status forward_slice(ef_actor *a, const ef__args *args)
     const size_t *n = args->n;
     const size_t slices = ef__ceil_div(items(a), n[B]);
     const size_t width = ef__round_up(ef__ceil_div(n[D], slices), SLICE);
-    return ef__launch(a, &(ef__call){
-        .op = "masked_mean.forward[slice]", .source = "masked_mean",
-        .kernel = "masked_mean_fwd_slice", .global = {ef__ceil_div(n[D], width), n[B]},
-        .local = {1, 1},
-        .args = {ef__t(args->t[X]), ef__t(args->t[MASK]), ef__t(args->t[Y]), ef__t(args->t[COUNT]),
-                 ef__n(n[L]), ef__n(n[D]), ef__n(width)}});
+    return ef__launch(
+        a, &(ef__call){.op = "masked_mean.forward[slice]",
+                       .source = "masked_mean",
+                       .kernel = "masked_mean_fwd_slice",
+                       .global = {ef__ceil_div(n[D], width), n[B]},
+                       .local = {1, 1},
+                       .args = {ef__t(args->t[X]), ef__t(args->t[MASK]), ef__t(args->t[Y]),
+                                ef__t(args->t[COUNT]), ef__n(n[L]), ef__n(n[D]), ef__n(width)}});
 }
 
 static ef_status forward_column(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n;
-    return ef__launch(a, &(ef__call){
-        .op = "masked_mean.forward[column]", .source = "masked_mean",
-        .kernel = "masked_mean_fwd_column", .global = {n[D], n[B]},
-        .args = {ef__t(args->t[X]), ef__t(args->t[MASK]), ef__t(args->t[Y]), ef__t(args->t[COUNT]),
-                 ef__n(n[L]), ef__n(n[D])}});
+    return ef__launch(
+        a, &(ef__call){.op = "masked_mean.forward[column]",
+                       .source = "masked_mean",
+                       .kernel = "masked_mean_fwd_column",
+                       .global = {n[D], n[B]},
+                       .args = {ef__t(args->t[X]), ef__t(args->t[MASK]), ef__t(args->t[Y]),
+                                ef__t(args->t[COUNT]), ef__n(n[L]), ef__n(n[D])}});
 }
 
 static ef_status backward_chunk(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n;
-    return ef__launch(a, &(ef__call){
-        .op = "masked_mean.backward[chunk]", .source = "masked_mean",
-        .kernel = "masked_mean_bwd_chunk", .global = {ef__min(n[B] * n[L], items(a))}, .local = {1},
-        .args = {ef__t(args->t[DY]), ef__t(args->t[MASK]), ef__t(args->t[BACK_COUNT]),
-                 ef__t(args->t[DX]), ef__n(n[B]), ef__n(n[L]), ef__n(n[D])}});
+    return ef__launch(a, &(ef__call){.op = "masked_mean.backward[chunk]",
+                                     .source = "masked_mean",
+                                     .kernel = "masked_mean_bwd_chunk",
+                                     .global = {ef__min(n[B] * n[L], items(a))},
+                                     .local = {1},
+                                     .args = {ef__t(args->t[DY]), ef__t(args->t[MASK]),
+                                              ef__t(args->t[BACK_COUNT]), ef__t(args->t[DX]),
+                                              ef__n(n[B]), ef__n(n[L]), ef__n(n[D])}});
 }
 
 static ef_status backward_item(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n;
-    return ef__launch(a, &(ef__call){
-        .op = "masked_mean.backward[item]", .source = "masked_mean",
-        .kernel = "masked_mean_bwd_item", .global = {n[B] * n[L] * n[D]},
-        .args = {ef__t(args->t[DY]), ef__t(args->t[MASK]), ef__t(args->t[BACK_COUNT]),
-                 ef__t(args->t[DX]), ef__n(n[L]), ef__n(n[D])}});
+    return ef__launch(a, &(ef__call){.op = "masked_mean.backward[item]",
+                                     .source = "masked_mean",
+                                     .kernel = "masked_mean_bwd_item",
+                                     .global = {n[B] * n[L] * n[D]},
+                                     .args = {ef__t(args->t[DY]), ef__t(args->t[MASK]),
+                                              ef__t(args->t[BACK_COUNT]), ef__t(args->t[DX]),
+                                              ef__n(n[L]), ef__n(n[D])}});
 }
 
 static double flops(const ef__args *args)

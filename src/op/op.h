@@ -70,14 +70,15 @@ typedef struct ef__variant {
 enum { EF__MAX_VARIANTS = 6 };
 
 typedef struct ef__op {
-    const char *name;  /* "layernorm.forward" */
+    const char *name;   /* "layernorm.forward" */
     unsigned writes;    /* bit i: t[i] is written; an epilogue applies to the first of them */
     unsigned optional;  /* bit i: t[i] may be NULL; the last tensor is written or optional */
     unsigned any_dtype; /* bit i: t[i] need not be f32 (its check looks) */
     ef_status (*check)(ef_actor *a, const char *op, ef__args *args); /* every rule, once; fills n */
     double (*flops)(const ef__args *args);
     double (*bytes)(const ef__args *args); /* least traffic: each operand once */
-    ef__variant variants[EF__MAX_VARIANTS]; /* best default first; the last always fits; name NULL ends */
+    ef__variant
+        variants[EF__MAX_VARIANTS]; /* best default first; the last always fits; name NULL ends */
 } ef__op;
 
 #define OP_ROW(id, row) extern const ef__op ef__op_##row;

@@ -6,7 +6,7 @@
 #include <math.h>
 
 enum { CHUNKS };
-enum { GRAD, TABLE, METRICS, COUNTS };                            /* norm */
+enum { GRAD, TABLE, METRICS, COUNTS };                                /* norm */
 enum { FLAGS, STATE_COUNTS, STATE_METRICS, VALUE, STATE_GRAD, M, V }; /* update */
 enum { LR, BETA1, BETA2, EPSILON, WEIGHT_DECAY, CLIP, L2 };
 enum { RUN = 16 };    /* chunks of a work-group */
@@ -48,7 +48,8 @@ static ef_status check_update(ef_actor *a, const char *op, ef__args *args)
     const float *f = args->f;
     ef_status s = check(a, op, args, t[VALUE], t[FLAGS], t[STATE_COUNTS], t[STATE_METRICS]);
     for (int i = 1; !s && i < 4; i++)
-        s = ef__want_count(a, op, name[i], t[VALUE + i], ef_tensor_count(t[VALUE]), "as many as value");
+        s = ef__want_count(a, op, name[i], t[VALUE + i], ef_tensor_count(t[VALUE]),
+                           "as many as value");
     if (s)
         return s;
     if (!(isfinite(f[LR]) && isfinite(f[WEIGHT_DECAY]) && f[EPSILON] > 0 && f[BETA1] >= 0 &&
@@ -65,17 +66,22 @@ static ef_status norm(ef_actor *a, const ef__args *args, const char *op, size_t 
     ef_status s = ef_tensor_new(a, EF_F32, 1, &groups, "norm sums", &sums);
     if (s)
         return s;
-    s = ef__launch(a, &(ef__call){
-        .op = op, .source = "optim", .kernel = "optim_norm_group",
-        .global = {groups * local}, .local = {local},
-        .args = {ef__t(args->t[GRAD]), ef__t(args->t[TABLE]), ef__t(sums), ef__n(chunks),
-                 ef__n(RUN)}});
+    s = ef__launch(a, &(ef__call){.op = op,
+                                  .source = "optim",
+                                  .kernel = "optim_norm_group",
+                                  .global = {groups * local},
+                                  .local = {local},
+                                  .args = {ef__t(args->t[GRAD]), ef__t(args->t[TABLE]), ef__t(sums),
+                                           ef__n(chunks), ef__n(RUN)}});
     if (!s)
-        s = ef__launch(a, &(ef__call){
-            .op = op, .source = "optim", .kernel = "optim_norm_sum",
-            .global = {local}, .local = {local},
-            .args = {ef__t(sums), ef__t(ef__record(a)), ef__t(args->t[METRICS]),
-                     ef__t(args->t[COUNTS]), ef__n(groups), ef__f(args->f[LR])}});
+        s = ef__launch(
+            a, &(ef__call){.op = op,
+                           .source = "optim",
+                           .kernel = "optim_norm_sum",
+                           .global = {local},
+                           .local = {local},
+                           .args = {ef__t(sums), ef__t(ef__record(a)), ef__t(args->t[METRICS]),
+                                    ef__t(args->t[COUNTS]), ef__n(groups), ef__f(args->f[LR])}});
     ef_tensor_free(sums);
     return s;
 }
@@ -96,16 +102,19 @@ static ef_status update(ef_actor *a, const ef__args *args, const char *op, size_
     const ef_tensor *const *t = args->t;
     const float *f = args->f;
     const double decay = f[L2] ? 1 : 1 - (double)f[LR] * f[WEIGHT_DECAY];
-    return ef__launch(a, &(ef__call){
-        .op = op, .source = "optim", .kernel = "optim_update_group",
-        .global = {ef__ceil_div(chunks, RUN) * local}, .local = {local},
-        .args = {ef__t(t[VALUE]), ef__t(t[STATE_GRAD]), ef__t(t[M]), ef__t(t[V]),
-                 ef__t(t[FLAGS]), ef__t(t[STATE_COUNTS]), ef__t(t[STATE_METRICS]),
-                 ef__n(chunks), ef__n(RUN), ef__f(f[LR]), ef__f((float)decay),
-                 ef__f(f[L2] ? f[WEIGHT_DECAY] : 0), ef__f((float)(1 - (double)f[BETA1])),
-                 ef__f(f[BETA2]), ef__f((float)(1 - (double)f[BETA2])),
-                 ef__f((float)log(f[BETA1])), ef__f((float)log(f[BETA2])), ef__f(f[EPSILON]),
-                 ef__f(f[CLIP])}});
+    return ef__launch(
+        a, &(ef__call){.op = op,
+                       .source = "optim",
+                       .kernel = "optim_update_group",
+                       .global = {ef__ceil_div(chunks, RUN) * local},
+                       .local = {local},
+                       .args = {ef__t(t[VALUE]), ef__t(t[STATE_GRAD]), ef__t(t[M]), ef__t(t[V]),
+                                ef__t(t[FLAGS]), ef__t(t[STATE_COUNTS]), ef__t(t[STATE_METRICS]),
+                                ef__n(chunks), ef__n(RUN), ef__f(f[LR]), ef__f((float)decay),
+                                ef__f(f[L2] ? f[WEIGHT_DECAY] : 0),
+                                ef__f((float)(1 - (double)f[BETA1])), ef__f(f[BETA2]),
+                                ef__f((float)(1 - (double)f[BETA2])), ef__f((float)log(f[BETA1])),
+                                ef__f((float)log(f[BETA2])), ef__f(f[EPSILON]), ef__f(f[CLIP])}});
 }
 
 static ef_status update_single(ef_actor *a, const ef__args *args)
@@ -138,31 +147,29 @@ static double bytes_update(const ef__args *args) /* reads four numbers and write
     return 32.0 * EF__CHUNK * args->n[CHUNKS];
 }
 
-const ef__op ef__op_optim_norm = {
-    .name = "optim.norm",
-    .writes = 1 << METRICS | 1 << COUNTS,
-    .any_dtype = 1 << TABLE | 1 << COUNTS,
-    .check = check_norm,
-    .flops = flops_norm,
-    .bytes = bytes_norm,
-    .variants = {{"single", 0, ef__fits_cpu, norm_single},
-                 {"group", 0, ef__fits_always, norm_group}}};
+const ef__op ef__op_optim_norm = {.name = "optim.norm",
+                                  .writes = 1 << METRICS | 1 << COUNTS,
+                                  .any_dtype = 1 << TABLE | 1 << COUNTS,
+                                  .check = check_norm,
+                                  .flops = flops_norm,
+                                  .bytes = bytes_norm,
+                                  .variants = {{"single", 0, ef__fits_cpu, norm_single},
+                                               {"group", 0, ef__fits_always, norm_group}}};
 
-const ef__op ef__op_optim_update = {
-    .name = "optim.update",
-    .writes = 1 << VALUE | 1 << STATE_GRAD | 1 << M | 1 << V,
-    .any_dtype = 1 << FLAGS | 1 << STATE_COUNTS,
-    .check = check_update,
-    .flops = flops_update,
-    .bytes = bytes_update,
-    .variants = {{"single", 0, ef__fits_cpu, update_single},
-                 {"group", 0, ef__fits_always, update_group}}};
+const ef__op ef__op_optim_update = {.name = "optim.update",
+                                    .writes = 1 << VALUE | 1 << STATE_GRAD | 1 << M | 1 << V,
+                                    .any_dtype = 1 << FLAGS | 1 << STATE_COUNTS,
+                                    .check = check_update,
+                                    .flops = flops_update,
+                                    .bytes = bytes_update,
+                                    .variants = {{"single", 0, ef__fits_cpu, update_single},
+                                                 {"group", 0, ef__fits_always, update_group}}};
 
 ef_status ef__optim_norm(ef_actor *a, const ef_tensor *grad, const ef_tensor *table, float lr,
                          ef_tensor *metrics, ef_tensor *counts)
 {
-    return ef__op_run(a, EF__OPTIM_NORM, &(ef__args){.t = {grad, table, metrics, counts},
-                                                     .f = {lr}});
+    return ef__op_run(a, EF__OPTIM_NORM,
+                      &(ef__args){.t = {grad, table, metrics, counts}, .f = {lr}});
 }
 
 ef_status ef__optim_update(ef_actor *a, ef_tensor *value, ef_tensor *grad, ef_tensor *m,

@@ -13,14 +13,15 @@
  * "model.best" beside "model". malloc'ed; NULL: out of memory. */
 char *ef__best_path(const char *path);
 
-/* Read everything back in one batch, then write it to each of the paths (NULL ends): a file is there
- * whole or not at all, and none is touched unless the device did well. Live state is not touched.
- * Errors: EIO, ENOMEM, EDEVICE and what else the batch failed with. */
+/* Read everything back in one batch, then write it to each of the paths (NULL ends): a file is
+ * there whole or not at all, and none is touched unless the device did well. Live state is not
+ * touched. Errors: EIO, ENOMEM, EDEVICE and what else the batch failed with. */
 ef_status ef__checkpoint_save(ef_trainer *t, const ef__run_state *state, const char *const *paths,
                               ef_error *error);
 
-/* Upload the parameters, or the optimiser's state, of a file that was opened. Finds out what is wrong
- * with the file before it writes anything. Errors: EFORMAT (names file and tensor), EDEVICE, ENOMEM. */
+/* Upload the parameters, or the optimiser's state, of a file that was opened. Finds out what is
+ * wrong with the file before it writes anything. Errors: EFORMAT (names file and tensor),
+ * EDEVICE, ENOMEM. */
 ef_status ef__checkpoint_params(const ef__st_reader *file, ef_encoder *e, ef_error *error);
 ef_status ef__checkpoint_optim(const ef__st_reader *file, ef_trainer *t, ef_error *error);
 

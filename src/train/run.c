@@ -1,6 +1,6 @@
-/* The loop of a run: steps, epochs, saves. One step is enqueued, synced and reported before the next;
- * the loader's thread prepares the next batch meanwhile. A checkpoint is written after a good sync
- * only, so a lost device never reaches a file. */
+/* The loop of a run: steps, epochs, saves. One step is enqueued, synced and reported before the
+ * next; the loader's thread prepares the next batch meanwhile. A checkpoint is written after a
+ * good sync only, so a lost device never reaches a file. */
 #include "train/run.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -19,7 +19,8 @@ void ef_train_options_default(ef_train_options *options)
 
 /* ---- a step ---- */
 
-/* The micro-batches of the next step; *count 0 at the end of the epoch. The loader keeps them all. */
+/* The micro-batches of the next step; *count 0 at the end of the epoch. The loader keeps them
+ * all. */
 static ef_status fetch(ef__run *r, ef_batch *batches, size_t *count)
 {
     for (*count = 0; *count < r->options->accum; ++*count) {

@@ -18,8 +18,8 @@ typedef struct ef__run {
     ef__run_state state; /* where the run stands: what a checkpoint would say now */
 } ef__run;
 
-/* Open everything that a run needs: files, model, trainer, and the state to start from. Whatever can
- * be wrong with the options or the files is found here, before the first step. */
+/* Open everything that a run needs: files, model, trainer, and the state to start from. Whatever
+ * can be wrong with the options or the files is found here, before the first step. */
 ef_status ef__run_open(ef__run *run);
 void ef__run_close(ef__run *run);
 

@@ -133,6 +133,10 @@ static ef_status adopt_state(ef__run *r, const ef__st_reader *file, const ef_enc
         status =
             ef__resume_check(path, (ef__resume_side){&config, &saved}, (ef__resume_side){model, s},
                              r->options->strict_resume, notice, &r->watch, r->error);
+    if (!status && saved.position > ef_loader_batches(r->loader))
+        status = ef__error_set(r->error, EF_EFORMAT, 0, NULL,
+                               "%s: it stands at batch %llu of an epoch of %zu", path,
+                               (unsigned long long)saved.position, ef_loader_batches(r->loader));
     if (status)
         return status;
     s->step = saved.step;

@@ -173,6 +173,10 @@ static bool parse_run(json_t *json, ef__run_state *s, json_error_t *why)
                        &bytes, "data_sha256", &sha256, "batch", &batch, "accum", &accum, "bucket",
                        &bucket, "trainer", &trainer, "identity", &identity))
         return false;
+    if (step < 0 || epoch < 0 || position < 0 || skipped < 0 || bytes < 0) {
+        snprintf(why->text, sizeof why->text, "a count is negative");
+        return false;
+    }
     s->step = (uint64_t)step;
     s->epoch = (uint64_t)epoch;
     s->position = (uint64_t)position;

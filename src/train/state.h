@@ -1,7 +1,7 @@
 /* state.h -- what a checkpoint says besides its tensors, and its JSON. Pure: no device, no file.
  *
- * A checkpoint's metadata has two JSON texts: "config", the model, enough to run it; and "run", where
- * a training run stands and under what it ran, enough to continue it. */
+ * A checkpoint's metadata has two JSON texts: "config", the model, enough to run it; and "run",
+ * where a training run stands and under what it ran, enough to continue it. */
 #ifndef EF_TRAIN_STATE_H
 #define EF_TRAIN_STATE_H
 

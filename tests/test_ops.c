@@ -1,0 +1,273 @@
+/* Dispatch and the op table: every row is sound, every operation runs in and out of batches and is
+ * readable either way, refuses what no operation takes, and marks what it writes. */
+#include "ef_test.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- one small call of every operation ---- */
+
+/* Each tensor as dtype and shape: f f32, h f16, i ids or small numbers, m mask. */
+typedef struct example {
+    ef__op_id id;
+    const char *tensors[EF__MAX_TENSORS];
+    float f[EF__MAX_SIZES];
+    size_t dilation;
+} example;
+
+static const example examples[] = {
+    {EF__CAST, {"f 5 7", "h 5 7"}, {0}, 0},
+    {EF__RESIDUAL_ADD, {"f 5 7", "f 5 7"}, {0}, 0},
+    {EF__MASK_ROWS, {"m 2 5", "f 2 5 7"}, {0}, 0},
+    {EF__EPILOGUE, {"f 5 7", "f 5 7"}, {0}, 0},
+    {EF__GELU_FORWARD, {"f 5 7", "f 5 7"}, {0}, 0},
+    {EF__GELU_BACKWARD, {"f 5 7", "f 5 7", "f 5 7"}, {0}, 0},
+    {EF__TANH_FORWARD, {"f 5 7", "f 5 7"}, {0}, 0},
+    {EF__TANH_BACKWARD, {"f 5 7", "f 5 7", "f 5 7"}, {0}, 0},
+    {EF__LAYERNORM_FORWARD, {"f 5 7", "f 7", "f 7", "m 5", "f 5 7", "f 5", "f 5"}, {1e-5f}, 0},
+    {EF__LAYERNORM_BACKWARD,
+     {"f 5 7", "f 7", "f 5", "f 5", "f 5 7", "m 5", "f 5 7", "f 5 7", "f 7", "f 7"},
+     {0},
+     0},
+    {EF__CONV1D_FORWARD, {"f 2 5 3", "f 4 3 2", "f 2 5 4"}, {0}, 2},
+    {EF__CONV1D_DX, {"f 2 5 4", "f 4 3 2", "f 2 5 3"}, {0}, 2},
+    {EF__CONV1D_DW, {"f 2 5 3", "f 2 5 4", "f 4 3 2", "f 4"}, {0}, 2},
+    {EF__LINEAR_FORWARD, {"f 5 3", "f 4 3", "f 5 4"}, {0}, 0},
+    {EF__LINEAR_DX, {"f 5 4", "f 4 3", "f 5 3"}, {0}, 0},
+    {EF__LINEAR_DW, {"f 5 3", "f 5 4", "f 4 3", "f 4"}, {0}, 0},
+    {EF__EMBEDDING_FORWARD, {"i 2 5", "f 9 7", "f 2 5 7"}, {0}, 0},
+    {EF__EMBEDDING_BACKWARD, {"i 2 5", "f 2 5 7", "f 9 7"}, {0}, 0},
+    {EF__MASKED_MEAN_FORWARD, {"f 2 5 7", "m 2 5", "f 2 7", "f 2"}, {0}, 0},
+    {EF__MASKED_MEAN_BACKWARD, {"f 2 7", "m 2 5", "f 2", "f 2 5 7"}, {0}, 0},
+    {EF__KD_LOSS, {"f 5 7", "f 5 7", "f 3", "f 5 7"}, {1, 1, 1}, 0},
+    {EF__OPTIM_NORM, {"f 2048", "i 2", "f 8", "i 8"}, {1e-3f}, 0},
+    {EF__OPTIM_UPDATE,
+     {"i 2", "i 8", "f 8", "f 2048", "f 2048", "f 2048", "f 2048"},
+     {1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 0},
+     0},
+};
+
+static ef_tensor *make_tensor(ef_actor *a, const char *text, uint64_t seed)
+{
+    ef_test_shape shape = {0, {0}};
+    size_t n = 1;
+    for (const char *s = text; (s = strchr(s, ' ')) != NULL; s++) {
+        n *= shape.dims[shape.rank] = strtoul(s + 1, NULL, 10);
+        shape.rank++;
+    }
+    if (text[0] == 'i')
+        return ef_test_i32(a, shape, ef_test_ints(n, seed, 1, 4));
+    if (text[0] == 'm')
+        return ef_test_u8(a, shape, ef_test_mask(n, seed, 0.6));
+    if (text[0] == 'h')
+        return ef_test_f16(a, shape, NULL);
+    float *x = ef_test_randn(n, seed); /* above 0: a second moment is a legal one */
+    for (size_t i = 0; i < n; i++)
+        x[i] *= x[i];
+    return ef_test_f32(a, shape, x);
+}
+
+/* Fresh tensors, the same numbers each time. */
+static ef__args make_args(ef_actor *a, const example *e)
+{
+    ef__args args = {.n = {0}};
+    memcpy(args.f, e->f, sizeof args.f);
+    args.n[5] = e->dilation; /* EF__D of op/conv1d.h */
+    for (size_t i = 0; i < EF__MAX_TENSORS && e->tensors[i]; i++)
+        args.t[i] = make_tensor(a, e->tensors[i], i + 1);
+    return args;
+}
+
+static const ef_tensor *first_output(const example *e, const ef__args *args)
+{
+    return args->t[__builtin_ctz(ef__op_row(e->id)->writes)];
+}
+
+enum { EXAMPLES = sizeof examples / sizeof *examples };
+
+/* ---- the table ---- */
+
+START_TEST(every_row_is_complete)
+{
+    ck_assert_int_eq(EXAMPLES, EF__OPS);
+    for (int id = 0; id < EF__OPS; id++) {
+        const ef__op *op = ef__op_row(id);
+        unsigned last = 31 - (unsigned)__builtin_clz(op->writes | op->optional);
+        ck_assert_int_eq(examples[id].id, id);
+        ck_assert_ptr_nonnull(op->name);
+        ck_assert_msg(op->check && op->flops && op->bytes && op->writes, "%s", op->name);
+        ck_assert_msg(examples[id].tensors[last] && !examples[id].tensors[last + 1],
+                      "%s: its last tensor is neither written nor optional", op->name);
+        size_t v = 0;
+        while (v < EF__MAX_VARIANTS && op->variants[v].name) {
+            ck_assert_msg(op->variants[v].fits && op->variants[v].launch, "%s", op->name);
+            v++;
+        }
+        ck_assert_msg(v > 0 && op->variants[v - 1].fits == ef__fits_always,
+                      "%s: the last variant does not always fit", op->name);
+    }
+}
+END_TEST
+
+START_TEST(costs_are_positive_and_finite)
+{
+    ef_actor *a = ef_test_open();
+    for (int id = 0; id < EF__OPS; id++) {
+        const ef__op *op = ef__op_row(id);
+        ef__args args = make_args(a, &examples[id]);
+        ef_test_ok(a, op->check(a, op->name, &args));
+        ck_assert_msg(op->flops(&args) >= 0 && op->flops(&args) < 1e9, "%s", op->name);
+        ck_assert_msg(op->bytes(&args) > 0 && op->bytes(&args) < 1e9, "%s", op->name);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+/* ---- operation x {in a batch, outside} x readback {deferred, immediate} ---- */
+
+static void *read_back(ef_actor *a, const ef_tensor *t, ef_readback_mode mode, bool in_batch)
+{
+    ef_readback *rb;
+    const void *value;
+    size_t count;
+    void *copy = ef_test_alloc(ef_tensor_bytes(t));
+    ef_test_ok(a, ef_readback_start(a, t, mode, "value", &rb));
+    if (in_batch && mode == EF_DEFER_UNTIL_SYNC) {
+        ck_assert_int_eq(ef_readback_poll(rb), EF_ETIMEOUT);
+        ef_test_ok(a, ef_batch_sync(a, "test"));
+    }
+    ef_test_ok(a, ef_readback_value(rb, &value, &count));
+    memcpy(copy, value, ef_tensor_bytes(t));
+    if (in_batch && mode == EF_IMMEDIATE)
+        ef_test_ok(a, ef_batch_sync(a, "test"));
+    ef_readback_free(rb);
+    return copy;
+}
+
+START_TEST(every_operation_runs_in_batches_and_out_and_reads_either_way)
+{
+    ef_actor *a = ef_test_open();
+    for (int id = 0; id < EF__OPS; id++) {
+        const void *first = NULL;
+        for (int how = 0; how < 4; how++) {
+            bool in_batch = how & 1;
+            ef_readback_mode mode = how & 2 ? EF_IMMEDIATE : EF_DEFER_UNTIL_SYNC;
+            ef__args args = make_args(a, &examples[id]);
+            const ef_tensor *out = first_output(&examples[id], &args);
+            if (in_batch)
+                ef_test_ok(a, ef_batch_begin(a));
+            ef_test_ok(a, ef__op_run(a, id, &args));
+            const void *value = read_back(a, out, mode, in_batch);
+            ck_assert_msg(!first || !memcmp(first, value, ef_tensor_bytes(out)),
+                          "%s differs, way %d", ef__op_row(id)->name, how);
+            first = value;
+        }
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+/* ---- what dispatch does for all of them ---- */
+
+START_TEST(what_is_written_is_marked_and_nothing_else)
+{
+    ef_actor *a = ef_test_open();
+    for (int id = 0; id < EF__OPS; id++) {
+        uint64_t before[EF__MAX_TENSORS] = {0};
+        const ef__op *op = ef__op_row(id);
+        ef__args args = make_args(a, &examples[id]);
+        for (int i = 0; i < EF__MAX_TENSORS && args.t[i]; i++)
+            before[i] = ef__tensor_version(args.t[i]);
+        ef_test_ok(a, ef__op_run(a, id, &args));
+        for (int i = 0; i < EF__MAX_TENSORS && args.t[i]; i++)
+            ck_assert_msg((ef__tensor_version(args.t[i]) != before[i]) == (op->writes >> i & 1),
+                          "%s: tensor %d", op->name, i);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(every_operation_refuses_null_half_and_strangers_by_name)
+{
+    ef_actor *a = ef_test_open(), *other = NULL;
+    ck_assert_int_eq(ef_actor_open(NULL, &other, NULL), EF_OK);
+    size_t one = 1;
+    ef_tensor *stranger = NULL;
+    ef_test_ok(other, ef_tensor_new(other, EF_F32, 1, &one, "stranger", &stranger));
+    for (int id = 0; id < EF__OPS; id++) {
+        const ef__op *op = ef__op_row(id);
+        const ef__args good = make_args(a, &examples[id]);
+        for (int i = 0; i < EF__MAX_TENSORS && good.t[i]; i++) {
+            ef__args bad = good;
+            bad.t[i] = NULL;
+            if (!(op->optional >> i & 1))
+                ef_test_refused(a, ef__op_run(a, id, &bad), EF_EARG, op->name);
+            bad.t[i] = stranger;
+            ef_test_refused(a, ef__op_run(a, id, &bad), EF_EARG, "belongs to another actor");
+            bad.t[i] = ef_test_f16(a, SHAPE(1), NULL);
+            if (id != EF__CAST)
+                ef_test_refused(a, ef__op_run(a, id, &bad), EF_EARG, "f16 not supported yet");
+        }
+    }
+    ef_tensor_free(stranger);
+    ef_actor_close(other);
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(an_error_is_sticky_until_reset_and_keeps_the_device_idle)
+{
+    ef_actor *a = ef_test_open();
+    ef_tensor *x = ef_test_f32(a, SHAPE(4), NULL), *y = ef_test_f32(a, SHAPE(5), NULL);
+    ef_stats before, after;
+    ef_error error;
+    ck_assert_int_eq(ef_residual_add(a, x, y), EF_ESHAPE);
+    ef_actor_stats(a, &before);
+    for (int id = 0; id < EF__OPS; id++)
+        ck_assert_int_eq(ef__op_run(a, id, &(ef__args){.t = {x, x, x, x, x, x, x, x, x, x}}),
+                         EF_ESHAPE);
+    ef_actor_stats(a, &after);
+    ck_assert_uint_eq(before.launches, after.launches);
+    ck_assert_int_eq(ef_actor_error(a, &error), EF_ESHAPE);
+    ck_assert_str_eq(error.op, "residual_add");
+    ef_test_ok(a, ef_actor_reset(a));
+    ef_test_ok(a, ef_residual_add(a, x, x));
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(a_variant_is_forced_by_name_until_it_is_given_back)
+{
+    ef_actor *a = ef_test_open();
+    for (int id = 0; id < EF__OPS; id++) {
+        const ef__op *op = ef__op_row(id);
+        ef__args args = make_args(a, &examples[id]);
+        ef_test_ok(a, op->check(a, op->name, &args));
+        const ef__variant *choice = ef__op_choose(a, id, &args);
+        ck_assert(choice->fits(ef__device_of(a), &args));
+        for (size_t v = 0; ef_test_variant(a, id, v); v++)
+            ck_assert_ptr_eq(ef__op_choose(a, id, &args), &op->variants[v]);
+        ck_assert_ptr_eq(ef__op_choose(a, id, &args), choice);
+        ef_test_refused(a, ef__op_force(a, id, "no such"), EF_EARG, "no variant is called no such");
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("ops");
+    TCase *t = ef_test_case(s, "ops");
+    tcase_add_test(t, every_row_is_complete);
+    tcase_add_test(t, costs_are_positive_and_finite);
+    tcase_add_test(t, every_operation_runs_in_batches_and_out_and_reads_either_way);
+    tcase_add_test(t, what_is_written_is_marked_and_nothing_else);
+    tcase_add_test(t, every_operation_refuses_null_half_and_strangers_by_name);
+    tcase_add_test(t, an_error_is_sticky_until_reset_and_keeps_the_device_idle);
+    tcase_add_test(t, a_variant_is_forced_by_name_until_it_is_given_back);
+    return s;
+}
+
+int main(void)
+{
+    return ef_test_main(suite, true);
+}
