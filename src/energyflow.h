@@ -100,17 +100,17 @@ typedef enum ef_guard {
 } ef_guard;
 
 typedef struct ef_stats {
-    uint64_t ops;         /* operations enqueued */
-    uint64_t launches;    /* kernels, fills and copies enqueued, CLBlast's included */
-    uint64_t host_waits;  /* times that the host waited for the device */
-    uint64_t bytes_up;    /* host to device */
-    uint64_t bytes_down;  /* device to host */
-    uint64_t builds;      /* programs compiled or loaded */
-    uint64_t pool_bytes;  /* device memory held */
-    uint64_t pool_used;   /* part of it that is leased */
-    uint64_t pool_peak;   /* most that was ever leased at a time */
-    uint64_t epoch;       /* number of the open batch */
-    uint64_t epoch_synced;/* last batch that was synced */
+    uint64_t ops;          /* operations enqueued */
+    uint64_t launches;     /* kernels, fills and copies enqueued, CLBlast's included */
+    uint64_t host_waits;   /* times that the host waited for the device */
+    uint64_t bytes_up;     /* host to device */
+    uint64_t bytes_down;   /* device to host */
+    uint64_t builds;       /* programs compiled or loaded */
+    uint64_t pool_bytes;   /* device memory held */
+    uint64_t pool_used;    /* part of it that is leased */
+    uint64_t pool_peak;    /* most that was ever leased at a time */
+    uint64_t epoch;        /* number of the open batch */
+    uint64_t epoch_synced; /* last batch that was synced */
 } ef_stats;
 
 /* ef_actor_open -- open a device.
@@ -278,8 +278,8 @@ ef_status ef_gelu_backward(ef_actor *a, const ef_tensor *x, const ef_tensor *dy,
  * Two passes over a row, so a large mean does not cancel. Cost: 8 rows C flop, 8 rows C byte.
  * Source: Ba et al. 2016, arXiv:1607.06450. */
 ef_status ef_layernorm_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *gamma,
-                               const ef_tensor *beta, const ef_tensor *mask, float eps, ef_tensor *y,
-                               ef_tensor *mean, ef_tensor *rstd);
+                               const ef_tensor *beta, const ef_tensor *mask, float eps,
+                               ef_tensor *y, ef_tensor *mean, ef_tensor *rstd);
 
 /* ef_layernorm_backward -- with g = dy gamma, n = (x - mean) rstd, sums over a row:
  *     dx = rstd (g - sum(g)/C - n sum(g n)/C) [+ residual];  dgamma += sum_r dy n;  dbeta += sum_r dy
@@ -355,10 +355,10 @@ typedef struct ef_dataset ef_dataset;
 /* One batch on the host, right padded with id 0 and mask 0. */
 typedef struct ef_batch {
     size_t B, L, E;
-    const int32_t *ids;   /* [B,L] */
-    const uint8_t *mask;  /* [B,L] */
-    const float *target;  /* [B,E] */
-    size_t tokens;        /* kept positions */
+    const int32_t *ids;  /* [B,L] */
+    const uint8_t *mask; /* [B,L] */
+    const float *target; /* [B,E] */
+    size_t tokens;       /* kept positions */
 } ef_batch;
 
 /* ef_dataset_open -- map an EFB1 file and check all of it: sizes, no samples, samples without ids, ids
@@ -368,25 +368,25 @@ typedef struct ef_batch {
 ef_status ef_dataset_open(const char *path, ef_dataset **dataset, ef_error *error);
 void ef_dataset_free(ef_dataset *dataset);
 
-size_t ef_dataset_size(const ef_dataset *dataset);   /* samples N */
-size_t ef_dataset_width(const ef_dataset *dataset);  /* target width E */
-size_t ef_dataset_longest(const ef_dataset *dataset);/* most ids in a sample */
+size_t ef_dataset_size(const ef_dataset *dataset);    /* samples N */
+size_t ef_dataset_width(const ef_dataset *dataset);   /* target width E */
+size_t ef_dataset_longest(const ef_dataset *dataset); /* most ids in a sample */
 int32_t ef_dataset_max_id(const ef_dataset *dataset);
 uint64_t ef_dataset_bytes(const ef_dataset *dataset);
 const char *ef_dataset_path(const ef_dataset *dataset);
-const char *ef_dataset_sha256(ef_dataset *dataset);  /* hex; the first call, alone, computes it */
+const char *ef_dataset_sha256(ef_dataset *dataset); /* hex; the first call, alone, computes it */
 
 /* A loader gives an epoch's batches in an order that is a pure function of (seed, epoch). */
 typedef struct ef_loader ef_loader;
 
 typedef struct ef_loader_options {
-    size_t batch;   /* samples in a batch; the last of an epoch may have fewer */
-    size_t length;  /* samples are cut to this many ids; 0: not cut */
-    bool shuffle;   /* false: the order of the file */
-    bool bucket;    /* batches of samples of like length, order of batches still random */
+    size_t batch;  /* samples in a batch; the last of an epoch may have fewer */
+    size_t length; /* samples are cut to this many ids; 0: not cut */
+    bool shuffle;  /* false: the order of the file */
+    bool bucket;   /* batches of samples of like length, order of batches still random */
     uint64_t seed;
-    size_t vocab;   /* ids must be below it; 0: not checked */
-    size_t keep;    /* how many batches are valid at a time; 0: EF_LOADER_KEEP */
+    size_t vocab; /* ids must be below it; 0: not checked */
+    size_t keep;  /* how many batches are valid at a time; 0: EF_LOADER_KEEP */
 } ef_loader_options;
 
 #define EF_LOADER_KEEP 2
@@ -465,12 +465,12 @@ typedef enum ef_optim { EF_OPTIM_ADAMW, EF_OPTIM_ADAM_L2 } ef_optim;
 typedef enum ef_scope { EF_TRAIN_ALL, EF_TRAIN_LAST, EF_TRAIN_PROJ } ef_scope;
 
 typedef struct ef_trainer_options {
-    float alpha, beta;    /* weights of 1 - cos and mse */
-    float lr, min_lr;     /* base and final rate; min_lr < 0: lr / 100 */
-    uint64_t warmup;      /* steps of linear warm-up */
-    uint64_t decay;       /* steps of the cosine after it; 0: constant */
+    float alpha, beta; /* weights of 1 - cos and mse */
+    float lr, min_lr;  /* base and final rate; min_lr < 0: lr / 100 */
+    uint64_t warmup;   /* steps of linear warm-up */
+    uint64_t decay;    /* steps of the cosine after it; 0: constant */
     float weight_decay, beta1, beta2, epsilon;
-    float clip;           /* most gradient norm; <= 0: no clipping */
+    float clip; /* most gradient norm; <= 0: no clipping */
     ef_optim optim;
     ef_scope scope;
 } ef_trainer_options;
@@ -514,15 +514,15 @@ uint64_t ef_trainer_attempted(const ef_trainer *trainer);
 /* ---- Whole runs: what the commands do ------------------------------------------------------- */
 
 typedef struct ef_train_options {
-    const char *data, *val;     /* EFB files; val may be NULL */
-    const char *save;           /* checkpoint or NULL; the best held-out cos goes beside m.st, to m.best.st */
+    const char *data, *val; /* EFB files; val may be NULL */
+    const char *save; /* checkpoint or NULL; the best held-out cos goes beside m.st, to m.best.st */
     const char *resume, *init_from;
     bool strict_resume;
-    uint64_t save_every;        /* steps, 0: none; each epoch's end saves in any case */
+    uint64_t save_every; /* steps, 0: none; each epoch's end saves in any case */
     uint64_t epochs, seed;
     size_t batch, accum;
     bool bucket;
-    ef_encoder_config model;    /* vocab 0: largest id in data and val + 1; out is the data's */
+    ef_encoder_config model; /* vocab 0: largest id in data and val + 1; out is the data's */
     ef_init init;
     ef_trainer_options trainer; /* decay is set to the rest of the run after warm-up */
 } ef_train_options;

@@ -105,8 +105,8 @@ START_TEST(fill_and_copy_touch_nothing_else)
     const struct {
         double value;
         uint16_t bits;
-    } half[] = {{1.5, 0x3e00},    {-65504, 0xfbff}, {65520, 0x7c00},  {6e-8, 0x0001},
-                {1e-9, 0},        {INFINITY, 0x7c00}, {2049, 0x6800}, {2051, 0x6802}};
+    } half[] = {{1.5, 0x3e00}, {-65504, 0xfbff},   {65520, 0x7c00}, {6e-8, 0x0001},
+                {1e-9, 0},     {INFINITY, 0x7c00}, {2049, 0x6800},  {2051, 0x6802}};
     for (size_t i = 0; i < sizeof half / sizeof *half; i++) {
         uint16_t three[3] = {half[i].bits, half[i].bits, half[i].bits};
         ef_test_ok(a, ef_tensor_fill(h, half[i].value));
@@ -259,8 +259,8 @@ START_TEST(an_actor_works_on_a_callers_queue)
     size_t offset;
     float x[32];
     ef_test_ok(a, ef_tensor_cl_mem(t, &mem, &offset));
-    ck_assert_int_eq(clEnqueueReadBuffer(queue, mem, CL_TRUE, offset * 4, sizeof x, x, 0, NULL, NULL),
-                     0);
+    ck_assert_int_eq(
+        clEnqueueReadBuffer(queue, mem, CL_TRUE, offset * 4, sizeof x, x, 0, NULL, NULL), 0);
     ck_assert_float_eq(x[31], 9);
     ef_tensor_free(t);
     ef_actor_close(a);

@@ -438,8 +438,8 @@ static Suite *suite(void)
     tcase_add_test(t, an_empty_tensor_gives_a_ready_readback);
     t = ef_test_case(s, "failures");
     tcase_add_test(t, the_first_error_of_a_batch_is_sticky_and_spares_earlier_readbacks);
-    tcase_add_test(
-        t, a_command_that_fails_on_the_device_names_its_operation_and_later_readbacks_fail);
+    tcase_add_test(t,
+                   a_command_that_fails_on_the_device_names_its_operation_and_later_readbacks_fail);
     tcase_add_test(t, reset_in_a_batch_cancels_its_readbacks);
     tcase_add_test(t, close_cancels_100_pending_readbacks);
     t = ef_test_case(s, "threads");

@@ -40,8 +40,8 @@ void ef__actor_release(ef_actor *a)
 
 static bool is_sticky(ef_status status)
 {
-    return status != EF_OK && status != EF_EEARLY && status != EF_ETIMEOUT &&
-           status != EF_ESTATE && status != EF_ECANCELLED;
+    return status != EF_OK && status != EF_EEARLY && status != EF_ETIMEOUT && status != EF_ESTATE &&
+           status != EF_ECANCELLED;
 }
 
 ef_status ef__fail(ef_actor *a, ef_status status, int cl_code, const char *op, const char *format,
@@ -183,11 +183,11 @@ ef_status ef_actor_adopt(cl_context context, cl_command_queue queue, ef_actor **
     if (!code)
         code = clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof device, &device, NULL);
     if (!code)
-        code = clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties,
-                                     NULL);
+        code =
+            clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
     if (code)
-        return ef__error_set(error, EF_EDEVICE, code, "adopt", "adopt: clGetCommandQueueInfo: %s (%d)",
-                             ef__cl_name(code), code);
+        return ef__error_set(error, EF_EDEVICE, code, "adopt",
+                             "adopt: clGetCommandQueueInfo: %s (%d)", ef__cl_name(code), code);
     if (owner != context)
         return ef__error_set(error, EF_EARG, 0, "adopt", "adopt: the queue is of another context");
     if (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE)
@@ -242,8 +242,7 @@ ef_status ef_actor_reset(ef_actor *a)
     a->synced = a->epoch++;
     ef_status status = EF_OK;
     if (a->lost) {
-        status = a->error.status ? a->error.status
-                                 : ef__cl_fail(a, "reset", "clFinish", code);
+        status = a->error.status ? a->error.status : ef__cl_fail(a, "reset", "clFinish", code);
     } else {
         a->error = (ef_error){.status = EF_OK};
         status = clear_record(a);

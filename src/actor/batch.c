@@ -91,8 +91,8 @@ ef_status ef__staging_new(ef_actor *a, const void *data, size_t bytes, ef__stagi
     }
     ef__staging *s = malloc(sizeof *s + bytes);
     if (!s)
-        return ef__fail(a, EF_ENOMEM, 0, "tensor.write", "tensor.write: no host memory for %zu bytes",
-                        bytes);
+        return ef__fail(a, EF_ENOMEM, 0, "tensor.write",
+                        "tensor.write: no host memory for %zu bytes", bytes);
     s->next = NULL;
     s->event = NULL;
     s->bytes = bytes;

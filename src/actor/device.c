@@ -18,7 +18,8 @@ static size_t list(cl_device_id devices[MAX_DEVICES])
         return 0;
     for (cl_uint i = 0; i < n && i < MAX_PLATFORMS; i++) {
         cl_uint room = (cl_uint)(MAX_DEVICES - count), found = 0;
-        if (room && !clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, room, devices + count, &found))
+        if (room &&
+            !clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, room, devices + count, &found))
             count += found < room ? found : room;
     }
     return count;
@@ -53,13 +54,15 @@ static void get_pci(cl_device_id d, ef_device_info *info)
     enum { NV_BUS = 0x4008, NV_SLOT = 0x4009, NV_DOMAIN = 0x400A, KHR_PCI = 0x410F };
     cl_uint bus, slot, domain = 0, khr[4];
     info->pci_domain = info->pci_bus = info->pci_device = -1;
-    if (!clGetDeviceInfo(d, NV_BUS, sizeof bus, &bus, NULL) &&
+    if (strstr(info->extensions, "cl_nv_device_attribute_query") &&
+        !clGetDeviceInfo(d, NV_BUS, sizeof bus, &bus, NULL) &&
         !clGetDeviceInfo(d, NV_SLOT, sizeof slot, &slot, NULL)) {
         clGetDeviceInfo(d, NV_DOMAIN, sizeof domain, &domain, NULL);
         info->pci_domain = (int)domain;
         info->pci_bus = (int)bus;
         info->pci_device = (int)(slot >> 3);
-    } else if (!clGetDeviceInfo(d, KHR_PCI, sizeof khr, khr, NULL)) {
+    } else if (strstr(info->extensions, "cl_khr_pci_bus_info") &&
+               !clGetDeviceInfo(d, KHR_PCI, sizeof khr, khr, NULL)) {
         info->pci_domain = (int)khr[0];
         info->pci_bus = (int)khr[1];
         info->pci_device = (int)khr[2];

@@ -37,7 +37,7 @@ struct ef_tensor {
 };
 
 struct ef_readback {
-    ef_actor *actor; /* one reference */
+    ef_actor *actor;   /* one reference */
     ef_readback *next; /* in ef__pending */
     unsigned refs;
     ef_readback_mode mode;
@@ -91,9 +91,9 @@ typedef struct ef__program {
 } ef__program;
 
 struct ef_actor {
-    pthread_mutex_t lock; /* recursive */
+    pthread_mutex_t lock;   /* recursive */
     pthread_cond_t changed; /* synced, syncing or a readback's state changed */
-    unsigned refs; /* the opener, tensors, readbacks */
+    unsigned refs;          /* the opener, tensors, readbacks */
     bool closed, lost;
     cl_device_id device;
     cl_context context;
@@ -103,16 +103,16 @@ struct ef_actor {
     bool debug_sync, debug_canary;
     ef_stats stats;
 
-    ef_error error; /* the sticky one */
+    ef_error error;          /* the sticky one */
     uint64_t error_sequence; /* of the operation that failed */
     char message[sizeof((ef_error *)0)->text];
 
-    unsigned depth; /* of the open batch */
+    unsigned depth;         /* of the open batch */
     uint64_t epoch, synced; /* the open epoch; all up to synced are done */
-    unsigned syncing; /* threads inside clFinish */
+    unsigned syncing;       /* threads inside clFinish */
     ef__pending pending;
     uint64_t sequence; /* of the running operation */
-    const char *op; /* its name */
+    const char *op;    /* its name */
     unsigned op_depth;
 
     ef__pool pool;

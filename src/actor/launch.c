@@ -262,12 +262,12 @@ ef_status ef_tensor_copy(ef_tensor *to, const ef_tensor *from)
 ef_status ef__record_check(ef_actor *a, const char *op, const ef_tensor *ids, size_t limit)
 {
     a->pending.checked = true;
-    return ef__launch(a, &(ef__call){.op = op,
-                                     .source = "record",
-                                     .kernel = "record_check",
-                                     .global = {1},
-                                     .local = {1},
-                                     .args = {ef__t(a->record), ef__t(ids),
-                                              ef__i((int32_t)(a->sequence & INT32_MAX)),
-                                              ef__i((int32_t)limit)}});
+    return ef__launch(
+        a, &(ef__call){.op = op,
+                       .source = "record",
+                       .kernel = "record_check",
+                       .global = {1},
+                       .local = {1},
+                       .args = {ef__t(a->record), ef__t(ids),
+                                ef__i((int32_t)(a->sequence & INT32_MAX)), ef__i((int32_t)limit)}});
 }

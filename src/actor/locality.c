@@ -24,9 +24,8 @@ static hwloc_obj_t place_of(hwloc_topology_t t, const ef_device_info *info)
 {
     if (info->pci_bus < 0)
         return hwloc_get_root_obj(t);
-    hwloc_obj_t pci = hwloc_get_pcidev_by_busid(t, (unsigned)info->pci_domain,
-                                                (unsigned)info->pci_bus,
-                                                (unsigned)info->pci_device, 0);
+    hwloc_obj_t pci = hwloc_get_pcidev_by_busid(
+        t, (unsigned)info->pci_domain, (unsigned)info->pci_bus, (unsigned)info->pci_device, 0);
     return pci ? hwloc_get_non_io_ancestor_obj(t, pci) : hwloc_get_root_obj(t);
 }
 
