@@ -45,6 +45,7 @@
 #ifndef PACK_ROWS
 #define PACK_ROWS 64 /* conv1d_pack: reduction channels per group */
 #endif
+#define TURN 64 /* conv1d_dw_panel: numbers of a row that are turned at a time */
 #define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 
 #define UNROLL _Pragma("unroll")
@@ -176,6 +177,30 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
     }
 }
 
+/* Sums are by tap, input channel, lane; rows of dw by lane, input channel, tap. Add n <= TURN numbers
+ * of each of `lanes` rows, from number e on, by way of a private block that stays in L1. */
+static void add_turned(__global REAL *to, ulong row, int lanes, const VEC *sum, int next_tap, int K,
+                       int e, int n)
+{
+    float turned[PW * TURN];
+    int i = e / K, j = e % K;
+    for (int c = 0; c < n; c++) {
+        const float *from = (const float *)(sum + j * next_tap + i * PV);
+#pragma unroll
+        for (int l = 0; l < PW; l++)
+            turned[l * TURN + c] = from[l];
+        i += ++j == K;
+        j = j == K ? 0 : j;
+    }
+    for (int l = 0; l < lanes; l++, to += row) {
+        int c = 0;
+        for (; c + VW <= n; c += VW)
+            VSTORE(VLOAD(to + c) + LOADF(turned + l * TURN + c), to + c);
+        for (; c < n; c++)
+            STORE(LOAD(to, c) + turned[l * TURN + c], to, c);
+    }
+}
+
 /* Weight gradient: dw [Cout][Cin][K] += ..., and, unless null, db [Cout] += sum of dy over rows.
  *   x [B*L, Cin]   dy [B*L, Cout]   K = 1 knows no sequences: give it as B = 1 and one long L
  * Grid (ceil(Cin / (tiles*ROWS)), ceil(Cout / (panels*PW))); tiles <= DW_TILES and
@@ -234,13 +259,11 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
             }
         }
 
-    for (int o = 0; o < no; o++) {
-        __global REAL *to = PTR(dw) + ((ulong)(o0 + o) * Cin + i0) * K;
-        const float *from = (const float *)sum + o / PW * width * PW + o % PW;
-        for (int i = 0; i < ni; i++, from += PW)
-            for (int j = 0; j < K; j++, to++)
-                STORE(LOAD(to, 0) + from[j * np * width * PW], to, 0);
-    }
+    for (int p = 0; p < np; p++)
+        for (int e = 0; e < ni * K; e += TURN)
+            add_turned(PTR(dw) + ((ulong)(o0 + p * PW) * Cin + i0) * K + e, (ulong)Cin * K,
+                       min(PW, no - p * PW), sum + p * width * PV, np * width * PV, K, e,
+                       min(TURN, ni * K - e));
     for (int o = 0; with_db && o < no; o++)
         STORE(LOAD(PTR(db), o0 + o) + ((const float *)sum_db)[o], PTR(db), o0 + o);
 }

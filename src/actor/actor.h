@@ -102,16 +102,18 @@ static inline ef__arg ef__local(size_t bytes) /* __local memory */
     return (ef__arg){EF__ARG_LOCAL, {.bytes = bytes}};
 }
 
+typedef struct ef__define {
+    const char *name;
+    long value;
+} ef__define;
+
 /* One launch. source is the base name of a file in cl/; defines become -D options and are part of
  * the program's identity, so they may never depend on B, L or N. local[0] = 0: the driver chooses.
  * global is in work-items; a zero in it makes the launch a no-op. args end at the first EF__ARG_END. */
 typedef struct ef__call {
     const char *op; /* for messages */
     const char *source, *kernel;
-    struct {
-        const char *name;
-        long value;
-    } defines[EF__MAX_DEFINES];
+    ef__define defines[EF__MAX_DEFINES];
     size_t global[3], local[3]; /* unused dimensions 0 */
     size_t offset[3];           /* of the first work-item's global id: to test index widths */
     ef__arg args[EF__MAX_ARGS];

@@ -78,8 +78,8 @@ typedef struct ef__pending {
 
 typedef struct ef__kernel {
     struct ef__kernel *next;
-    struct ef__program *program;
-    const char *name;
+    const char *source, *name; /* literals of the call that made it */
+    ef__define defines[EF__MAX_DEFINES];
     cl_kernel kernel;
 } ef__kernel;
 

@@ -6,16 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t mix(uint32_t h, const char *s)
+/* A call site passes the same literals each time, so a kernel is found by their addresses and the
+ * values of the defines: no text is made or compared on the way of every launch. */
+static unsigned bucket_of(const ef__call *c)
 {
-    while (*s)
-        h = (h ^ (unsigned char)*s++) * 16777619u;
-    return h;
+    uintptr_t h = (uintptr_t)c->source * 31 + (uintptr_t)c->kernel;
+    for (unsigned i = 0; i < EF__MAX_DEFINES && c->defines[i].name; i++)
+        h = h * 31 + (uintptr_t)c->defines[i].value;
+    return (unsigned)(h ^ h >> 7 ^ h >> 14) % EF__BUCKETS;
 }
 
-static unsigned bucket_of(const char *source, const char *kernel, const char *options)
+static bool is_same(const ef__kernel *k, const ef__call *c)
 {
-    return mix(mix(mix(2166136261u, source), kernel), options) % EF__BUCKETS;
+    return k->source == c->source && k->name == c->kernel &&
+           !memcmp(k->defines, c->defines, sizeof k->defines);
 }
 
 static void make_options(const ef_actor *a, const ef__call *c, char options[256])
@@ -171,19 +175,11 @@ static ef_status program_get(ef_actor *a, const ef__call *c, const char *options
     return EF_OK;
 }
 
-ef_status ef__kernel_get(ef_actor *a, const ef__call *c, cl_kernel *kernel)
+static ef_status kernel_new(ef_actor *a, const ef__call *c, ef__kernel **kernel)
 {
     char options[256];
-    make_options(a, c, options);
-    ef__kernel **bucket = &a->kernels[bucket_of(c->source, c->kernel, options)];
-    for (ef__kernel *k = *bucket; k; k = k->next) {
-        if (!strcmp(k->name, c->kernel) && !strcmp(k->program->source, c->source) &&
-            !strcmp(k->program->options, options)) {
-            *kernel = k->kernel;
-            return EF_OK;
-        }
-    }
     ef__program *program = NULL;
+    make_options(a, c, options);
     ef_status status = program_get(a, c, options, &program);
     if (status)
         return status;
@@ -197,10 +193,25 @@ ef_status ef__kernel_get(ef_actor *a, const ef__call *c, cl_kernel *kernel)
         return ef__fail(a, EF_EBUILD, code, c->op, "%s: clCreateKernel(%s): %s (%d)", c->op,
                         c->kernel, ef__cl_name(code), code);
     }
-    k->program = program;
+    k->source = c->source;
     k->name = c->kernel;
-    k->next = *bucket;
-    *bucket = k;
+    memcpy(k->defines, c->defines, sizeof k->defines);
+    *kernel = k;
+    return EF_OK;
+}
+
+ef_status ef__kernel_get(ef_actor *a, const ef__call *c, cl_kernel *kernel)
+{
+    ef__kernel **bucket = &a->kernels[bucket_of(c)], *k = *bucket;
+    while (k && !is_same(k, c))
+        k = k->next;
+    if (!k) {
+        ef_status status = kernel_new(a, c, &k);
+        if (status)
+            return status;
+        k->next = *bucket;
+        *bucket = k;
+    }
     *kernel = k->kernel;
     return EF_OK;
 }
