@@ -33,7 +33,8 @@
 #define RECORD_LIMIT 4
 #define RECORD_CANDIDATE 8 /* smallest bad position of the running operation, else INT_MAX */
 
-/* ---- vectors with tails: the first n lanes at p; the others are 0 on load, untouched on store ---- */
+/* ---- vectors with tails: the first n lanes at p; the others are 0 on load, untouched on store
+ * ---- */
 
 static VEC load_lanes(__global const REAL *p, const long n)
 {
@@ -84,7 +85,8 @@ static VEC at_most(const VEC v, const float high)
     return v > high ? (VEC)high : v;
 }
 
-/* 2^v for v in [-126, 128]: adding 1.5 2^23 leaves rint(v) in the low bits; 128 gives Inf exactly. */
+/* 2^v for v in [-126, 128]: adding 1.5 2^23 leaves rint(v) in the low bits; 128 gives Inf
+ * exactly. */
 static VEC exp2_fast(const VEC v)
 {
     const VEC z = v + 12582912.0f, f = v - (z - 12582912.0f);

@@ -177,8 +177,8 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
     }
 }
 
-/* Sums are by tap, input channel, lane; rows of dw by lane, input channel, tap. Add n <= TURN numbers
- * of each of `lanes` rows, from number e on, by way of a private block that stays in L1. */
+/* Sums are by tap, input channel, lane; rows of dw by lane, input channel, tap. Add n <= TURN
+ * numbers of each of `lanes` rows, from number e on, by way of a private block that stays in L1. */
 static void add_turned(__global REAL *to, ulong row, int lanes, const VEC *sum, int next_tap, int K,
                        int e, int n)
 {

@@ -1,5 +1,5 @@
-/* conv1d_direct.cl -- dilated Conv1D as implicit GEMM for any device: T x T work-items share tiles in
- * local memory, each owns SIDE x SIDE outputs.
+/* conv1d_direct.cl -- dilated Conv1D as implicit GEMM for any device: T x T work-items share tiles
+ * in local memory, each owns SIDE x SIDE outputs.
  *
  * Weights are read as they are ([Cout][Cin][K]). Every sum has one owner and a fixed order, and is
  * made of partial sums of CHUNK products. Rows outside [0,L) count as zero, so no output depends on
@@ -105,8 +105,8 @@ static void accumulate(float sum, OUT(REAL, dw), OUT(REAL, db), long o, int n, i
     STORE(LOAD(to, 0) + sum, to, 0);
 }
 
-/* Weight and bias gradient: dw[o,n] += sum_rows dy[row,o] x[row + s step, i]; N = K Cin, or one more
- * for db, a column of ones. K = 0 gives db alone.
+/* Weight and bias gradient: dw[o,n] += sum_rows dy[row,o] x[row + s step, i]; N = K Cin, or one
+ * more for db, a column of ones. K = 0 gives db alone.
  * Grid (ceil(N/TILE), ceil(Cout/TILE), splits) groups; split z has the rows from z span on. With
  * more than one split the sums go to partial [splits][Cout][N], and conv1d_dw_sum adds them up. */
 __kernel __attribute__((reqd_work_group_size(T, T, 1))) void

@@ -1,7 +1,7 @@
 /* elementwise.cl -- copies and sums; the last is what an epilogue does when its operation cannot.
  *
- * Each body handles up to VW elements. A chunk kernel (CPU) walks a contiguous part of the work with
- * it, an item kernel (GPU) calls it for one element. */
+ * Each body handles up to VW elements. A chunk kernel (CPU) walks a contiguous part of the work
+ * with it, an item kernel (GPU) calls it for one element. */
 
 /* ---- cast ---- */
 

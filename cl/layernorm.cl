@@ -1,9 +1,9 @@
 /* layernorm.cl -- rows normalised by their own mean and variance, and the gradients.
  *
  * Forward sums run over x - x[0], so that a large mean does not cancel. item kernels (CPU): an item
- * has a contiguous chunk of rows; row kernels: a work-group has a row at a time, its size is a power
- * of two. Backward leaves partial sums of dgamma and dbeta, one pair for each chunk of rows, which
- * layernorm_bwd_sum adds up: the order of every sum is fixed. */
+ * has a contiguous chunk of rows; row kernels: a work-group has a row at a time, its size is a
+ * power of two. Backward leaves partial sums of dgamma and dbeta, one pair for each chunk of rows,
+ * which layernorm_bwd_sum adds up: the order of every sum is fixed. */
 #define WAYS 4 /* independent sums: they hide an addition's latency and shorten the chains */
 
 static float sum_lanes(const VEC v)

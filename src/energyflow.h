@@ -1,8 +1,8 @@
 /* energyflow.h -- train and run causal TCN text encoders on any OpenCL device.
  *
- * An ef_actor owns one device and its one in-order queue. Every operation is only enqueued; the host
- * waits in ef_batch_sync, in ef_actor_finish or in a readback, nowhere else. Any thread may call: an
- * actor's calls are serialised by its lock.
+ * An ef_actor owns one device and its one in-order queue. Every operation is only enqueued; the
+ * host waits in ef_batch_sync, in ef_actor_finish or in a readback, nowhere else. Any thread may
+ * call: an actor's calls are serialised by its lock.
  *
  * Shapes use fixed letters: B batch, L length, C channels, D width, H hidden, K taps, V vocabulary,
  * E output width. Tensors are dense and row-major; the last dimension is contiguous.
@@ -44,7 +44,8 @@ typedef enum ef_status {
 #undef EF_STATUS_ENUM
 } ef_status;
 
-/* The first failure: status, the OpenCL code behind it (0: none), the operation, one line of text. */
+/* The first failure: status, the OpenCL code behind it (0: none), the operation, one line of
+ * text. */
 typedef struct ef_error {
     ef_status status;
     int code;
@@ -85,7 +86,8 @@ size_t ef_device_count(void);
 ef_status ef_device_describe(size_t index, ef_device_info *info, ef_error *error);
 
 /* ef_device_tree -- the machine around a device as indented text lines (hwloc): packages, NUMA
- * nodes, caches, cores, and the device's place among them. *text is malloc'ed, the caller frees it. */
+ * nodes, caches, cores, and the device's place among them. *text is malloc'ed, the caller frees
+ * it. */
 ef_status ef_device_tree(size_t index, char **text, ef_error *error);
 
 /* ---- The actor ----------------------------------------------------------------------------- */
@@ -115,10 +117,11 @@ typedef struct ef_stats {
 
 /* ef_actor_open -- open a device.
  *   device   an index ("0") or a part of the name of device or platform, any case; NULL: the
- *            environment's EF_DEVICE, else the first GPU, else the first CPU. Oclgrind is only taken
- *            when named.
+ *            environment's EF_DEVICE, else the first GPU, else the first CPU. Oclgrind is only
+ *            taken when named.
  * Environment: EF_GUARD=trap|error, EF_DEBUG=sync,canary, EF_CL_DIR, EF_LINEAR=clblast|own.
- * Errors: EARG (nothing matches; the text lists what there is), EDEVICE (no device, driver error). */
+ * Errors: EARG (nothing matches; the text lists what there is), EDEVICE (no device, driver
+ * error). */
 ef_status ef_actor_open(const char *device, ef_actor **actor, ef_error *error);
 
 /* ef_actor_close -- wait for the device, resolve pending readbacks as EF_ECANCELLED, let go of the
@@ -129,8 +132,9 @@ void ef_actor_close(ef_actor *actor);
 const ef_device_info *ef_actor_device(const ef_actor *actor);
 
 /* ef_actor_error -- copy the sticky error; returns its status, EF_OK when there is none. The first
- * error of an operation, batch or readback stays until ef_actor_reset; meanwhile operations return it
- * and do not touch the device. EEARLY, ETIMEOUT, ESTATE and ECANCELLED are returned, never kept. */
+ * error of an operation, batch or readback stays until ef_actor_reset; meanwhile operations return
+ * it and do not touch the device. EEARLY, ETIMEOUT, ESTATE and ECANCELLED are returned, never
+ * kept. */
 ef_status ef_actor_error(ef_actor *actor, ef_error *error);
 
 /* ef_actor_message -- the text of the last failure of any kind on this actor, for messages; valid
@@ -141,8 +145,8 @@ const char *ef_actor_message(ef_actor *actor);
  * as EF_ECANCELLED. Waits for the device. A lost device stays lost: EF_EDEVICE. */
 ef_status ef_actor_reset(ef_actor *actor);
 
-/* ef_actor_finish -- a plain fence: wait for everything enqueued. Resolves nothing of an open batch.
- * Returns the first error. */
+/* ef_actor_finish -- a plain fence: wait for everything enqueued. Resolves nothing of an open
+ * batch. Returns the first error. */
 ef_status ef_actor_finish(ef_actor *actor);
 
 /* ef_actor_set_guard -- what asking early does. */
@@ -154,8 +158,8 @@ void ef_actor_stats(ef_actor *actor, ef_stats *stats);
 /* ef_actor_trim -- give unused pooled device memory back to the driver. */
 void ef_actor_trim(ef_actor *actor);
 
-/* ef_batch_begin -- open a batch, or join the open one (batches nest; a batch is the actor's, not the
- * thread's). Returns the sticky error, if any. */
+/* ef_batch_begin -- open a batch, or join the open one (batches nest; a batch is the actor's, not
+ * the thread's). Returns the sticky error, if any. */
 ef_status ef_batch_begin(ef_actor *actor);
 
 /* ef_batch_sync -- leave a batch. An inner sync only flushes; the outermost one waits once for the
@@ -215,19 +219,21 @@ typedef enum ef_readback_mode {
 ef_status ef_readback_start(ef_actor *actor, const ef_tensor *tensor, ef_readback_mode mode,
                             const char *label, ef_readback **readback);
 
-/* ef_readback_value -- the value: *data has *count elements of the tensor's dtype and belongs to the
- * readback. Asking a deferred readback before its batch is synced traps, or answers EF_EEARLY under
- * EF_GUARD_ERROR. Other errors: the one that the batch failed with, ECANCELLED. */
+/* ef_readback_value -- the value: *data has *count elements of the tensor's dtype and belongs to
+ * the readback. Asking a deferred readback before its batch is synced traps, or answers EF_EEARLY
+ * under EF_GUARD_ERROR. Other errors: the one that the batch failed with, ECANCELLED. */
 ef_status ef_readback_value(ef_readback *readback, const void **data, size_t *count);
 
-/* ef_readback_poll -- EF_OK ready, EF_ETIMEOUT pending, else the error it resolved to. Never traps. */
+/* ef_readback_poll -- EF_OK ready, EF_ETIMEOUT pending, else the error it resolved to. Never
+ * traps. */
 ef_status ef_readback_poll(ef_readback *readback);
 
 /* ef_readback_wait -- wait until whichever thread syncs resolves it; at most milliseconds (< 0: for
  * ever). EF_ETIMEOUT when the time is up. Never traps. */
 ef_status ef_readback_wait(ef_readback *readback, int milliseconds);
 
-/* ef_readback_retain, ef_readback_free -- a readback is counted: each start and retain needs one free. */
+/* ef_readback_retain, ef_readback_free -- a readback is counted: each start and retain needs one
+ * free. */
 ef_readback *ef_readback_retain(ef_readback *readback);
 void ef_readback_free(ef_readback *readback);
 
@@ -282,7 +288,8 @@ ef_status ef_layernorm_forward(ef_actor *a, const ef_tensor *x, const ef_tensor 
                                ef_tensor *y, ef_tensor *mean, ef_tensor *rstd);
 
 /* ef_layernorm_backward -- with g = dy gamma, n = (x - mean) rstd, sums over a row:
- *     dx = rstd (g - sum(g)/C - n sum(g n)/C) [+ residual];  dgamma += sum_r dy n;  dbeta += sum_r dy
+ *     dx = rstd (g - sum(g)/C - n sum(g n)/C) [+ residual];  dgamma += sum_r dy n;  dbeta += sum_r
+ *     dy
  *   mask      rows that are 0 in it give dx = residual alone and nothing to dgamma and dbeta
  *   residual  [..., C] or NULL: added to dx; may be dx itself
  *   dx        NULL: not wanted; may be dy
@@ -312,9 +319,11 @@ ef_status ef_conv1d_dx(ef_actor *a, const ef_tensor *dy, const ef_tensor *w, siz
 ef_status ef_conv1d_dw(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, size_t dilation,
                        ef_tensor *dw, ef_tensor *db);
 
-/* ef_linear_forward, _dx, _dw -- y = epilogue(x w^T); dx = epilogue(dy w); dw += dy^T x, db += sum dy.
+/* ef_linear_forward, _dx, _dw -- y = epilogue(x w^T); dx = epilogue(dy w); dw += dy^T x, db += sum
+ * dy.
  *   x [..., I]   w [O,I]   y [..., O]   rows are all leading dimensions
- * By CLBlast or by the library's own GEMM: EF_LINEAR=clblast|own; unset: CLBlast on GPUs, own on CPUs. */
+ * By CLBlast or by the library's own GEMM: EF_LINEAR=clblast|own; unset: CLBlast on GPUs, own on
+ * CPUs. */
 ef_status ef_linear_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w,
                             const ef_epilogue *epilogue, ef_tensor *y);
 ef_status ef_linear_dx(ef_actor *a, const ef_tensor *dy, const ef_tensor *w,
@@ -326,7 +335,8 @@ ef_status ef_linear_dw(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, ef_
  * An id outside 0..V-1 writes zeros and becomes EF_EARG, naming id, position and V, at the sync. */
 ef_status ef_embedding_forward(ef_actor *a, const ef_tensor *ids, const ef_tensor *w, ef_tensor *y);
 
-/* ef_embedding_backward -- dw[ids[n],:] += dy[n,:] in the order of n; row 0 (padding) gets nothing. */
+/* ef_embedding_backward -- dw[ids[n],:] += dy[n,:] in the order of n; row 0 (padding) gets
+ * nothing. */
 ef_status ef_embedding_backward(ef_actor *a, const ef_tensor *ids, const ef_tensor *dy,
                                 ef_tensor *dw);
 
@@ -361,9 +371,9 @@ typedef struct ef_batch {
     size_t tokens;       /* kept positions */
 } ef_batch;
 
-/* ef_dataset_open -- map an EFB1 file and check all of it: sizes, no samples, samples without ids, ids
- * that are no int32, non-finite targets. Samples and positions count from 0 in messages. The file
- * must not be changed in place while it is open. Errors: EIO, EFORMAT (the text names file and
+/* ef_dataset_open -- map an EFB1 file and check all of it: sizes, no samples, samples without ids,
+ * ids that are no int32, non-finite targets. Samples and positions count from 0 in messages. The
+ * file must not be changed in place while it is open. Errors: EIO, EFORMAT (the text names file and
  * sample), ENOMEM. */
 ef_status ef_dataset_open(const char *path, ef_dataset **dataset, ef_error *error);
 void ef_dataset_free(ef_dataset *dataset);
@@ -392,10 +402,10 @@ typedef struct ef_loader_options {
 #define EF_LOADER_KEEP 2
 
 /* ef_loader_new -- a loader at the first batch of epoch 0. A thread of its own prepares one batch
- * ahead. The dataset must outlive it; one thread at a time may use it. Of each sample, the ids after
- * the last unmasked one are left out, and each batch is padded to its own longest sample only.
- * Errors: EARG (batch 0), EFORMAT (an id passes vocab; the text names file, sample, position, id
- * and vocab), ENOMEM. */
+ * ahead. The dataset must outlive it; one thread at a time may use it. Of each sample, the ids
+ * after the last unmasked one are left out, and each batch is padded to its own longest sample
+ * only. Errors: EARG (batch 0), EFORMAT (an id passes vocab; the text names file, sample, position,
+ * id and vocab), ENOMEM. */
 ef_status ef_loader_new(ef_dataset *dataset, const ef_loader_options *options, ef_loader **loader,
                         ef_error *error);
 void ef_loader_free(ef_loader *loader);
@@ -428,7 +438,8 @@ typedef struct ef_encoder_config {
 
 typedef struct ef_encoder ef_encoder;
 
-/* ef_encoder_config_default -- D 256, H 512, K 5, dilations 1,2,4,8, L 128, E 768, V 30000, eps 1e-5. */
+/* ef_encoder_config_default -- D 256, H 512, K 5, dilations 1,2,4,8, L 128, E 768, V 30000, eps
+ * 1e-5. */
 void ef_encoder_config_default(ef_encoder_config *config);
 
 /* ef_encoder_receptive_field -- 1 + sum (K-1) d: how many steps an output sees. */
@@ -559,8 +570,8 @@ void ef_train_options_default(ef_train_options *options);
  *   init_from  takes the parameters alone from any safetensors file that has them
  * Whatever can be wrong with options and files is found before the first step.
  * Errors: EARG (options; a bad id found on the device; a resume that is refused), EIO and EFORMAT
- * (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in a row; a strict
- * resume that is refused), ENOMEM, EBUILD. */
+ * (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in a row; a
+ * strict resume that is refused), ENOMEM, EBUILD. */
 ef_status ef_train(ef_actor *a, const ef_train_options *options, const ef_train_observer *observer,
                    ef_error *error);
 
@@ -570,8 +581,8 @@ typedef struct ef_eval_report {
     double seconds, samples_per_s;
 } ef_eval_report;
 
-/* ef_evaluate -- run an encoder over a dataset, in the order of the file; the metrics are computed on
- * the host in double, as means over samples. batch 0: 64; length 0: the model's.
+/* ef_evaluate -- run an encoder over a dataset, in the order of the file; the metrics are computed
+ * on the host in double, as means over samples. batch 0: 64; length 0: the model's.
  * Errors: EFORMAT (target width or ids that the model does not have), ENOMEM, EDEVICE. */
 ef_status ef_evaluate(ef_encoder *encoder, ef_dataset *dataset, size_t batch, size_t length,
                       ef_eval_report *report, ef_error *error);

@@ -9,17 +9,19 @@
 extern "C" {
 #endif
 
-/* ef_actor_adopt -- an actor on a caller's context and in-order queue, both retained. The caller may
- * go on enqueueing on the queue between the library's calls; it waits for nobody.
+/* ef_actor_adopt -- an actor on a caller's context and in-order queue, both retained. The caller
+ * may go on enqueueing on the queue between the library's calls; it waits for nobody.
  * Errors: EARG (the queue is out of order, or of another context), EDEVICE. */
 ef_status ef_actor_adopt(cl_context context, cl_command_queue queue, ef_actor **actor,
                          ef_error *error);
 
-/* ef_tensor_cl_mem -- the buffer under a tensor and where it starts in it, in elements. Not retained:
- * valid while the tensor is. Whoever writes to it must tell the library by ef_tensor_touch. */
+/* ef_tensor_cl_mem -- the buffer under a tensor and where it starts in it, in elements. Not
+ * retained: valid while the tensor is. Whoever writes to it must tell the library by
+ * ef_tensor_touch. */
 ef_status ef_tensor_cl_mem(const ef_tensor *tensor, cl_mem *mem, size_t *offset);
 
-/* ef_tensor_touch -- the memory under tensor was written by other means: derived layouts are stale. */
+/* ef_tensor_touch -- the memory under tensor was written by other means: derived layouts are
+ * stale. */
 void ef_tensor_touch(ef_tensor *tensor);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-/* conv.h -- one convolution problem for the tests of conv1d and linear: random x, w and dy with their
- * tensors, and the comparison of each variant with the references of ref.h. */
+/* conv.h -- one convolution problem for the tests of conv1d and linear: random x, w and dy with
+ * their tensors, and the comparison of each variant with the references of ref.h. */
 #ifndef CONV_H
 #define CONV_H
 

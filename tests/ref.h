@@ -1,9 +1,9 @@
 /* ref.h -- what every operation should compute, as plain loops in double precision.
  *
  * Inputs are the arrays that the operation gets (f32, i32, u8); results are double. As in
- * energyflow.h, parameter gradients are added to what the caller put there, all else is overwritten.
- * mag, where there is one, may be NULL: the same sum over absolute values, for error bounds of the
- * form c 2^-24 mag. Nothing here calls the library. */
+ * energyflow.h, parameter gradients are added to what the caller put there, all else is
+ * overwritten. mag, where there is one, may be NULL: the same sum over absolute values, for error
+ * bounds of the form c 2^-24 mag. Nothing here calls the library. */
 #ifndef REF_H
 #define REF_H
 
@@ -31,7 +31,8 @@ void ref_bias_grad(size_t rows, size_t C, const float *dy, double *db, double *m
 void ref_im2col(const ref_conv *s, const float *x, double *cols);
 void ref_col2im(const ref_conv *s, const double *cols, double *dx);
 
-/* ---- epilogue: NULL and false parts are left out; pre (out) and the others [rows,C], mask [rows] */
+/* ---- epilogue: NULL and false parts are left out; pre (out) and the others [rows,C], mask
+ * [rows] */
 
 typedef struct ref_epilogue {
     const float *bias;
@@ -78,8 +79,8 @@ void ref_masked_mean_forward(size_t B, size_t L, size_t D, const float *x, const
 void ref_masked_mean_backward(size_t B, size_t L, size_t D, const float *dy, const uint8_t *mask,
                               double *dx);
 
-/* ---- distillation loss: metrics[3] += weight {loss, mse, cos}; dy = weight dloss/dy or NULL. Where
- * a norm is below 1e-6 it counts as the constant 1e-6. */
+/* ---- distillation loss: metrics[3] += weight {loss, mse, cos}; dy = weight dloss/dy or NULL.
+ * Where a norm is below 1e-6 it counts as the constant 1e-6. */
 void ref_kd_loss(size_t B, size_t E, const float *y, const float *target, double alpha, double beta,
                  double weight, double *metrics, double *dy);
 

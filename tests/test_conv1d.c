@@ -232,8 +232,8 @@ END_TEST
 
 enum { FAR = 24 << 22, C = 64 }; /* FAR C passes 2^32; FAR is a multiple of any tile's rows */
 
-/* t as rows FAR and on of a tensor that starts long before it: its offset wraps, and the kernel's sum
- * wraps back. */
+/* t as rows FAR and on of a tensor that starts long before it: its offset wraps, and the kernel's
+ * sum wraps back. */
 static ef_tensor far(const ef_tensor *t)
 {
     ef_tensor view = *t;

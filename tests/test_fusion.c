@@ -120,7 +120,8 @@ END_TEST
 
 /* ---- packed weights ---- */
 
-/* An update while a forward is in flight: that forward still uses the old weights, the next the new. */
+/* An update while a forward is in flight: that forward still uses the old weights, the next the
+ * new. */
 START_TEST(packed_weights_follow_an_update)
 {
     const ref_conv s = {2, 40, 17, 33, 3, 2};

@@ -12,8 +12,8 @@ void ef__unlock(ef_actor *a);
 
 /* ---- errors ---- */
 
-/* Report a failure of operation op ("layernorm.forward" or "conv1d.forward[panel]"). Keeps it as the
- * sticky error if it is of a sticky kind and none is there yet. Returns status. */
+/* Report a failure of operation op ("layernorm.forward" or "conv1d.forward[panel]"). Keeps it as
+ * the sticky error if it is of a sticky kind and none is there yet. Returns status. */
 ef_status ef__fail(ef_actor *a, ef_status status, int cl_code, const char *op, const char *format,
                    ...) __attribute__((format(printf, 5, 6)));
 
@@ -109,7 +109,8 @@ typedef struct ef__define {
 
 /* One launch. source is the base name of a file in cl/; defines become -D options and are part of
  * the program's identity, so they may never depend on B, L or N. local[0] = 0: the driver chooses.
- * global is in work-items; a zero in it makes the launch a no-op. args end at the first EF__ARG_END. */
+ * global is in work-items; a zero in it makes the launch a no-op. args end at the first
+ * EF__ARG_END. */
 typedef struct ef__call {
     const char *op; /* for messages */
     const char *source, *kernel;
@@ -132,7 +133,8 @@ ef_status ef__op_end(ef_actor *a, ef_status status);
 /* ---- the device's error record (cl/common.cl: struct of 16 ints) ---- */
 
 /* The record as a tensor for kernel arguments. A checked kernel puts the smallest bad position into
- * it; ef__record_check enqueues the one-item kernel that fills the record in. ids [n] i32, limit V. */
+ * it; ef__record_check enqueues the one-item kernel that fills the record in. ids [n] i32, limit
+ * V. */
 ef_tensor *ef__record(ef_actor *a);
 ef_status ef__record_check(ef_actor *a, const char *op, const ef_tensor *ids, size_t limit);
 

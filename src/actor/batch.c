@@ -1,6 +1,6 @@
-/* Batches. The outermost sync takes everything pending out under the lock, waits once without it, and
- * resolves under it again. Readbacks are resolved in the order of their start; epochs complete in
- * order. No callbacks: PoCL does not fire them for failed commands. */
+/* Batches. The outermost sync takes everything pending out under the lock, waits once without it,
+ * and resolves under it again. Readbacks are resolved in the order of their start; epochs complete
+ * in order. No callbacks: PoCL does not fire them for failed commands. */
 #include "actor/internal.h"
 #include <inttypes.h>
 #include <limits.h>

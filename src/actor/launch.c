@@ -1,5 +1,5 @@
-/* What reaches the queue: kernels, fills, copies, uploads. Every one is counted; on devices that keep
- * events it leaves one behind for the sync to check. */
+/* What reaches the queue: kernels, fills, copies, uploads. Every one is counted; on devices that
+ * keep events it leaves one behind for the sync to check. */
 #include "actor/internal.h"
 #include <inttypes.h>
 #include <stdio.h>

@@ -38,7 +38,8 @@ static bool sync_again(int fd)
     do
         result = fsync(fd);
     while (result && errno == EINTR);
-    /* A file system without fsync for this kind of file answers EINVAL: there is no more to be had. */
+    /* A file system without fsync for this kind of file answers EINVAL: there is no more to be
+     * had. */
     return !result || errno == EINVAL;
 }
 

@@ -1,7 +1,8 @@
 /* Files: saves that are whole or not there at all, and read-only maps.
  * A save writes to a temporary file beside the target and renames it over the target at the end:
  * whatever fails before that leaves an existing target as it was and no temporary file behind. (A
- * killed process may leave one, named TARGET.tmp-PID-N.) Every error names the file and its cause. */
+ * killed process may leave one, named TARGET.tmp-PID-N.) Every error names the file and its
+ * cause. */
 #ifndef EF_BASE_FILE_H
 #define EF_BASE_FILE_H
 

@@ -1,6 +1,7 @@
 /* The safetensors format: u64 length of a JSON header, the header, then the tensors' data without
  * holes; little-endian. https://huggingface.co/docs/safetensors
- * A reader has checked all of a file before it hands out anything: what it hands out is in bounds. */
+ * A reader has checked all of a file before it hands out anything: what it hands out is in
+ * bounds. */
 #ifndef EF_BASE_SAFETENSORS_H
 #define EF_BASE_SAFETENSORS_H
 
@@ -82,9 +83,9 @@ void ef__st_put(ef__st_writer *writer, const char *name, ef__st_dtype dtype, siz
                 const size_t *dims, const void *data);
 void ef__st_put_metadata(ef__st_writer *writer, const char *key, const char *value);
 
-/* ef__st_save -- write the file, whole or not at all (base/file.h). Wider dtypes come first, so that
- * each tensor is aligned in the file; the same puts give the same bytes. Errors: EIO, ENOMEM, EARG (a
- * name twice, rank or size too large, text that is not UTF-8). */
+/* ef__st_save -- write the file, whole or not at all (base/file.h). Wider dtypes come first, so
+ * that each tensor is aligned in the file; the same puts give the same bytes. Errors: EIO, ENOMEM,
+ * EARG (a name twice, rank or size too large, text that is not UTF-8). */
 ef_status ef__st_save(ef__st_writer *writer, const char *path, ef_error *error);
 
 #endif

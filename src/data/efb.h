@@ -33,7 +33,8 @@ static inline uint32_t ef__load_u32(const unsigned char *p)
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* ef__dataset_parse -- ef_dataset_open for memory that outlives the dataset; path is for messages. */
+/* ef__dataset_parse -- ef_dataset_open for memory that outlives the dataset; path is for
+ * messages. */
 ef_status ef__dataset_parse(const char *path, const void *data, size_t bytes, ef_dataset **dataset,
                             ef_error *error);
 

@@ -4,8 +4,8 @@
 
 #include "energyflow.h"
 
-/* Samples are sorted by length within pools of this many batches: enough for batches of like length,
- * few enough that they are still random ones. */
+/* Samples are sorted by length within pools of this many batches: enough for batches of like
+ * length, few enough that they are still random ones. */
 #define EF__ORDER_POOL 64
 
 typedef struct ef__order_key {

@@ -1,5 +1,5 @@
-/* What conv1d and linear share: both fill args->n with these extents (linear: B = 1, L = rows, K = 1,
- * d = 1) and hold their tensors in the same order, so each launch below serves both.
+/* What conv1d and linear share: both fill args->n with these extents (linear: B = 1, L = rows, K =
+ * 1, d = 1) and hold their tensors in the same order, so each launch below serves both.
  *   forward  t: x, w, y     dx  t: dy, w, dx     dw  t: x, dy, dw, db
  * op names the variant in messages: "linear.forward[panel]". */
 #ifndef EF_OP_CONV1D_H

@@ -61,8 +61,8 @@ ef_status ef__conv1d_taps_direct(ef_actor *a, const char *op, const ef__args *ar
     return ef__launch(a, &call);
 }
 
-/* Rows of each split: so many splits that the device is busy, each of a few hundred rows at least. A
- * function of device and shape alone, so that sums repeat. */
+/* Rows of each split: so many splits that the device is busy, each of a few hundred rows at least.
+ * A function of device and shape alone, so that sums repeat. */
 static size_t span_of(const ef__device *device, const ef__call *call, size_t rows)
 {
     size_t groups = call->global[0] / call->local[0] * (call->global[1] / call->local[1]);

@@ -1,5 +1,6 @@
-/* Launches of cl/conv1d.cl, the kernels for CPU devices: work-groups of one work-item, weights packed in
- * panels. The knobs depend on the device alone; how much a group takes is a run-time argument. */
+/* Launches of cl/conv1d.cl, the kernels for CPU devices: work-groups of one work-item, weights
+ * packed in panels. The knobs depend on the device alone; how much a group takes is a run-time
+ * argument. */
 #include "base/size.h"
 #include "op/conv1d.h"
 #include <string.h>

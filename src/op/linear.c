@@ -1,8 +1,8 @@
 /* Linear: CLBlast's SGEMM, or the convolution kernels at K = 1. Sizes n as in op/conv1d.h.
  *
- * CLBlast's caches belong to the process and race before 1.6.1, so one lock guards all calls into it:
- * the library's only mutable state at file scope. Untuned, CPU devices take the library's own kernels
- * and others CLBlast; EF_LINEAR=clblast|own decides for all. */
+ * CLBlast's caches belong to the process and race before 1.6.1, so one lock guards all calls into
+ * it: the library's only mutable state at file scope. Untuned, CPU devices take the library's own
+ * kernels and others CLBlast; EF_LINEAR=clblast|own decides for all. */
 #include "actor/cl.h"
 #include "base/size.h"
 #include "op/conv1d.h"
@@ -114,8 +114,8 @@ static ef_status clblast_failed(ef_actor *a, const char *op, const char *functio
     return ef__cl_fail(a, op, function, code);
 }
 
-/* CLBlast enqueues the product alone where it wants no scratch. Else it first makes padded copies of
- * what is not in its layout, of c too if beta needs it, and copies c back: this many at most. */
+/* CLBlast enqueues the product alone where it wants no scratch. Else it first makes padded copies
+ * of what is not in its layout, of c too if beta needs it, and copies c back: this many at most. */
 static unsigned launches(const gemm *g, size_t scratch_bytes)
 {
     return scratch_bytes == 0 ? 1 : g->beta != 0 ? 5 : 4;

@@ -99,7 +99,8 @@ static ef_epilogue select_parts(const ef_epilogue *e, int parts)
                          .mask = parts & EF__MASK ? e->mask : NULL};
 }
 
-/* The parts come in the order of their bits: a variant does those before the first that it lacks. */
+/* The parts come in the order of their bits: a variant does those before the first that it
+ * lacks. */
 static int leading_parts(int wanted, int can)
 {
     int lacking = wanted & ~can;

@@ -90,7 +90,8 @@ const ef__op *ef__op_row(ef__op_id id);
 /* Check, choose a variant, launch, run the rest of the epilogue. All public operations end here. */
 ef_status ef__op_run(ef_actor *a, ef__op_id id, const ef__args *args);
 
-/* Force a variant by name on this actor (tests, tuner); NULL: back to the choice. EF_EARG if unknown. */
+/* Force a variant by name on this actor (tests, tuner); NULL: back to the choice. EF_EARG if
+ * unknown. */
 ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant);
 
 /* The variant that args would get; args must have passed check. */
@@ -123,8 +124,8 @@ bool ef__overlap(const ef_tensor *x, const ef_tensor *y);
 
 /* ---- launch shapes ---- */
 
-/* One work-item for each of items, in groups whose size is the device's alone; the kernel ends those
- * past the last. */
+/* One work-item for each of items, in groups whose size is the device's alone; the kernel ends
+ * those past the last. */
 void ef__spread(ef_actor *a, ef__call *call, size_t items);
 
 /* An elementwise kernel: all tensors in order, then n[0] elements. chunk: an item has a contiguous
@@ -135,9 +136,9 @@ ef_status ef__launch_flat(ef_actor *a, const ef__args *args, const char *op, con
 bool ef__fits_always(const ef__device *device, const ef__args *args);
 bool ef__fits_cpu(const ef__device *device, const ef__args *args);
 
-/* Packed panels of weight w (op/pack.c): *packed is a view, to be freed by the caller. layout 0: for
- * forward, 1: for dx. All weights of w's arena that were ever asked for are repacked in one launch
- * when the arena has changed. */
+/* Packed panels of weight w (op/pack.c): *packed is a view, to be freed by the caller. layout 0:
+ * for forward, 1: for dx. All weights of w's arena that were ever asked for are repacked in one
+ * launch when the arena has changed. */
 ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, ef_tensor **packed);
 
 #endif

@@ -1,7 +1,7 @@
-/* Weights in panels for cl/conv1d.cl, kept beside the memory that they come from. A lease's attachment
- * lists every layout that was ever asked for of any weight in it; when the lease was written since, the
- * next request repacks the whole list in one launch, the others find it fresh. Queue order keeps an
- * earlier operation's panels intact: a repack is enqueued behind it. */
+/* Weights in panels for cl/conv1d.cl, kept beside the memory that they come from. A lease's
+ * attachment lists every layout that was ever asked for of any weight in it; when the lease was
+ * written since, the next request repacks the whole list in one launch, the others find it fresh.
+ * Queue order keeps an earlier operation's panels intact: a repack is enqueued behind it. */
 #include "base/size.h"
 #include "op/conv1d.h"
 #include <stdlib.h>
