@@ -40,8 +40,8 @@ START_TEST(a_cast_to_half_rounds_to_nearest_even)
         want[i] = ref_half(x[i]);
     for (size_t v = 0; ef_test_variant(a, EF__CAST, v); v++) {
         ef_tensor *y = ef_test_f16(a, SHAPE(4 * n - 1), NULL);
-        ef_test_ok(a, ef_cast(a, ef_test_f32(a, SHAPE(4 * n - 1), x), y));
-        ef_test_same_bits("half", y, want);
+        if (ef_test_fits(a, ef_cast(a, ef_test_f32(a, SHAPE(4 * n - 1), x), y)))
+            ef_test_same_bits("half", y, want);
     }
     ef_test_close(a);
 }
@@ -57,8 +57,8 @@ START_TEST(a_cast_from_half_is_exact)
         want[i] = ref_float(x[i] = (uint16_t)(i * step));
     for (size_t v = 0; ef_test_variant(a, EF__CAST, v); v++) {
         ef_tensor *y = ef_test_f32(a, SHAPE(n), NULL);
-        ef_test_ok(a, ef_cast(a, ef_test_f16(a, SHAPE(n), x), y));
-        ef_test_near("float", y, want, 0, 0);
+        if (ef_test_fits(a, ef_cast(a, ef_test_f16(a, SHAPE(n), x), y)))
+            ef_test_near("float", y, want, 0, 0);
     }
     ef_test_close(a);
 }
@@ -88,7 +88,8 @@ START_TEST(residual_add_is_exact)
             for (size_t i = 0; i < n; i++)
                 sum[i] = x[i] + y[i];
             ef_tensor *tx = ef_test_f32(a, SHAPE(n), x), *ty = ef_test_f32(a, SHAPE(n), y);
-            ef_test_ok(a, ef_residual_add(a, tx, ty));
+            if (!ef_test_fits(a, ef_residual_add(a, tx, ty)))
+                continue;
             ef_test_same_bits("y + x", ty, sum);
             for (size_t i = 0; i < n; i++)
                 sum[i] = x[i] + x[i];
@@ -113,7 +114,8 @@ START_TEST(masked_rows_become_zero_and_others_keep_their_bits)
             y[0] = NAN;
             mask[0] = 0;
             ef_tensor *t = ef_test_f32(a, SHAPE(B, L, C), y);
-            ef_test_ok(a, ef_mask_rows(a, ef_test_u8(a, SHAPE(B, L), mask), t));
+            if (!ef_test_fits(a, ef_mask_rows(a, ef_test_u8(a, SHAPE(B, L), mask), t)))
+                continue;
             for (size_t i = 0; i < B * L * C; i++)
                 if (!mask[i / C])
                     y[i] = 0;
@@ -187,7 +189,8 @@ static void check_parts(ef_actor *a, const problem *p, int parts, const ef_epilo
                         parts & EF__RESIDUAL ? p->residual : NULL,
                         parts & EF__MASK ? p->mask : NULL};
     ref_epilogue_apply(&ref, p->rows, p->C, want);
-    ef_test_ok(a, ef__op_run(a, EF__EPILOGUE, &(ef__args){.t = {z, y}, .epilogue = *e}));
+    if (!ef_test_fits(a, ef__op_run(a, EF__EPILOGUE, &(ef__args){.t = {z, y}, .epilogue = *e})))
+        return;
     ef_test_near("y", y, want, 2e-6, 2e-6);
     if (parts & EF__PRE)
         ef_test_near("pre", p->tpre, pre, 1e-6, 1e-6);

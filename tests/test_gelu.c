@@ -23,7 +23,8 @@ START_TEST(forward_is_the_formula)
             for (size_t i = 0; i < n; i++)
                 want[i] = ref_gelu(x[i] *= 3);
             ef_tensor *y = vector(a, n, NULL);
-            ef_test_ok(a, ef_gelu_forward(a, vector(a, n, x), y));
+            if (!ef_test_fits(a, ef_gelu_forward(a, vector(a, n, x), y)))
+                continue;
             ef_test_near("y", y, want, 1e-6, 1e-6);
             ef_tensor *same = vector(a, n, x);
             ef_test_ok(a, ef_gelu_forward(a, same, same));
@@ -44,7 +45,8 @@ START_TEST(backward_is_the_derivative)
             for (size_t i = 0; i < n; i++)
                 want[i] = dy[i] * ref_gelu_grad(x[i] *= 3);
             ef_tensor *tx = vector(a, n, x), *tdy = vector(a, n, dy), *dx = vector(a, n, NULL);
-            ef_test_ok(a, ef_gelu_backward(a, tx, tdy, dx));
+            if (!ef_test_fits(a, ef_gelu_backward(a, tx, tdy, dx)))
+                continue;
             ef_test_near("dx", dx, want, 2e-6, 1e-6);
             ef_test_ok(a, ef_gelu_backward(a, tx, tdy, tdy));
             ef_test_near("dx = dy", tdy, want, 2e-6, 1e-6);
@@ -80,7 +82,8 @@ START_TEST(extremes_neither_overflow_nor_hide_a_nan)
         ones[i] = 1;
     for (size_t v = 0; ef_test_variant(a, EF__GELU_FORWARD, v); v++) {
         ef_tensor *y = vector(a, SIZE, NULL);
-        ef_test_ok(a, ef_gelu_forward(a, vector(a, SIZE, x), y));
+        if (!ef_test_fits(a, ef_gelu_forward(a, vector(a, SIZE, x), y)))
+            continue;
         const float *got = ef_test_read(y);
         for (int i = 0; i < SIZE; i++)
             if (i == MINUS_INF)
@@ -95,7 +98,8 @@ START_TEST(extremes_neither_overflow_nor_hide_a_nan)
     }
     for (size_t v = 0; ef_test_variant(a, EF__GELU_BACKWARD, v); v++) {
         ef_tensor *dx = vector(a, SIZE, NULL);
-        ef_test_ok(a, ef_gelu_backward(a, vector(a, SIZE, x), vector(a, SIZE, ones), dx));
+        if (!ef_test_fits(a, ef_gelu_backward(a, vector(a, SIZE, x), vector(a, SIZE, ones), dx)))
+            continue;
         const float *got = ef_test_read(dx);
         for (int i = 0; i < SIZE; i++)
             if (i == IS_NAN)

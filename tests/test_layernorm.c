@@ -90,7 +90,8 @@ static ef_status forward(const problem *p, ef_tensor *y, ef_tensor *mean, ef_ten
 static void check_forward(const problem *p)
 {
     ef_tensor *y = matrix(p, NULL), *mean = column_of(p), *rstd = column_of(p);
-    ef_test_ok(p->a, forward(p, y, mean, rstd));
+    if (!ef_test_fits(p->a, forward(p, y, mean, rstd)))
+        return;
     ef_test_near("y", y, p->y, 4e-6, 2e-6);
     ef_test_near("mean", mean, p->mean, 1e-6, 1e-6);
     ef_test_near("rstd", rstd, p->rstd, 0, 2e-6);
@@ -114,8 +115,8 @@ START_TEST(forward_may_overwrite_x_and_leave_out_the_moments)
     ef_actor *a = ef_test_open();
     for (size_t v = 0; ef_test_variant(a, EF__LAYERNORM_FORWARD, v); v++) {
         problem p = make_problem(a, 9, 37, 0, true, false);
-        ef_test_ok(a, forward(&p, p.tx, NULL, NULL));
-        ef_test_near("y", p.tx, p.y, 4e-6, 2e-6);
+        if (ef_test_fits(a, forward(&p, p.tx, NULL, NULL)))
+            ef_test_near("y", p.tx, p.y, 4e-6, 2e-6);
     }
     ef_test_close(a);
 }
@@ -127,14 +128,15 @@ START_TEST(a_large_mean_does_not_cancel)
     for (size_t v = 0; ef_test_variant(a, EF__LAYERNORM_FORWARD, v); v++) {
         problem p = make_problem(a, 16, 256, 1e4, false, false);
         ef_tensor *y = matrix(&p, NULL), *mean = column_of(&p), *rstd = column_of(&p);
-        ef_test_ok(a, forward(&p, y, mean, rstd));
+        if (!ef_test_fits(a, forward(&p, y, mean, rstd)))
+            continue;
         ef_test_near("y", y, p.y, 1e-5, 1e-5);
         ef_test_near("mean", mean, p.mean, 0, 1e-7);
         for (size_t u = 0; ef_test_variant(a, EF__LAYERNORM_BACKWARD, u); u++) {
             ef_tensor *dx = matrix(&p, NULL);
-            ef_test_ok(a, ef_layernorm_backward(a, p.tx, p.tgamma, mean, rstd, p.tdy, NULL, NULL,
-                                                dx, NULL, NULL));
-            ef_test_near("dx", dx, p.dx, 5e-3, 1e-3);
+            if (ef_test_fits(a, ef_layernorm_backward(a, p.tx, p.tgamma, mean, rstd, p.tdy, NULL,
+                                                      NULL, dx, NULL, NULL)))
+                ef_test_near("dx", dx, p.dx, 5e-3, 1e-3);
         }
     }
     ef_test_close(a);
@@ -155,7 +157,8 @@ START_TEST(masked_rows_are_never_looked_at)
         check_forward(&p);
         ef_tensor *mean = column_of(&p), *rstd = column_of(&p), *dx = matrix(&p, NULL);
         ef_tensor *dgamma = row_of(&p, p.dgamma0), *dbeta = row_of(&p, p.dbeta0);
-        ef_test_ok(a, forward(&p, dx, mean, rstd));
+        if (!ef_test_fits(a, forward(&p, dx, mean, rstd)))
+            continue;
         ef_test_ok(a, ef__op_force(a, EF__LAYERNORM_BACKWARD, v ? "row" : NULL));
         ef_test_ok(a, ef_layernorm_backward(a, p.tx, p.tgamma, mean, rstd, p.tdy, p.tmask,
                                             p.tresidual, dx, dgamma, dbeta));
@@ -174,8 +177,9 @@ static void check_backward(const problem *p)
     ef_tensor *dgamma = row_of(p, p->dgamma0), *dbeta = row_of(p, p->dbeta0);
     ef_test_ok(a, forward(p, dx, mean, rstd));
     ef_test_set(dx, NULL);
-    ef_test_ok(a, ef_layernorm_backward(a, p->tx, p->tgamma, mean, rstd, p->tdy, p->tmask,
-                                        p->tresidual, dx, dgamma, dbeta));
+    if (!ef_test_fits(a, ef_layernorm_backward(a, p->tx, p->tgamma, mean, rstd, p->tdy, p->tmask,
+                                               p->tresidual, dx, dgamma, dbeta)))
+        return;
     ef_test_near("dx", dx, p->dx, 2e-5, 1e-5);
     ef_test_norm("dgamma", dgamma, p->dgamma, 5e-6);
     ef_test_norm("dbeta", dbeta, p->dbeta, 5e-6);
