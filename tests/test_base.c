@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char folder[] = "/tmp/ef-test-base-XXXXXX";
@@ -162,17 +163,37 @@ START_TEST(an_abandoned_save_leaves_the_old_file)
 }
 END_TEST
 
-START_TEST(two_saves_at_once_are_both_whole)
+START_TEST(a_second_save_at_the_same_time_is_refused)
 {
+    ef_error error = {0};
     ef__file *a, *b;
     ck_assert_int_eq(ef__file_begin("file", &a, NULL), EF_OK);
-    ck_assert_int_eq(ef__file_begin("file", &b, NULL), EF_OK);
+    refused(ef__file_begin("file", &b, &error), EF_EIO, &error,
+            "file: is being written by another");
     ck_assert_int_eq(ef__file_write(a, "aaa", 3, NULL), EF_OK);
-    ck_assert_int_eq(ef__file_write(b, "bb", 2, NULL), EF_OK);
-    ck_assert_int_eq(ef__file_commit(b, NULL), EF_OK);
-    holds("file", "bb", 2);
     ck_assert_int_eq(ef__file_commit(a, NULL), EF_OK);
     holds("file", "aaa", 3);
+    ck_assert_int_eq(save("file", "bb", 2, NULL), EF_OK);
+    holds("file", "bb", 2);
+    ck_assert_int_eq(count_files(false), 1);
+}
+END_TEST
+
+START_TEST(what_a_killed_save_left_is_taken_over)
+{
+    pid_t child = fork();
+    if (!child) {
+        ef__file *file;
+        if (!ef__file_begin("file", &file, NULL) && !ef__file_write(file, "longer", 6, NULL))
+            raise(SIGKILL);
+        _exit(1);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    ck_assert_int_eq(count_files(false), 1);
+    ck_assert_int_eq(save("file", "new", 3, NULL), EF_OK);
+    holds("file", "new", 3);
     ck_assert_int_eq(count_files(false), 1);
 }
 END_TEST
@@ -203,7 +224,7 @@ START_TEST(no_space_left_is_named)
     for (int fd = 3; fd < full; fd++) {
         char link[64], target[256] = "";
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-        if (readlink(link, target, sizeof target - 1) > 0 && strstr(target, "file.tmp-"))
+        if (readlink(link, target, sizeof target - 1) > 0 && strstr(target, "file.ef-tmp"))
             found += dup2(full, fd) == fd;
     }
     close(full);
@@ -224,6 +245,9 @@ START_TEST(what_cannot_be_saved_to_is_named)
     refused(save("/dev/null", "x", 1, &error), EF_EIO, &error, "/dev/null: is not a regular file");
     refused(save(folder, "x", 1, &error), EF_EIO, &error, "is not a regular file");
     refused(save("", "x", 1, &error), EF_EIO, &error, "is no file name");
+    ck_assert_int_eq(symlink("nowhere", "dangling"), 0);
+    refused(save("dangling", "x", 1, &error), EF_EIO, &error, "is not a regular file");
+    ck_assert_int_eq(unlink("dangling"), 0);
     if (geteuid() == 0)
         puts("SKIP: a read-only folder does not stop root");
     else {
@@ -538,7 +562,8 @@ static Suite *suite(void)
     tcase_add_test(file, a_save_replaces_the_file_and_leaves_nothing_else);
     tcase_add_test(file, a_save_follows_a_symbolic_link);
     tcase_add_test(file, an_abandoned_save_leaves_the_old_file);
-    tcase_add_test(file, two_saves_at_once_are_both_whole);
+    tcase_add_test(file, a_second_save_at_the_same_time_is_refused);
+    tcase_add_test(file, what_a_killed_save_left_is_taken_over);
     tcase_add_test(file, a_full_disk_leaves_the_old_file);
     tcase_add_test(file, no_space_left_is_named);
     tcase_add_test(file, what_cannot_be_saved_to_is_named);

@@ -265,7 +265,7 @@ status=$?
 check 'a full disk ends with 1' [ $status -eq 1 ]
 check 'a full disk names the file' grep -q '^eftrain: .*full.safetensors: cannot write' err
 check 'a full disk leaves the earlier checkpoint' same before full.safetensors
-check 'a full disk leaves no half file' [ -z "$(find . -name '*.tmp-*')" ]
+check 'a full disk leaves no half file' [ -z "$(find . -name '*.ef-tmp')" ]
 mkdir closed && chmod 555 closed
 if [ "$(id -u)" -eq 0 ]; then
     expect 1 '/proc/self/model' $train --save /proc/self/model

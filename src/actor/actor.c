@@ -207,7 +207,7 @@ void ef_actor_close(ef_actor *a)
         return;
     ef__lock(a);
     assert(!a->closed);
-    while (a->syncing)
+    while (a->syncing || a->waiting)
         pthread_cond_wait(&a->changed, &a->lock);
     clFinish(a->queue);
     a->closed = true;
@@ -231,7 +231,7 @@ void ef_actor_close(ef_actor *a)
 ef_status ef_actor_reset(ef_actor *a)
 {
     ef__lock(a);
-    while (a->syncing)
+    while (a->syncing || a->waiting)
         pthread_cond_wait(&a->changed, &a->lock);
     cl_int code = clFinish(a->queue);
     a->stats.host_waits++;

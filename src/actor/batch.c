@@ -59,9 +59,20 @@ void ef__record_report(ef_actor *a, const int record[EF__RECORD_INTS])
 
 /* ---- staging ---- */
 
-static void staging_pop(ef__pending *p)
+static cl_int status_of(cl_event event)
+{
+    cl_int code = CL_COMPLETE;
+    if (event)
+        clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof code, &code, NULL);
+    return code;
+}
+
+static void staging_pop(ef_actor *a, ef__pending *p)
 {
     ef__staging *s = p->staging;
+    cl_int code = status_of(s->event);
+    if (code < 0)
+        fail_at(a, s->sequence, "tensor.write", code);
     p->staging = s->next;
     if (!p->staging)
         p->staging_last = NULL;
@@ -71,23 +82,15 @@ static void staging_pop(ef__pending *p)
     free(s);
 }
 
-static bool staging_done(const ef__staging *s)
-{
-    cl_int code = CL_COMPLETE;
-    if (s->event)
-        clGetEventInfo(s->event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof code, &code, NULL);
-    return code <= CL_COMPLETE;
-}
-
 ef_status ef__staging_new(ef_actor *a, const void *data, size_t bytes, ef__staging **staging)
 {
     ef__pending *p = &a->pending;
-    while (p->staging && staging_done(p->staging))
-        staging_pop(p);
+    while (p->staging && status_of(p->staging->event) <= CL_COMPLETE)
+        staging_pop(a, p);
     while (p->staging && p->staging_bytes + bytes > STAGING_LIMIT) {
         clWaitForEvents(1, &p->staging->event);
         a->stats.host_waits++;
-        staging_pop(p);
+        staging_pop(a, p);
     }
     ef__staging *s = malloc(sizeof *s + bytes);
     if (!s)
@@ -96,6 +99,7 @@ ef_status ef__staging_new(ef_actor *a, const void *data, size_t bytes, ef__stagi
     s->next = NULL;
     s->event = NULL;
     s->bytes = bytes;
+    s->sequence = a->sequence;
     memcpy(s->data, data, bytes);
     if (p->staging_last)
         p->staging_last->next = s;
@@ -107,10 +111,10 @@ ef_status ef__staging_new(ef_actor *a, const void *data, size_t bytes, ef__stagi
     return EF_OK;
 }
 
-static void forget(ef__pending *p)
+static void forget(ef_actor *a, ef__pending *p)
 {
     while (p->staging)
-        staging_pop(p);
+        staging_pop(a, p);
     for (size_t i = 0; i < p->event_count; i++)
         clReleaseEvent(p->events[i].event);
     free(p->events);
@@ -123,6 +127,9 @@ static void resolve_all(ef_actor *a, ef__pending *p, const ef_error *cancelled)
         ef_readback *r = p->first;
         p->first = r->next;
         r->next = NULL;
+        cl_int code = status_of(r->event);
+        if (code < 0 && !cancelled)
+            fail_at(a, r->sequence, "readback", code);
         bool failed = a->error.status && r->sequence >= a->error_sequence;
         ef__readback_resolve(r, cancelled ? cancelled : failed ? &a->error : NULL);
         ef_readback_free(r);
@@ -134,7 +141,7 @@ void ef__pending_cancel(ef_actor *a)
 {
     ef_error cancelled = {.status = EF_ECANCELLED, .text = "the actor was closed or reset"};
     resolve_all(a, &a->pending, &cancelled);
-    forget(&a->pending);
+    forget(a, &a->pending);
 }
 
 /* ---- begin, sync, finish ---- */
@@ -165,6 +172,7 @@ static void device_lost(ef_actor *a, const char *label, cl_int code)
              "%s: clFinish: %s (%d); the device is lost to this process%s", label,
              ef__cl_name(code), code,
              a->about.keeps_events ? "" : "; EF_DEBUG=sync tells which operation failed");
+    a->error_sequence = 0; /* nothing that was read can be trusted */
 }
 
 /* The outermost sync, or a finish: wait for everything that p took out of the actor. */
@@ -173,11 +181,9 @@ static void wait_for(ef_actor *a, ef__pending *p, const char *label)
     int record[EF__RECORD_INTS] = {0};
     if (p->checked)
         read_record(a, record);
-    a->syncing++;
     ef__unlock(a);
     cl_int code = clFinish(a->queue);
     ef__lock(a);
-    a->syncing--;
     a->stats.host_waits++;
     ef__pending_check(a, p);
     if (code)
@@ -191,13 +197,18 @@ static ef_status sync_outermost(ef_actor *a, const char *label)
     uint64_t epoch = a->epoch++;
     ef__pending p = a->pending;
     a->pending = (ef__pending){0};
+    a->syncing++;
     wait_for(a, &p, label);
     while (a->synced + 1 < epoch)
         pthread_cond_wait(&a->changed, &a->lock);
+    ef_readback *first = p.first;
+    p.first = NULL;
+    forget(a, &p); /* a failed upload fails what was read after it */
+    p.first = first;
     resolve_all(a, &p, NULL);
-    forget(&p);
     if (a->synced < epoch)
         a->synced = epoch;
+    a->syncing--; /* from here on the actor may be closed */
     pthread_cond_broadcast(&a->changed);
     return a->error.status;
 }
@@ -232,8 +243,10 @@ ef_status ef_actor_finish(ef_actor *a)
     ef__pending p = a->pending;
     a->pending = (ef__pending){.first = p.first, .last = p.last};
     p.first = p.last = NULL;
+    a->syncing++;
     wait_for(a, &p, "finish");
-    forget(&p);
+    forget(a, &p);
+    a->syncing--;
     pthread_cond_broadcast(&a->changed);
     ef_status status = a->error.status;
     ef__unlock(a);

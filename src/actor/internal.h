@@ -63,6 +63,7 @@ typedef struct ef__staging {
     struct ef__staging *next;
     cl_event event;
     size_t bytes;
+    uint64_t sequence; /* of the write */
     max_align_t data[];
 } ef__staging;
 
@@ -109,7 +110,8 @@ struct ef_actor {
 
     unsigned depth;         /* of the open batch */
     uint64_t epoch, synced; /* the open epoch; all up to synced are done */
-    unsigned syncing;       /* threads inside clFinish */
+    unsigned syncing; /* threads in a sync or finish: they hold what they took out of pending */
+    unsigned waiting; /* threads that wait for an immediate readback's event */
     ef__pending pending;
     uint64_t sequence; /* of the running operation */
     const char *op;    /* its name */

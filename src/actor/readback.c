@@ -119,13 +119,15 @@ static void wait_immediate(ef_readback *r)
     ef_actor *a = r->actor;
     cl_event event = r->event;
     clRetainEvent(event);
-    a->syncing++;
+    a->waiting++;
     ef__unlock(a);
     cl_int code = clWaitForEvents(1, &event);
     ef__lock(a);
-    a->syncing--;
     a->stats.host_waits++;
     clReleaseEvent(event);
+    while (a->syncing) /* it may hold the event of an earlier operation that failed */
+        pthread_cond_wait(&a->changed, &a->lock);
+    a->waiting--;
     pthread_cond_broadcast(&a->changed);
     if (r->state != EF__PENDING)
         return;

@@ -15,9 +15,10 @@ const char *ef__tensor_text(const ef_tensor *t, char text[80])
     if (!t)
         return "NULL";
     int n = snprintf(text, 80, "%s %s [", t->label, dtype_names[t->dtype]);
-    for (size_t i = 0; i < t->rank && n < 70; i++)
+    for (size_t i = 0; i < t->rank && n < 80; i++)
         n += snprintf(text + n, 80 - (size_t)n, "%s%zu", i ? "," : "", t->dims[i]);
-    snprintf(text + n, 80 - (size_t)n, "]");
+    if (n < 80)
+        snprintf(text + n, 80 - (size_t)n, "]");
     return text;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@ struct ef__file {
     char *path;       /* of the target, links resolved */
     const char *name; /* its last part */
     char *temp;       /* name of the temporary file in the folder */
+    mode_t mode;      /* of an existing target, else 0 */
 };
 
 static ef_status failed(ef_error *error, const char *path, const char *what)
@@ -76,18 +78,34 @@ static ef_status open_folder(ef__file *file, ef_error *error)
     return status;
 }
 
+/* Whether the open file is (still) the one of that name: another save may have just renamed it. */
+static bool is_named(int fd, int folder, const char *name)
+{
+    struct stat own, there;
+    return !fstat(fd, &own) && !fstatat(folder, name, &there, AT_SYMLINK_NOFOLLOW) &&
+           own.st_dev == there.st_dev && own.st_ino == there.st_ino;
+}
+
+/* One name for all saves of a target, so that what a killed process left is written over by the
+ * next; the lock, which ends with its process, keeps apart those who save at the same time. */
 static ef_status open_temp(ef__file *file, ef_error *error)
 {
-    size_t size = strlen(file->name) + 48;
+    size_t size = strlen(file->name) + sizeof ".ef-tmp";
     if (!(file->temp = malloc(size)))
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", file->path);
-    for (unsigned i = 0; file->fd < 0; i++) {
-        snprintf(file->temp, size, "%s.tmp-%ld-%u", file->name, (long)getpid(), i);
-        file->fd = open_again(file->folder, file->temp, O_WRONLY | O_CREAT | O_EXCL, 0666);
-        if (file->fd < 0 && errno != EEXIST)
+    snprintf(file->temp, size, "%s.ef-tmp", file->name);
+    for (;;) {
+        file->fd = open_again(file->folder, file->temp, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666);
+        if (file->fd < 0)
             return failed(error, file->path, "cannot write beside it");
+        if (flock(file->fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+            return ef__error_set(error, EF_EIO, 0, NULL, "%s: is being written by another",
+                                 file->path);
+        if (is_named(file->fd, file->folder, file->temp))
+            break;
+        close(file->fd);
     }
-    return EF_OK;
+    return ftruncate(file->fd, 0) ? failed(error, file->path, "cannot write beside it") : EF_OK;
 }
 
 ef_status ef__file_begin(const char *path, ef__file **out, ef_error *error)
@@ -102,8 +120,8 @@ ef_status ef__file_begin(const char *path, ef__file **out, ef_error *error)
         status = failed(error, path, "cannot find it");
     if (!status)
         status = open_folder(file, error);
-    bool exists = !status && !fstatat(file->folder, file->name, &old, 0);
-    if (exists && !S_ISREG(old.st_mode))
+    bool exists = !status && !fstatat(file->folder, file->name, &old, AT_SYMLINK_NOFOLLOW);
+    if (exists && !S_ISREG(old.st_mode)) /* a link here is one that leads nowhere */
         status = ef__error_set(error, EF_EIO, 0, NULL, "%s: is not a regular file", path);
     if (!status)
         status = open_temp(file, error);
@@ -112,7 +130,7 @@ ef_status ef__file_begin(const char *path, ef__file **out, ef_error *error)
         return status;
     }
     if (exists)
-        (void)!fchmod(file->fd, old.st_mode & 0777); /* not ours to change: then the umask's */
+        file->mode = old.st_mode & 0777;
     *out = file;
     return EF_OK;
 }
@@ -132,18 +150,12 @@ ef_status ef__file_write(ef__file *file, const void *data, size_t bytes, ef_erro
     return EF_OK;
 }
 
-/* Linux lets go of a descriptor even when close fails. */
-static bool close_once(int *fd)
-{
-    int result = close(*fd);
-    *fd = -1;
-    return !result || errno == EINTR;
-}
-
 ef_status ef__file_commit(ef__file *file, ef_error *error)
 {
     const char *failure = NULL;
-    if (!sync_again(file->fd) || !close_once(&file->fd)) {
+    if (file->mode)
+        (void)!fchmod(file->fd, file->mode); /* not ours to change: then the umask's */
+    if (!sync_again(file->fd)) {
         failure = "cannot write";
     } else if (renameat(file->folder, file->temp, file->folder, file->name)) {
         failure = "cannot replace it";

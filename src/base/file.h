@@ -1,8 +1,8 @@
 /* Files: saves that are whole or not there at all, and read-only maps.
  * A save writes to a temporary file beside the target and renames it over the target at the end:
  * whatever fails before that leaves an existing target as it was and no temporary file behind. (A
- * killed process may leave one, named TARGET.tmp-PID-N.) Every error names the file and its
- * cause. */
+ * killed process may leave one, named TARGET.ef-tmp; the next save of TARGET takes its place.)
+ * Every error names the file and its cause. */
 #ifndef EF_BASE_FILE_H
 #define EF_BASE_FILE_H
 
@@ -12,7 +12,8 @@
 typedef struct ef__file ef__file;
 
 /* ef__file_begin -- start to save path. A symbolic link is followed; an existing file keeps its
- * permissions. Errors: EIO (folder missing or not writable, path is no regular file), ENOMEM. */
+ * permissions. Errors: EIO (folder missing or not writable, path is no regular file,
+ * another save of it is not at its end), ENOMEM. */
 ef_status ef__file_begin(const char *path, ef__file **file, ef_error *error);
 
 /* ef__file_write -- append. After a failure only ef__file_abandon is left to do. Errors: EIO. */

@@ -20,21 +20,12 @@ static ef_status check_backward(ef_actor *a, const char *op, ef__args *args)
 
 static ef_status forward_item(ef_actor *a, const ef__args *args)
 {
-    return ef__launch(a, &(ef__call){.op = "tanh.forward[item]",
-                                     .source = "tanh",
-                                     .kernel = "tanh_fwd_item",
-                                     .global = {args->n[N]},
-                                     .args = {ef__t(args->t[X]), ef__t(args->t[Y])}});
+    return ef__launch_flat(a, args, "tanh.forward[item]", "tanh", "tanh_fwd_item", false);
 }
 
 static ef_status backward_item(ef_actor *a, const ef__args *args)
 {
-    return ef__launch(
-        a, &(ef__call){.op = "tanh.backward[item]",
-                       .source = "tanh",
-                       .kernel = "tanh_bwd_item",
-                       .global = {args->n[N]},
-                       .args = {ef__t(args->t[RESULT]), ef__t(args->t[DY]), ef__t(args->t[DX])}});
+    return ef__launch_flat(a, args, "tanh.backward[item]", "tanh", "tanh_bwd_item", false);
 }
 
 static double flops_forward(const ef__args *args)

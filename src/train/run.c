@@ -4,6 +4,7 @@
 #include "train/run.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,7 +129,7 @@ static ef_status end_epoch(ef__run *r, const progress *p)
         report.has_val = true;
         report.val_mse = val.mse;
         report.val_cos = val.cos;
-        report.best = !s->has_best || val.cos > s->best_cos;
+        report.best = isfinite(val.cos) && (!s->has_best || val.cos > s->best_cos);
     }
     if (report.best) {
         s->has_best = true;

@@ -27,19 +27,25 @@ static ef_status check_options(const ef__run *r)
     return wrong ? ef__error_set(r->error, EF_EARG, 0, NULL, "train: %s", wrong) : EF_OK;
 }
 
-/* A save that cannot work is better known before the training than after it. */
-static ef_status check_writable(ef__run *r)
+static ef_status check_writable(const char *path, ef_error *error)
 {
     ef__file *file;
+    ef_status status = ef__file_begin(path, &file, error);
+    if (!status)
+        ef__file_abandon(file);
+    return status;
+}
+
+/* A save that cannot work is better known before the training than after it. */
+static ef_status check_saves(ef__run *r)
+{
     if (!r->options->save)
         return EF_OK;
     r->best_path = ef__best_path(r->options->save);
     if (!r->best_path)
         return ef__error_set(r->error, EF_ENOMEM, 0, NULL, "train: out of memory");
-    ef_status status = ef__file_begin(r->options->save, &file, r->error);
-    if (!status)
-        ef__file_abandon(file);
-    return status;
+    ef_status status = check_writable(r->options->save, r->error);
+    return status ? status : check_writable(r->best_path, r->error);
 }
 
 static ef_status open_data(ef__run *r)
@@ -193,7 +199,7 @@ ef_status ef__run_open(ef__run *r)
     ef_encoder_config model;
     ef_status status = check_options(r);
     if (!status)
-        status = check_writable(r);
+        status = check_saves(r);
     if (!status)
         status = open_data(r);
     if (!status) {

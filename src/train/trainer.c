@@ -24,7 +24,7 @@ static ef_status check_options(ef_actor *a, const ef_trainer_options *o)
     } ranges[] = {{"alpha", o->alpha, 0, INFINITY},
                   {"beta", o->beta, 0, INFINITY},
                   {"lr", o->lr, 0, INFINITY},
-                  {"min_lr", o->min_lr, -INFINITY, INFINITY},
+                  {"min_lr", o->min_lr, -FLT_MAX, INFINITY},
                   {"weight_decay", o->weight_decay, 0, INFINITY},
                   {"beta1", o->beta1, 0, 1},
                   {"beta2", o->beta2, 0, 1},
@@ -34,8 +34,8 @@ static ef_status check_options(ef_actor *a, const ef_trainer_options *o)
             return ef__fail(a, EF_EARG, 0, "trainer",
                             "trainer: %s is %g, must be from %g to below %g", ranges[i].name,
                             ranges[i].value, ranges[i].low, ranges[i].high);
-    if (isnan(o->clip))
-        return ef__fail(a, EF_EARG, 0, "trainer", "trainer: clip is not a number");
+    if (!isfinite(o->clip))
+        return ef__fail(a, EF_EARG, 0, "trainer", "trainer: clip is %g, must be finite", o->clip);
     return EF_OK;
 }
 
