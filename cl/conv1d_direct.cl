@@ -3,14 +3,18 @@
  *
  * Weights are read as they are ([Cout][Cin][K]). Every sum has one owner and a fixed order, and is
  * made of partial sums of CHUNK products. Rows outside [0,L) count as zero, so no output depends on
- * a later input. T comes from the device alone. */
+ * a later input. T comes from the device alone.
+ *
+ * Output tiles are numbered row by row along dimension 0: a GPU limits the groups of the others. */
 #define SIDE 4
 #define TILE (SIDE * T)
 #define DEPTH 16
 #define CHUNK 64
 #define LOADS (DEPTH * TILE / (T * T)) /* of each tile, by each work-item */
 #define ITEM ((int)get_local_id(1) * T + (int)get_local_id(0))
-#define ORIGIN(axis) ((long)(get_global_id(axis) - get_local_id(axis)) * SIDE) /* of the tile */
+#define TILES(n) (((long)(n) + TILE - 1) / TILE)
+#define TILE_ROW(across) ((long)get_global_id(0) / T / (across) * TILE)
+#define TILE_COLUMN(across) ((long)get_global_id(0) / T % (across) * TILE)
 #define UNROLL_ALL _Pragma("unroll")
 #define EACH_OUTPUT(r, c)                                                                          \
     UNROLL_ALL for (int r = 0; r < SIDE; r++) UNROLL_ALL for (int c = 0; c < SIDE; c++)
@@ -42,7 +46,7 @@ static void fold(float sum[SIDE][SIDE], float part[SIDE][SIDE])
 
 /* Forward (step -d, w_out Cin K, w_in K) and input gradient (step d, w_out K, w_in Cin K):
  *   y[b,t,o] = epilogue(sum_s sum_i x[b, t + s step, i] w[o w_out + i w_in + K-1-s])
- * Grid (ceil(Cout/TILE), ceil(rows/TILE)) groups; rows = B L. */
+ * Grid ceil(rows/TILE) ceil(Cout/TILE) groups; rows = B L. */
 __kernel __attribute__((reqd_work_group_size(T, T, 1))) void
 conv1d_taps_direct(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias), OUT(REAL, pre),
                    IN(REAL, slope), IN(REAL, residual), IN(uchar, mask), const int rows, const int L,
@@ -51,7 +55,7 @@ conv1d_taps_direct(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias), OUT(R
 {
     __local float a[DEPTH][TILE + 1], b[DEPTH][TILE + 1];
     float sum[SIDE][SIDE] = {{0.f}}, part[SIDE][SIDE] = {{0.f}};
-    const long row0 = ORIGIN(1), o0 = ORIGIN(0);
+    const long row0 = TILE_ROW(TILES(Cout)), o0 = TILE_COLUMN(TILES(Cout));
 
     for (int k0 = 0; k0 < K * Cin; k0 += DEPTH) {
         UNROLL_ALL for (int q = 0; q < LOADS; q++)
@@ -107,7 +111,7 @@ static void accumulate(float sum, OUT(REAL, dw), OUT(REAL, db), long o, int n, i
 
 /* Weight and bias gradient: dw[o,n] += sum_rows dy[row,o] x[row + s step, i]; N = K Cin, or one
  * more for db, a column of ones. K = 0 gives db alone.
- * Grid (ceil(N/TILE), ceil(Cout/TILE), splits) groups; split z has the rows from z span on. With
+ * Grid (ceil(Cout/TILE) ceil(N/TILE), 1, splits) groups; split z has the rows from z span on. With
  * more than one split the sums go to partial [splits][Cout][N], and conv1d_dw_sum adds them up. */
 __kernel __attribute__((reqd_work_group_size(T, T, 1))) void
 conv1d_dw_direct(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, db), OUT(float, partial),
@@ -116,7 +120,7 @@ conv1d_dw_direct(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, db), OUT(fl
 {
     __local float a[DEPTH][TILE + 1], b[DEPTH][TILE + 1];
     float sum[SIDE][SIDE] = {{0.f}}, part[SIDE][SIDE] = {{0.f}};
-    const long o0 = ORIGIN(1), n0 = ORIGIN(0);
+    const long o0 = TILE_ROW(TILES(N)), n0 = TILE_COLUMN(TILES(N));
     const int first = (int)get_group_id(2) * span, last = min(rows - first, span) + first;
 
     for (int row0 = first; row0 < last; row0 += DEPTH) {

@@ -42,9 +42,11 @@ __kernel void embedding_fwd_chunk(IN(int, ids), IN(REAL, w), OUT(REAL, y), OUT(i
 
 /* An item copies one element. */
 __kernel void embedding_fwd_item(IN(int, ids), IN(REAL, w), OUT(REAL, y), OUT(int, record),
-                                 const long V, const long D)
+                                 const long N, const long V, const long D)
 {
     const long i = get_global_id(0), n = i / D, d = i % D;
+    if (n >= N)
+        return;
     const int id = PTR(ids)[n];
     const float value = usable(id, V, PTR(record), n) ? LOAD(PTR(w), id * D + d) : 0.0f;
     STORE(value, PTR(y), i);

@@ -61,12 +61,14 @@ __kernel void masked_mean_fwd_slice(IN(REAL, x), IN(uchar, mask), OUT(REAL, y), 
 
 /* An item has one column of one sample. */
 __kernel void masked_mean_fwd_column(IN(REAL, x), IN(uchar, mask), OUT(REAL, y), OUT(REAL, count),
-                                     const long L, const long D)
+                                     const long B, const long L, const long D)
 {
-    const long d = get_global_id(0), b = get_global_id(1);
+    const long i = get_global_id(0), b = i / D, d = i % D;
+    if (b >= B)
+        return;
     __global const uchar *keep = PTR(mask) + b * L;
     const int kept = kept_steps(keep, L);
-    STORE(mean_column(PTR(x) + b * L * D + d, keep, L, D, kept), PTR(y), b * D + d);
+    STORE(mean_column(PTR(x) + b * L * D + d, keep, L, D, kept), PTR(y), i);
     if (d == 0)
         STORE(kept, PTR(count), b);
 }
@@ -92,9 +94,11 @@ __kernel void masked_mean_bwd_chunk(IN(REAL, dy), IN(uchar, mask), IN(REAL, coun
 
 /* An item writes one element. */
 __kernel void masked_mean_bwd_item(IN(REAL, dy), IN(uchar, mask), IN(REAL, count), OUT(REAL, dx),
-                                   const long L, const long D)
+                                   const long B, const long L, const long D)
 {
     const long i = get_global_id(0), row = i / D, b = row / L;
+    if (b >= B)
+        return;
     const bool keep = PTR(mask)[row];
     STORE(keep ? LOAD(PTR(dy), b * D + i % D) / LOAD(PTR(count), b) : 0.0f, PTR(dx), i);
 }

@@ -108,8 +108,9 @@ typedef struct ef__define {
 } ef__define;
 
 /* One launch. source is the base name of a file in cl/; defines become -D options and are part of
- * the program's identity, so they may never depend on B, L or N. local[0] = 0: the driver chooses.
- * global is in work-items; a zero in it makes the launch a no-op. args end at the first
+ * the program's identity, so they may never depend on B, L or N; nor may local, which is never left
+ * to the driver: it would make groups of 1 of a prime number of items, and PoCL compiles each size
+ * anew. global is in work-items; a zero in it makes the launch a no-op. args end at the first
  * EF__ARG_END. */
 typedef struct ef__call {
     const char *op; /* for messages */

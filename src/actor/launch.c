@@ -1,6 +1,7 @@
 /* What reaches the queue: kernels, fills, copies, uploads. Every one is counted; on devices that
  * keep events it leaves one behind for the sync to check. */
 #include "actor/internal.h"
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,6 +128,7 @@ static ef_status launch_failed(ef_actor *a, const ef__call *c, const char *funct
 ef_status ef__launch(ef_actor *a, const ef__call *c)
 {
     cl_uint dims = c->global[2] ? 3 : c->global[1] ? 2 : 1;
+    assert(c->local[0]);
     if (c->global[0] == 0)
         return EF_OK;
     cl_kernel kernel;
@@ -138,7 +140,7 @@ ef_status ef__launch(ef_actor *a, const ef__call *c)
         return launch_failed(a, c, "clSetKernelArg", code);
     cl_event event = NULL;
     code = clEnqueueNDRangeKernel(a->queue, kernel, dims, c->offset, c->global,
-                                  c->local[0] ? c->local : NULL, 0, NULL, event_slot(a, &event));
+                                  c->local, 0, NULL, event_slot(a, &event));
     if (code)
         return launch_failed(a, c, "clEnqueueNDRangeKernel", code);
     return enqueued(a, c->op, "clEnqueueNDRangeKernel", code, event);

@@ -14,7 +14,7 @@ static size_t group_side(const ef__device *device)
     return side;
 }
 
-/* A call over the tiles of an m x n matrix (n along dimension 0), all but its arguments. */
+/* A call over the tiles of an m x n matrix, all but its arguments. */
 static ef__call tiled(const ef__device *device, const char *op, const char *kernel, size_t m,
                       size_t n)
 {
@@ -24,7 +24,7 @@ static ef__call tiled(const ef__device *device, const char *op, const char *kern
         .source = "conv1d_direct",
         .kernel = kernel,
         .defines = {{"T", (long)side}},
-        .global = {ef__ceil_div(n, tile) * side, ef__ceil_div(m, tile) * side},
+        .global = {ef__ceil_div(m, tile) * ef__ceil_div(n, tile) * side, side},
         .local = {side, side},
     };
 }
@@ -65,7 +65,7 @@ ef_status ef__conv1d_taps_direct(ef_actor *a, const char *op, const ef__args *ar
  * A function of device and shape alone, so that sums repeat. */
 static size_t span_of(const ef__device *device, const ef__call *call, size_t rows)
 {
-    size_t groups = call->global[0] / call->local[0] * (call->global[1] / call->local[1]);
+    size_t groups = call->global[0] / call->local[0];
     size_t splits = ef__ceil_div(4 * (size_t)device->info.compute_units, groups);
     size_t span = ef__ceil_div(rows, ef__min(splits, MOST_SPLITS));
     return ef__round_up(span < 4 * CHUNK ? 4 * CHUNK : span, CHUNK);

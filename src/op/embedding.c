@@ -71,14 +71,13 @@ static ef_status forward_chunk(ef_actor *a, const ef__args *args)
 static ef_status forward_item(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n;
-    return launch_checked(
-        a, args,
-        &(ef__call){.op = "embedding.forward[item]",
-                    .source = "embedding",
-                    .kernel = "embedding_fwd_item",
-                    .global = {n[N] * n[D]},
-                    .args = {ef__t(args->t[IDS]), ef__t(args->t[W]), ef__t(args->t[Y]),
-                             ef__t(ef__record(a)), ef__n(n[V]), ef__n(n[D])}});
+    ef__call call = {.op = "embedding.forward[item]",
+                     .source = "embedding",
+                     .kernel = "embedding_fwd_item",
+                     .args = {ef__t(args->t[IDS]), ef__t(args->t[W]), ef__t(args->t[Y]),
+                              ef__t(ef__record(a)), ef__n(n[N]), ef__n(n[V]), ef__n(n[D])}};
+    ef__spread(a, &call, n[N] * n[D]);
+    return launch_checked(a, args, &call);
 }
 
 /* Two slices of columns for each unit, of whole cache lines. */

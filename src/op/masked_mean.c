@@ -66,13 +66,13 @@ static ef_status forward_slice(ef_actor *a, const ef__args *args)
 static ef_status forward_column(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n;
-    return ef__launch(
-        a, &(ef__call){.op = "masked_mean.forward[column]",
-                       .source = "masked_mean",
-                       .kernel = "masked_mean_fwd_column",
-                       .global = {n[D], n[B]},
-                       .args = {ef__t(args->t[X]), ef__t(args->t[MASK]), ef__t(args->t[Y]),
-                                ef__t(args->t[COUNT]), ef__n(n[L]), ef__n(n[D])}});
+    ef__call call = {.op = "masked_mean.forward[column]",
+                     .source = "masked_mean",
+                     .kernel = "masked_mean_fwd_column",
+                     .args = {ef__t(args->t[X]), ef__t(args->t[MASK]), ef__t(args->t[Y]),
+                              ef__t(args->t[COUNT]), ef__n(n[B]), ef__n(n[L]), ef__n(n[D])}};
+    ef__spread(a, &call, n[B] * n[D]);
+    return ef__launch(a, &call);
 }
 
 static ef_status backward_chunk(ef_actor *a, const ef__args *args)
@@ -91,13 +91,13 @@ static ef_status backward_chunk(ef_actor *a, const ef__args *args)
 static ef_status backward_item(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n;
-    return ef__launch(a, &(ef__call){.op = "masked_mean.backward[item]",
-                                     .source = "masked_mean",
-                                     .kernel = "masked_mean_bwd_item",
-                                     .global = {n[B] * n[L] * n[D]},
-                                     .args = {ef__t(args->t[DY]), ef__t(args->t[MASK]),
-                                              ef__t(args->t[BACK_COUNT]), ef__t(args->t[DX]),
-                                              ef__n(n[L]), ef__n(n[D])}});
+    ef__call call = {.op = "masked_mean.backward[item]",
+                     .source = "masked_mean",
+                     .kernel = "masked_mean_bwd_item",
+                     .args = {ef__t(args->t[DY]), ef__t(args->t[MASK]), ef__t(args->t[BACK_COUNT]),
+                              ef__t(args->t[DX]), ef__n(n[B]), ef__n(n[L]), ef__n(n[D])}};
+    ef__spread(a, &call, n[B] * n[L] * n[D]);
+    return ef__launch(a, &call);
 }
 
 static double flops(const ef__args *args)
