@@ -204,7 +204,8 @@ ef_status ef_tensor_write(ef_tensor *tensor, const void *data);
 /* ef_tensor_fill -- set every element to value (converted to the dtype). */
 ef_status ef_tensor_fill(ef_tensor *tensor, double value);
 
-/* ef_tensor_copy -- to = from; same dtype and count. */
+/* ef_tensor_copy -- to = from; same dtype and count. They may be one memory, but not overlap
+ * otherwise. Errors: ESHAPE, EARG (overlap). */
 ef_status ef_tensor_copy(ef_tensor *to, const ef_tensor *from);
 
 /* ---- Readbacks: deferred host values ------------------------------------------------------- */
@@ -240,8 +241,10 @@ void ef_readback_free(ef_readback *readback);
 /* ---- Operations ---------------------------------------------------------------------------- */
 /* All enqueue only; their tensors may be freed at once. All are f32 but ids (i32) and masks (u8: 0
  * masked, anything else kept). Activation gradients overwrite, parameter gradients are added to.
- * Common errors: EARG (wrong dtype or rank, a tensor of another actor), ESHAPE, EBUILD, EDEVICE,
- * ENOMEM, and the sticky error. Same device, variants and input: same bits. */
+ * An output overlaps no other tensor of the call, unless its text says what it may be: then both
+ * are exactly the same memory.
+ * Common errors: EARG (wrong dtype or rank, a tensor of another actor, NULL or overlapping
+ * tensors), ESHAPE, EBUILD, EDEVICE, ENOMEM, and the sticky error. Same device, variants and input: same bits. */
 
 /* What an operation does to z, its plain result, before it is stored; NULL parts are left out:
  *     z += bias[c];  pre = z;  z = gelu(z);  z *= gelu'(gelu_grad);  z += residual;
@@ -260,7 +263,7 @@ typedef struct ef_epilogue {
 /* ef_cast -- y = x converted to y's dtype (f32 <-> f16, round to nearest even). Same shape. */
 ef_status ef_cast(ef_actor *a, const ef_tensor *x, ef_tensor *y);
 
-/* ef_residual_add -- y += x, same shape. Backward: dx = dy to both. Cost: 12 N byte. */
+/* ef_residual_add -- y += x, same shape; x may be y. Backward: dx = dy to both. Cost: 12 N byte. */
 ef_status ef_residual_add(ef_actor *a, const ef_tensor *x, ef_tensor *y);
 
 /* ef_mask_rows -- y[b,t,:] = 0 where mask[b,t] == 0. y [B,L,C], mask [B,L] u8. Its own backward. */
@@ -271,7 +274,7 @@ ef_status ef_mask_rows(ef_actor *a, const ef_tensor *mask, ef_tensor *y);
  * Same shape; y may be x. Source: Hendrycks, Gimpel 2016, arXiv:1606.08415. */
 ef_status ef_gelu_forward(ef_actor *a, const ef_tensor *x, ef_tensor *y);
 
-/* ef_gelu_backward -- dx = dy gelu'(x). Same shapes; dx may be dy. */
+/* ef_gelu_backward -- dx = dy gelu'(x). Same shapes; dx may be dy or x. */
 ef_status ef_gelu_backward(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, ef_tensor *dx);
 
 /* ef_layernorm_forward -- normalise each row, then scale and shift.
@@ -292,7 +295,7 @@ ef_status ef_layernorm_forward(ef_actor *a, const ef_tensor *x, const ef_tensor 
  *     dy
  *   mask      rows that are 0 in it give dx = residual alone and nothing to dgamma and dbeta
  *   residual  [..., C] or NULL: added to dx; may be dx itself
- *   dx        NULL: not wanted; may be dy
+ *   dx        NULL: not wanted; may be dy or x
  *   dgamma, dbeta  [C], added to; both or neither NULL
  * Fixed order of summation. */
 ef_status ef_layernorm_backward(ef_actor *a, const ef_tensor *x, const ef_tensor *gamma,
@@ -303,7 +306,7 @@ ef_status ef_layernorm_backward(ef_actor *a, const ef_tensor *x, const ef_tensor
 /* ef_conv1d_forward -- causal dilated convolution in PyTorch's tap order.
  *     y[b,t,o] = epilogue(sum_j sum_i x[b, t - (K-1-j) d, i] w[o,i,j]), x = 0 before t = 0
  *   x [B,L,Cin]   w [Cout,Cin,K]   y [B,L,Cout]   d = max(1, dilation)   epilogue  or NULL
- * y may not overlap x. Earlier outputs do not depend on later inputs, bit for bit.
+ * Earlier outputs do not depend on later inputs, bit for bit.
  * Accuracy: |error| <= 8 2^-24 sum|x||w| per element. Cost: 2 B L Cin Cout K flop. */
 ef_status ef_conv1d_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w, size_t dilation,
                             const ef_epilogue *epilogue, ef_tensor *y);

@@ -259,7 +259,7 @@ START_TEST(parts_of_another_shape_are_refused_by_name)
         {{.gelu_grad = small}, EF_ESHAPE, "epilogue.gelu_grad and the result disagree"},
         {{.residual = small}, EF_ESHAPE, "epilogue.residual and the result disagree"},
         {{.mask = ef_test_u8(a, SHAPE(6), NULL)}, EF_ESHAPE, "mask has 6 values, expected 4"},
-        {{.pre = p.ty}, EF_EARG, "epilogue.pre overlaps the result"},
+        {{.pre = p.ty}, EF_EARG, "y overlaps epilogue.pre"},
         {{.mask = p.tbias}, EF_EARG, "mask is f32, expected u8"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

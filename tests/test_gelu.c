@@ -170,7 +170,7 @@ START_TEST(wrong_arguments_are_refused_by_name)
     ef_test_refused(a, ef_gelu_forward(a, x, y), EF_ESHAPE, "gelu.forward: y and x disagree");
     ef_test_refused(a, ef_gelu_forward(a, ids, x), EF_EARG, "gelu.forward: ");
     ef_test_refused(a, ef_gelu_forward(a, half, x), EF_EARG, "f16 not supported yet");
-    ef_test_refused(a, ef_gelu_forward(a, NULL, x), EF_EARG, "gelu.forward: tensor 1 is NULL");
+    ef_test_refused(a, ef_gelu_forward(a, NULL, x), EF_EARG, "gelu.forward: x is NULL");
     ef_test_refused(a, ef_gelu_backward(a, x, y, x), EF_ESHAPE, "gelu.backward: dy and x disagree");
     ef_test_refused(a, ef_gelu_backward(a, x, x, y), EF_ESHAPE, "gelu.backward: dx and x disagree");
     ef_test_ok(a, ef_tensor_view(x, 16, 1, &n, "part", &part));

@@ -1,6 +1,7 @@
 /* Dispatch and the op table: every row is sound, every operation runs in and out of batches and is
  * readable either way, refuses what no operation takes, and marks what it writes. */
 #include "ef_test.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,37 +13,44 @@ typedef struct example {
     const char *tensors[EF__MAX_TENSORS];
     float f[EF__MAX_SIZES];
     size_t dilation;
+    unsigned in_place; /* bit i: tensor i may be the result, as energyflow.h says */
 } example;
 
 static const example examples[] = {
-    {EF__CAST, {"f 5 7", "h 5 7"}, {0}, 0},
-    {EF__RESIDUAL_ADD, {"f 5 7", "f 5 7"}, {0}, 0},
-    {EF__MASK_ROWS, {"m 2 5", "f 2 5 7"}, {0}, 0},
-    {EF__EPILOGUE, {"f 5 7", "f 5 7"}, {0}, 0},
-    {EF__GELU_FORWARD, {"f 5 7", "f 5 7"}, {0}, 0},
-    {EF__GELU_BACKWARD, {"f 5 7", "f 5 7", "f 5 7"}, {0}, 0},
-    {EF__TANH_FORWARD, {"f 5 7", "f 5 7"}, {0}, 0},
-    {EF__TANH_BACKWARD, {"f 5 7", "f 5 7", "f 5 7"}, {0}, 0},
-    {EF__LAYERNORM_FORWARD, {"f 5 7", "f 7", "f 7", "m 5", "f 5 7", "f 5", "f 5"}, {1e-5f}, 0},
+    {EF__CAST, {"f 5 7", "h 5 7"}, {0}, 0, 0},
+    {EF__RESIDUAL_ADD, {"f 5 7", "f 5 7"}, {0}, 0, 1 << 0},
+    {EF__MASK_ROWS, {"m 2 5", "f 2 5 7"}, {0}, 0, 0},
+    {EF__EPILOGUE, {"f 5 7", "f 5 7"}, {0}, 0, 1 << 0},
+    {EF__GELU_FORWARD, {"f 5 7", "f 5 7"}, {0}, 0, 1 << 0},
+    {EF__GELU_BACKWARD, {"f 5 7", "f 5 7", "f 5 7"}, {0}, 0, 1 << 0 | 1 << 1},
+    {EF__TANH_FORWARD, {"f 5 7", "f 5 7"}, {0}, 0, 1 << 0},
+    {EF__TANH_BACKWARD, {"f 5 7", "f 5 7", "f 5 7"}, {0}, 0, 1 << 0 | 1 << 1},
+    {EF__LAYERNORM_FORWARD,
+     {"f 5 7", "f 7", "f 7", "m 5", "f 5 7", "f 5", "f 5"},
+     {1e-5f},
+     0,
+     1 << 0},
     {EF__LAYERNORM_BACKWARD,
      {"f 5 7", "f 7", "f 5", "f 5", "f 5 7", "m 5", "f 5 7", "f 5 7", "f 7", "f 7"},
      {0},
-     0},
-    {EF__CONV1D_FORWARD, {"f 2 5 3", "f 4 3 2", "f 2 5 4"}, {0}, 2},
-    {EF__CONV1D_DX, {"f 2 5 4", "f 4 3 2", "f 2 5 3"}, {0}, 2},
-    {EF__CONV1D_DW, {"f 2 5 3", "f 2 5 4", "f 4 3 2", "f 4"}, {0}, 2},
-    {EF__LINEAR_FORWARD, {"f 5 3", "f 4 3", "f 5 4"}, {0}, 0},
-    {EF__LINEAR_DX, {"f 5 4", "f 4 3", "f 5 3"}, {0}, 0},
-    {EF__LINEAR_DW, {"f 5 3", "f 5 4", "f 4 3", "f 4"}, {0}, 0},
-    {EF__EMBEDDING_FORWARD, {"i 2 5", "f 9 7", "f 2 5 7"}, {0}, 0},
-    {EF__EMBEDDING_BACKWARD, {"i 2 5", "f 2 5 7", "f 9 7"}, {0}, 0},
-    {EF__MASKED_MEAN_FORWARD, {"f 2 5 7", "m 2 5", "f 2 7", "f 2"}, {0}, 0},
-    {EF__MASKED_MEAN_BACKWARD, {"f 2 7", "m 2 5", "f 2", "f 2 5 7"}, {0}, 0},
-    {EF__KD_LOSS, {"f 5 7", "f 5 7", "f 3", "f 5 7"}, {1, 1, 1}, 0},
-    {EF__OPTIM_NORM, {"f 2048", "i 2", "f 8", "i 8"}, {1e-3f}, 0},
+     0,
+     1 << 0 | 1 << 4 | 1 << 6},
+    {EF__CONV1D_FORWARD, {"f 2 5 3", "f 4 3 2", "f 2 5 4"}, {0}, 2, 0},
+    {EF__CONV1D_DX, {"f 2 5 4", "f 4 3 2", "f 2 5 3"}, {0}, 2, 0},
+    {EF__CONV1D_DW, {"f 2 5 3", "f 2 5 4", "f 4 3 2", "f 4"}, {0}, 2, 0},
+    {EF__LINEAR_FORWARD, {"f 5 3", "f 4 3", "f 5 4"}, {0}, 0, 0},
+    {EF__LINEAR_DX, {"f 7 4", "f 4 3", "f 7 3"}, {0}, 0, 0},
+    {EF__LINEAR_DW, {"f 5 3", "f 5 4", "f 4 3", "f 4"}, {0}, 0, 0},
+    {EF__EMBEDDING_FORWARD, {"i 2 5", "f 9 7", "f 2 5 7"}, {0}, 0, 0},
+    {EF__EMBEDDING_BACKWARD, {"i 2 5", "f 2 5 7", "f 9 7"}, {0}, 0, 0},
+    {EF__MASKED_MEAN_FORWARD, {"f 2 5 7", "m 2 5", "f 2 7", "f 2"}, {0}, 0, 0},
+    {EF__MASKED_MEAN_BACKWARD, {"f 2 7", "m 2 5", "f 2", "f 2 5 7"}, {0}, 0, 0},
+    {EF__KD_LOSS, {"f 5 7", "f 5 7", "f 3", "f 5 7"}, {1, 1, 1}, 0, 0},
+    {EF__OPTIM_NORM, {"f 2048", "i 2", "f 8", "i 8"}, {1e-3f}, 0, 0},
     {EF__OPTIM_UPDATE,
      {"i 2", "i 8", "f 8", "f 2048", "f 2048", "f 2048", "f 2048"},
      {1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 0},
+     0,
      0},
 };
 
@@ -91,12 +99,11 @@ START_TEST(every_row_is_complete)
     ck_assert_int_eq(EXAMPLES, EF__OPS);
     for (int id = 0; id < EF__OPS; id++) {
         const ef__op *op = ef__op_row(id);
-        unsigned last = 31 - (unsigned)__builtin_clz(op->writes | op->optional);
         ck_assert_int_eq(examples[id].id, id);
         ck_assert_ptr_nonnull(op->name);
         ck_assert_msg(op->check && op->flops && op->bytes && op->writes, "%s", op->name);
-        ck_assert_msg(examples[id].tensors[last] && !examples[id].tensors[last + 1],
-                      "%s: its last tensor is neither written nor optional", op->name);
+        for (int i = 0; i < EF__MAX_TENSORS; i++)
+            ck_assert_msg(!op->names[i] == !examples[id].tensors[i], "%s: tensor %d", op->name, i);
         size_t v = 0;
         while (v < EF__MAX_VARIANTS && op->variants[v].name) {
             ck_assert_msg(op->variants[v].fits && op->variants[v].launch, "%s", op->name);
@@ -186,6 +193,17 @@ START_TEST(what_is_written_is_marked_and_nothing_else)
 }
 END_TEST
 
+/* EARG; the message starts with the operation and holds both texts. */
+static void refused_by_name(ef_actor *a, ef__op_id id, const ef__args *args, const char *text,
+                            const char *other)
+{
+    const char *op = ef__op_row(id)->name;
+    ef_status status = ef__op_run(a, id, args);
+    ck_assert_msg(!strncmp(ef_actor_message(a), op, strlen(op)), "%s: %s", op, ef_actor_message(a));
+    ck_assert_msg(strstr(ef_actor_message(a), other) != NULL, "%s", ef_actor_message(a));
+    ef_test_refused(a, status, EF_EARG, text);
+}
+
 START_TEST(every_operation_refuses_null_half_and_strangers_by_name)
 {
     ef_actor *a = ef_test_open(), *other = NULL;
@@ -200,16 +218,156 @@ START_TEST(every_operation_refuses_null_half_and_strangers_by_name)
             ef__args bad = good;
             bad.t[i] = NULL;
             if (!(op->optional >> i & 1))
-                ef_test_refused(a, ef__op_run(a, id, &bad), EF_EARG, op->name);
+                refused_by_name(a, id, &bad, "is NULL", op->names[i]);
             bad.t[i] = stranger;
-            ef_test_refused(a, ef__op_run(a, id, &bad), EF_EARG, "belongs to another actor");
+            refused_by_name(a, id, &bad, "belongs to another actor", "stranger");
             bad.t[i] = ef_test_f16(a, SHAPE(1), NULL);
             if (id != EF__CAST)
-                ef_test_refused(a, ef__op_run(a, id, &bad), EF_EARG, "f16 not supported yet");
+                refused_by_name(a, id, &bad, "f16 not supported yet", "test");
         }
     }
     ef_tensor_free(stranger);
     ef_actor_close(other);
+    ef_test_close(a);
+}
+END_TEST
+
+/* ---- what may share memory ---- */
+
+/* like's shape in memory, from byte on; lives as long as the memory. */
+static ef_tensor *view_at(ef_actor *a, ef_tensor *memory, size_t byte, const ef_tensor *like)
+{
+    ef_tensor *view = NULL;
+    size_t element = ef_tensor_bytes(memory) / ef_tensor_count(memory);
+    ef_test_ok(a, ef_tensor_view(memory, byte / element, ef_tensor_rank(like), ef_tensor_dims(like),
+                                 "view", &view));
+    return view;
+}
+
+static ef_tensor *memory_for(ef_actor *a, ef_dtype dtype)
+{
+    ef_tensor *memory = NULL;
+    ef_test_ok(a, ef_tensor_new(a, dtype, 1, (size_t[]){8192}, "memory", &memory));
+    ef_test_ok(a, ef_tensor_fill(memory, 1));
+    return memory;
+}
+
+/* Tensor i begins a memory, tensor j follows byte bytes later. */
+static void share(ef_actor *a, const example *e, int i, int j, size_t byte)
+{
+    const ef__op *op = ef__op_row(e->id);
+    ef__args args = make_args(a, e);
+    ef_tensor *memory = memory_for(a, ef_tensor_dtype(args.t[i]));
+    ef_tensor *out = view_at(a, memory, 0, args.t[i]), *in = view_at(a, memory, byte, args.t[j]);
+    args.t[i] = out;
+    args.t[j] = in;
+    if (byte == 0 && i == __builtin_ctz(op->writes) && e->in_place >> j & 1) {
+        ef_test_ok(a, ef__op_run(a, e->id, &args));
+    } else {
+        bool turned = j < i && op->writes >> j & 1; /* of two outputs the first is named first */
+        char text[80];
+        snprintf(text, sizeof text, "%s overlaps %s", op->names[turned ? j : i],
+                 op->names[turned ? i : j]);
+        refused_by_name(a, e->id, &args, text, op->name);
+    }
+    ef_tensor_free(in);
+    ef_tensor_free(out);
+    ef_tensor_free(memory);
+}
+
+START_TEST(an_output_overlaps_nothing_but_what_it_may_be)
+{
+    ef_actor *a = ef_test_open();
+    for (int id = 0; id < EF__OPS; id++) {
+        const ef__args args = make_args(a, &examples[id]);
+        for (int i = 0; i < EF__MAX_TENSORS && args.t[i]; i++) {
+            for (int j = 0; j < EF__MAX_TENSORS && args.t[j]; j++) {
+                if (j == i || !(ef__op_row(id)->writes >> i & 1) ||
+                    ef_tensor_dtype(args.t[i]) != ef_tensor_dtype(args.t[j]))
+                    continue;
+                share(a, &examples[id], i, j, 0);
+                if (ef_tensor_bytes(args.t[i]) > 64)
+                    share(a, &examples[id], i, j, 64);
+            }
+        }
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+/* Tensor j is the result too, or the result starts as a copy of it; the bits of the result. */
+static const void *run_over(ef_actor *a, const example *e, int j, bool in_place)
+{
+    const unsigned result = (unsigned)__builtin_ctz(ef__op_row(e->id)->writes);
+    ef__args args = make_args(a, e);
+    if (in_place)
+        args.t[result] = args.t[j];
+    else
+        ef_test_ok(a, ef_tensor_copy((ef_tensor *)args.t[result], args.t[j]));
+    return ef_test_fits(a, ef__op_run(a, e->id, &args)) ? ef_test_read(args.t[result]) : NULL;
+}
+
+START_TEST(in_place_gives_the_same_bits)
+{
+    ef_actor *a = ef_test_open();
+    for (int id = 0; id < EF__OPS; id++) {
+        const ef__args args = make_args(a, &examples[id]);
+        size_t bytes = ef_tensor_bytes(first_output(&examples[id], &args));
+        for (int j = 0; examples[id].in_place >> j; j++) {
+            for (size_t v = 0; examples[id].in_place >> j & 1 && ef_test_variant(a, id, v); v++) {
+                const void *apart = run_over(a, &examples[id], j, false);
+                ck_assert_msg(!apart || !memcmp(apart, run_over(a, &examples[id], j, true), bytes),
+                              "%s over %s, variant %zu", ef__op_row(id)->name,
+                              ef__op_row(id)->names[j], v);
+            }
+        }
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(an_epilogue_overlaps_no_output)
+{
+    static const ef__op_id ids[] = {EF__EPILOGUE, EF__CONV1D_FORWARD, EF__CONV1D_DX,
+                                    EF__LINEAR_FORWARD, EF__LINEAR_DX};
+    ef_actor *a = ef_test_open();
+    for (size_t k = 0; k < sizeof ids / sizeof *ids; k++) {
+        const example *e = &examples[ids[k]];
+        ef__args args = make_args(a, e);
+        ef_tensor *memory = memory_for(a, EF_F32), *fresh = NULL, *bias = NULL;
+        ef_tensor *x = view_at(a, memory, 4096, args.t[0]);
+        ef_tensor *y = view_at(a, memory, 0, first_output(e, &args));
+        ef_tensor *later = view_at(a, memory, 64, y), *over_x = view_at(a, memory, 4096, y);
+        size_t columns = ef__columns(y);
+        ef_test_ok(a, ef_tensor_view(memory, 0, 1, &columns, "view", &bias));
+        ef_test_ok(a,
+                   ef_tensor_new(a, EF_F32, ef_tensor_rank(y), ef_tensor_dims(y), "fresh", &fresh));
+        ef_test_ok(a, ef_tensor_fill(fresh, 1));
+        args.t[0] = x;
+        args.t[__builtin_ctz(ef__op_row(e->id)->writes)] = y;
+        const struct {
+            ef_epilogue epilogue;
+            const char *part;
+        } bad[] = {
+            {{.pre = y}, "epilogue.pre"},
+            {{.pre = later}, "epilogue.pre"},
+            {{.pre = over_x}, "epilogue.pre overlaps"},
+            {{.pre = fresh, .residual = fresh}, "epilogue.pre overlaps epilogue.residual"},
+            {{.bias = bias}, "overlaps epilogue.bias"},
+            {{.gelu_grad = y}, "overlaps epilogue.gelu_grad"},
+            {{.residual = later}, "overlaps epilogue.residual"},
+        };
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            args.epilogue = bad[i].epilogue;
+            if (ids[k] != EF__EPILOGUE || bad[i].epilogue.pre != over_x)
+                refused_by_name(a, e->id, &args, bad[i].part, "overlaps");
+        }
+        args.epilogue = (ef_epilogue){.residual = y, .pre = fresh};
+        ef_test_ok(a, ef__op_run(a, e->id, &args));
+        ef_tensor *all[] = {memory, fresh, bias, x, y, later, over_x};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            ef_tensor_free(all[i]);
+    }
     ef_test_close(a);
 }
 END_TEST
@@ -262,6 +420,9 @@ static Suite *suite(void)
     tcase_add_test(t, every_operation_runs_in_batches_and_out_and_reads_either_way);
     tcase_add_test(t, what_is_written_is_marked_and_nothing_else);
     tcase_add_test(t, every_operation_refuses_null_half_and_strangers_by_name);
+    tcase_add_test(t, an_output_overlaps_nothing_but_what_it_may_be);
+    tcase_add_test(t, in_place_gives_the_same_bits);
+    tcase_add_test(t, an_epilogue_overlaps_no_output);
     tcase_add_test(t, an_error_is_sticky_until_reset_and_keeps_the_device_idle);
     tcase_add_test(t, a_variant_is_forced_by_name_until_it_is_given_back);
     return s;

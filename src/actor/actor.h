@@ -41,8 +41,12 @@ const ef__device *ef__device_of(const ef_actor *a);
 
 ef_actor *ef__tensor_actor(const ef_tensor *t);
 
-/* EF_OK if t belongs to a and its lease is alive, else reports op. */
+/* EF_OK if there is a t and it belongs to a, else reports op. */
 ef_status ef__tensor_usable(ef_actor *a, const ef_tensor *t, const char *op);
+
+/* Do they share memory? Empty tensors never do. Are they the same memory? */
+bool ef__overlap(const ef_tensor *x, const ef_tensor *y);
+bool ef__same_memory(const ef_tensor *x, const ef_tensor *y);
 
 /* Name, dtype and shape for messages: "x f32 [16,128,256]"; written into text[80]. */
 const char *ef__tensor_text(const ef_tensor *t, char text[80]);

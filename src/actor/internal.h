@@ -12,14 +12,12 @@ typedef struct ef__block {
     cl_mem mem;
     size_t bytes;
     unsigned size_class;
-    uint64_t generation; /* counts its leases: a lease with another number is dead */
     struct ef__block *next;
 } ef__block;
 
 typedef struct ef__lease {
     ef__block *block;
-    uint64_t generation;
-    unsigned refs; /* tensor, views, pending readbacks */
+    unsigned refs; /* tensor and views; the queue's order keeps what was enqueued safe */
     uint64_t version;
     ef__attachment *attachment;
 } ef__lease;
@@ -138,8 +136,15 @@ void ef__locality_fill(ef_device_info *info);
 /* pool.c */
 ef_status ef__lease_new(ef_actor *a, size_t bytes, const char *op, ef__lease **lease);
 void ef__lease_drop(ef_actor *a, ef__lease *lease);
-bool ef__lease_alive(const ef__lease *lease);
 void ef__pool_close(ef_actor *a);
+
+/* launch.c: enqueue the filling of memory with copies of a pattern. */
+typedef struct ef__pattern {
+    size_t size;
+    unsigned char bytes[4];
+} ef__pattern;
+ef_status ef__fill(ef_actor *a, const char *op, cl_mem mem, const ef__pattern *p, size_t offset,
+                   size_t bytes);
 
 /* program.c */
 ef_status ef__kernel_get(ef_actor *a, const ef__call *call, cl_kernel *kernel);

@@ -1,11 +1,15 @@
 /* What reaches the queue: kernels, fills, copies, uploads. Every one is counted; on devices that
  * keep events it leaves one behind for the sync to check. */
 #include "actor/internal.h"
+#include "base/size.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Bytes of one fill: NVIDIA's driver loses the device when a fill passes 8 GiB. */
+static const size_t FILL_PIECE = (size_t)1 << 30;
 
 ef_status ef__op_begin(ef_actor *a, const char *op)
 {
@@ -157,6 +161,7 @@ ef_status ef__prepare(ef_actor *a, const ef__call *call)
 ef_status ef_tensor_write(ef_tensor *t, const void *data)
 {
     static const char op[] = "tensor.write";
+    assert(t);
     ef_actor *a = t->actor;
     ef_status status = ef__op_begin(a, op);
     size_t bytes = ef_tensor_bytes(t);
@@ -196,63 +201,79 @@ static cl_uint half_bits(float value)
     return sign | (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
 }
 
+ef_status ef__fill(ef_actor *a, const char *op, cl_mem mem, const ef__pattern *p, size_t offset,
+                   size_t bytes)
+{
+    ef_status status = EF_OK;
+    for (size_t done = 0; !status && done < bytes; done += FILL_PIECE) {
+        cl_event event = NULL;
+        cl_int code = clEnqueueFillBuffer(a->queue, mem, p->bytes, p->size, offset + done,
+                                          ef__min(bytes - done, FILL_PIECE), 0, NULL,
+                                          event_slot(a, &event));
+        status = enqueued(a, op, "clEnqueueFillBuffer", code, event);
+    }
+    return status;
+}
+
+static ef__pattern pattern_of(ef_dtype dtype, double value)
+{
+    ef__pattern p = {.size = ef__dtype_bytes(dtype)};
+    if (dtype == EF_F32)
+        memcpy(p.bytes, &(cl_float){(cl_float)value}, p.size);
+    else if (dtype == EF_F16)
+        memcpy(p.bytes, &(cl_ushort){(cl_ushort)half_bits((float)value)}, p.size);
+    else if (dtype == EF_I32)
+        memcpy(p.bytes, &(cl_int){(cl_int)value}, p.size);
+    else
+        p.bytes[0] = (cl_uchar)value;
+    return p;
+}
+
 ef_status ef_tensor_fill(ef_tensor *t, double value)
 {
     static const char op[] = "tensor.fill";
+    assert(t);
     ef_actor *a = t->actor;
     ef_status status = ef__op_begin(a, op);
     if (!status)
         status = ef__tensor_usable(a, t, op);
-    size_t size = ef__dtype_bytes(t->dtype), bytes = ef_tensor_bytes(t);
-    if (!status && bytes) {
-        union {
-            cl_float f32;
-            cl_int i32;
-            cl_ushort f16;
-            cl_uchar u8;
-        } pattern;
-        switch (t->dtype) {
-        case EF_F32:
-            pattern.f32 = (float)value;
-            break;
-        case EF_F16:
-            pattern.f16 = (cl_ushort)half_bits((float)value);
-            break;
-        case EF_I32:
-            pattern.i32 = (cl_int)value;
-            break;
-        default:
-            pattern.u8 = (cl_uchar)value;
-        }
-        cl_event event = NULL;
-        cl_int code = clEnqueueFillBuffer(a->queue, t->lease->block->mem, &pattern, size,
-                                          t->offset * size, bytes, 0, NULL, event_slot(a, &event));
-        status = enqueued(a, op, "clEnqueueFillBuffer", code, event);
+    if (!status && t->count) {
+        const ef__pattern p = pattern_of(t->dtype, value);
+        status = ef__fill(a, op, t->lease->block->mem, &p, t->offset * p.size, ef_tensor_bytes(t));
         ef__tensor_written(t);
     }
     return ef__op_end(a, status);
 }
 
-ef_status ef_tensor_copy(ef_tensor *to, const ef_tensor *from)
+static ef_status check_copy(ef_actor *a, const char *op, const ef_tensor *to, const ef_tensor *from)
 {
-    static const char op[] = "tensor.copy";
-    ef_actor *a = to->actor;
     char x[80], y[80];
-    ef_status status = ef__op_begin(a, op);
-    if (!status)
-        status = ef__tensor_usable(a, to, op);
+    ef_status status = ef__tensor_usable(a, to, op);
     if (!status)
         status = ef__tensor_usable(a, from, op);
     if (!status && (to->dtype != from->dtype || to->count != from->count))
-        status = ef__fail(a, EF_ESHAPE, 0, op, "%s: %s into %s", op, ef__tensor_text(from, x),
-                          ef__tensor_text(to, y));
-    size_t size = ef__dtype_bytes(to->dtype), bytes = ef_tensor_bytes(to);
-    bool same = to->lease == from->lease && to->offset == from->offset;
-    if (!status && bytes && !same) {
+        return ef__fail(a, EF_ESHAPE, 0, op, "%s: %s into %s", op, ef__tensor_text(from, x),
+                        ef__tensor_text(to, y));
+    if (!status && ef__overlap(to, from) && !ef__same_memory(to, from))
+        return ef__fail(a, EF_EARG, 0, op, "%s: %s overlaps %s", op, ef__tensor_text(to, y),
+                        ef__tensor_text(from, x));
+    return status;
+}
+
+ef_status ef_tensor_copy(ef_tensor *to, const ef_tensor *from)
+{
+    static const char op[] = "tensor.copy";
+    assert(to);
+    ef_actor *a = to->actor;
+    ef_status status = ef__op_begin(a, op);
+    if (!status)
+        status = check_copy(a, op, to, from);
+    if (!status && to->count && !ef__same_memory(to, from)) {
+        size_t size = ef__dtype_bytes(to->dtype);
         cl_event event = NULL;
         cl_int code = clEnqueueCopyBuffer(a->queue, from->lease->block->mem, to->lease->block->mem,
-                                          from->offset * size, to->offset * size, bytes, 0, NULL,
-                                          event_slot(a, &event));
+                                          from->offset * size, to->offset * size,
+                                          ef_tensor_bytes(to), 0, NULL, event_slot(a, &event));
         status = enqueued(a, op, "clEnqueueCopyBuffer", code, event);
         ef__tensor_written(to);
     }

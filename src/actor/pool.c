@@ -1,8 +1,11 @@
 /* The pool: device memory by size class. A block is leased to one ef__lease at a time; the queue is
- * in order, so a block may go to the next lease while work of the last one is still enqueued. */
+ * in order, so a block may go to the next lease while work of the last one is still enqueued.
+ * Tensors and views hold their lease, and only blocks without one are trimmed, so no handle ever
+ * sees memory that was given away. */
 #include "actor/internal.h"
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SMALLEST = 256 };
 
@@ -103,7 +106,6 @@ ef_status ef__lease_new(ef_actor *a, size_t bytes, const char *op, ef__lease **l
         }
     }
     l->block = b;
-    l->generation = ++b->generation;
     l->refs = 1;
     a->stats.pool_used += b->bytes;
     if (a->stats.pool_used > a->stats.pool_peak)
@@ -112,16 +114,13 @@ ef_status ef__lease_new(ef_actor *a, size_t bytes, const char *op, ef__lease **l
     return EF_OK;
 }
 
-bool ef__lease_alive(const ef__lease *l)
-{
-    return l->block && l->block->generation == l->generation;
-}
-
 /* Canary mode: whoever reads a freed lease sees NaN. */
 static void poison(ef_actor *a, ef__block *b)
 {
-    cl_uint nan = 0x7fc00000;
-    clEnqueueFillBuffer(a->queue, b->mem, &nan, sizeof nan, 0, b->bytes, 0, NULL, NULL);
+    const cl_uint nan = 0x7fc00000;
+    ef__pattern p = {.size = sizeof nan};
+    memcpy(p.bytes, &nan, sizeof nan);
+    ef__fill(a, "canary", b->mem, &p, 0, b->bytes);
 }
 
 void ef__lease_drop(ef_actor *a, ef__lease *l)
@@ -131,17 +130,14 @@ void ef__lease_drop(ef_actor *a, ef__lease *l)
     if (l->attachment)
         l->attachment->destroy(l->attachment);
     ef__block *b = l->block;
-    if (b) {
-        b->generation++;
-        a->stats.pool_used -= b->bytes;
-        if (a->closed) {
-            block_free(a, b);
-        } else {
-            if (a->debug_canary && !a->lost)
-                poison(a, b);
-            b->next = a->pool.free[b->size_class];
-            a->pool.free[b->size_class] = b;
-        }
+    a->stats.pool_used -= b->bytes;
+    if (a->closed) {
+        block_free(a, b);
+    } else {
+        if (a->debug_canary && !a->lost)
+            poison(a, b);
+        b->next = a->pool.free[b->size_class];
+        a->pool.free[b->size_class] = b;
     }
     free(l);
 }

@@ -138,11 +138,29 @@ void ef_tensor_free(ef_tensor *t)
 
 ef_status ef__tensor_usable(ef_actor *a, const ef_tensor *t, const char *op)
 {
+    if (!t)
+        return ef__fail(a, EF_EARG, 0, op, "%s: the tensor is NULL", op);
     if (t->actor != a)
         return ef__fail(a, EF_EARG, 0, op, "%s: %s belongs to another actor", op, t->label);
-    if (!ef__lease_alive(t->lease))
-        return ef__fail(a, EF_ESTATE, 0, op, "%s: the memory of %s was given back", op, t->label);
     return EF_OK;
+}
+
+static size_t first_byte(const ef_tensor *t)
+{
+    return t->offset * ef__dtype_bytes(t->dtype);
+}
+
+bool ef__overlap(const ef_tensor *x, const ef_tensor *y)
+{
+    return x->lease == y->lease && x->count && y->count &&
+           first_byte(x) < first_byte(y) + ef_tensor_bytes(y) &&
+           first_byte(y) < first_byte(x) + ef_tensor_bytes(x);
+}
+
+bool ef__same_memory(const ef_tensor *x, const ef_tensor *y)
+{
+    return x->lease == y->lease && first_byte(x) == first_byte(y) &&
+           ef_tensor_bytes(x) == ef_tensor_bytes(y);
 }
 
 uint64_t ef__tensor_version(const ef_tensor *t)

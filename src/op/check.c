@@ -50,33 +50,6 @@ ef_status ef__want_same_shape(ef_actor *a, const char *op, const char *name, con
                     ef__tensor_text(t, left), ef__tensor_text(other, right));
 }
 
-/* One lease has one attachment, so its address tells leases apart. */
-static bool same_lease(const ef_tensor *x, const ef_tensor *y)
-{
-    return ef__tensor_attachment(x) == ef__tensor_attachment(y);
-}
-
-static size_t first_byte(const ef_tensor *t)
-{
-    return ef__tensor_offset(t) * (ef_tensor_bytes(t) / ef_tensor_count(t));
-}
-
-bool ef__overlap(const ef_tensor *x, const ef_tensor *y)
-{
-    if (!x || !y || !ef_tensor_count(x) || !ef_tensor_count(y) || !same_lease(x, y))
-        return false;
-    return first_byte(x) < first_byte(y) + ef_tensor_bytes(y) &&
-           first_byte(y) < first_byte(x) + ef_tensor_bytes(x);
-}
-
-ef_status ef__want_apart(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
-                         const char *other_name, const ef_tensor *other, bool or_same)
-{
-    if (!ef__overlap(t, other) || (or_same && first_byte(t) == first_byte(other)))
-        return EF_OK;
-    return ef__fail(a, EF_EARG, 0, op, "%s: %s overlaps %s", op, name, other_name);
-}
-
 ef_status ef__want_mask(ef_actor *a, const char *op, const ef_tensor *mask, const ef_tensor *of)
 {
     ef_status status = ef__want_dtype(a, op, "mask", mask, EF_U8);
@@ -88,10 +61,9 @@ ef_status ef__want_epilogue(ef_actor *a, const char *op, const ef_epilogue *e, c
     const struct {
         const char *name;
         const ef_tensor *t;
-        bool may_be_y;
-    } parts[] = {{"epilogue.pre", e->pre, false},
-                 {"epilogue.gelu_grad", e->gelu_grad, false},
-                 {"epilogue.residual", e->residual, true}};
+    } parts[] = {{"epilogue.pre", e->pre},
+                 {"epilogue.gelu_grad", e->gelu_grad},
+                 {"epilogue.residual", e->residual}};
     ef_status status = ef__want_dtype(a, op, "epilogue.bias", e->bias, EF_F32);
     if (!status)
         status = ef__want_count(a, op, "epilogue.bias", e->bias, ef__columns(y),
@@ -100,11 +72,57 @@ ef_status ef__want_epilogue(ef_actor *a, const char *op, const ef_epilogue *e, c
         status = ef__want_dtype(a, op, parts[i].name, parts[i].t, EF_F32);
         if (!status)
             status = ef__want_same_shape(a, op, parts[i].name, parts[i].t, "the result", y);
-        if (!status)
-            status = ef__want_apart(a, op, parts[i].name, parts[i].t, "the result", y,
-                                    parts[i].may_be_y);
     }
     return status ? status : ef__want_mask(a, op, e->mask, y);
+}
+
+/* ---- overlap ---- */
+
+typedef struct part {
+    const char *name;
+    const ef_tensor *t;
+    bool written, may_be_result;
+} part;
+
+enum { EPILOGUE_TENSORS = 5 };
+
+/* All tensors of a call; the number of them. */
+static size_t list_tensors(const ef__op *row, const ef__args *args,
+                           part list[EF__MAX_TENSORS + EPILOGUE_TENSORS])
+{
+    const ef_epilogue *e = &args->epilogue;
+    const part last[EPILOGUE_TENSORS] = {{"epilogue.bias", e->bias, false, false},
+                                         {"epilogue.pre", e->pre, true, false},
+                                         {"epilogue.gelu_grad", e->gelu_grad, false, false},
+                                         {"epilogue.residual", e->residual, false, true},
+                                         {"epilogue.mask", e->mask, false, false}};
+    size_t n = 0;
+    for (size_t i = 0; i < EF__MAX_TENSORS && row->names[i]; i++)
+        if (args->t[i])
+            list[n++] =
+                (part){row->names[i], args->t[i], row->writes >> i & 1, row->in_place >> i & 1};
+    for (size_t i = 0; i < EPILOGUE_TENSORS; i++)
+        if (last[i].t)
+            list[n++] = last[i];
+    return n;
+}
+
+ef_status ef__want_apart(ef_actor *a, const ef__op *row, const ef__args *args)
+{
+    part list[EF__MAX_TENSORS + EPILOGUE_TENSORS];
+    const size_t n = list_tensors(row, args, list);
+    const ef_tensor *result = ef__result(row, args);
+    char left[80], right[80];
+    for (const part *out = list; out < list + n; out++) {
+        for (const part *p = list; out->written && p < list + n; p++) {
+            bool in_place = out->t == result && p->may_be_result && ef__same_memory(out->t, p->t);
+            if (p != out && !in_place && ef__overlap(out->t, p->t))
+                return ef__fail(a, EF_EARG, 0, row->name, "%s: %s overlaps %s: %s, %s", row->name,
+                                out->name, p->name, ef__tensor_text(out->t, left),
+                                ef__tensor_text(p->t, right));
+        }
+    }
+    return EF_OK;
 }
 
 size_t ef__columns(const ef_tensor *t)

@@ -67,10 +67,6 @@ static ef_status check_taps(ef_actor *a, const char *op, ef__args *args, ef__dir
         status = want_dims(a, op, name[0], from, n[EF__B], n[EF__L], n[in]);
     if (!status)
         status = want_dims(a, op, name[2], to, n[EF__B], n[EF__L], n[out]);
-    if (!status)
-        status = ef__want_apart(a, op, name[2], to, name[0], from, false);
-    if (!status)
-        status = ef__want_apart(a, op, "epilogue.pre", args->epilogue.pre, name[0], from, false);
     return status ? status : ef__want_epilogue(a, op, &args->epilogue, to);
 }
 
@@ -131,6 +127,7 @@ static ef_status dw_direct(ef_actor *a, const ef__args *args)
 
 const ef__op ef__op_conv1d_forward = {
     .name = "conv1d.forward",
+    .names = {"x", "w", "y"},
     .writes = 1 << 2,
     .check = check_forward,
     .flops = ef__conv1d_flops,
@@ -141,6 +138,7 @@ const ef__op ef__op_conv1d_forward = {
 
 const ef__op ef__op_conv1d_dx = {
     .name = "conv1d.dx",
+    .names = {"dy", "w", "dx"},
     .writes = 1 << 2,
     .check = check_dx,
     .flops = ef__conv1d_flops,
@@ -151,6 +149,7 @@ const ef__op ef__op_conv1d_dx = {
 
 const ef__op ef__op_conv1d_dw = {
     .name = "conv1d.dw",
+    .names = {"x", "dy", "dw", "db"},
     .writes = 1 << 2 | 1 << 3,
     .optional = 1 << 3,
     .check = check_dw,

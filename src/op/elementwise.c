@@ -26,8 +26,6 @@ static ef_status check_cast(ef_actor *a, const char *op, ef__args *args)
     if (!status && (ef_tensor_dtype(x) > EF_F16 || ef_tensor_dtype(y) != other))
         status = ef__fail(a, EF_EARG, 0, op, "%s: f32 to f16 or f16 to f32, not %s to %s", op,
                           ef__tensor_text(x, from), ef__tensor_text(y, to));
-    if (!status)
-        status = ef__want_apart(a, op, "y", y, "x", x, false);
     return status ? status : fill_extents(args, y);
 }
 
@@ -35,8 +33,6 @@ static ef_status check_residual_add(ef_actor *a, const char *op, ef__args *args)
 {
     const ef_tensor *x = args->t[X], *y = args->t[Y];
     ef_status status = ef__want_same_shape(a, op, "x", x, "y", y);
-    if (!status)
-        status = ef__want_apart(a, op, "x", x, "y", y, true);
     return status ? status : fill_extents(args, y);
 }
 
@@ -52,8 +48,6 @@ static ef_status check_epilogue(ef_actor *a, const char *op, ef__args *args)
 {
     const ef_tensor *z = args->t[Z], *y = args->t[Y];
     ef_status status = ef__want_same_shape(a, op, "z", z, "y", y);
-    if (!status)
-        status = ef__want_apart(a, op, "z", z, "y", y, true);
     if (!status)
         status = ef__want_epilogue(a, op, &args->epilogue, y);
     return status ? status : fill_extents(args, y);
@@ -212,6 +206,7 @@ static double epilogue_bytes(const ef__args *args)
 
 const ef__op ef__op_cast = {
     .name = "cast",
+    .names = {"x", "y"},
     .writes = 1 << Y,
     .any_dtype = 1 << X | 1 << Y,
     .check = check_cast,
@@ -220,7 +215,9 @@ const ef__op ef__op_cast = {
     .variants = {{"chunk", 0, ef__fits_cpu, cast_chunk}, {"item", 0, ef__fits_always, cast_item}}};
 
 const ef__op ef__op_residual_add = {.name = "residual_add",
+                                    .names = {"x", "y"},
                                     .writes = 1 << Y,
+                                    .in_place = 1 << X,
                                     .check = check_residual_add,
                                     .flops = add_flops,
                                     .bytes = add_bytes,
@@ -228,6 +225,7 @@ const ef__op ef__op_residual_add = {.name = "residual_add",
                                                  {"item", 0, ef__fits_always, residual_add_item}}};
 
 const ef__op ef__op_mask_rows = {.name = "mask_rows",
+                                 .names = {"mask", "y"},
                                  .writes = 1 << Y,
                                  .any_dtype = 1 << ROW_MASK,
                                  .check = check_mask_rows,
@@ -238,7 +236,9 @@ const ef__op ef__op_mask_rows = {.name = "mask_rows",
 
 const ef__op ef__op_epilogue = {
     .name = "epilogue",
+    .names = {"z", "y"},
     .writes = 1 << Y,
+    .in_place = 1 << Z,
     .check = check_epilogue,
     .flops = add_flops,
     .bytes = epilogue_bytes,

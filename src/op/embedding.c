@@ -130,6 +130,7 @@ static double bytes_backward(const ef__args *args)
 }
 
 const ef__op ef__op_embedding_forward = {.name = "embedding.forward",
+                                         .names = {"ids", "w", "y"},
                                          .writes = 1 << Y,
                                          .any_dtype = 1 << IDS,
                                          .check = check_forward,
@@ -140,6 +141,7 @@ const ef__op ef__op_embedding_forward = {.name = "embedding.forward",
 
 const ef__op ef__op_embedding_backward = {
     .name = "embedding.backward",
+    .names = {"ids", "dy", "dw"},
     .writes = 1 << DW,
     .any_dtype = 1 << IDS,
     .check = check_backward,

@@ -7,22 +7,15 @@ enum { DY = 1, DX = 2 }; /* backward */
 
 static ef_status check_forward(ef_actor *a, const char *op, ef__args *args)
 {
-    const ef_tensor *x = args->t[X], *y = args->t[Y];
-    ef_status status = ef__want_same_shape(a, op, "y", y, "x", x);
-    args->n[N] = ef_tensor_count(x);
-    return status ? status : ef__want_apart(a, op, "y", y, "x", x, true);
+    args->n[N] = ef_tensor_count(args->t[X]);
+    return ef__want_same_shape(a, op, "y", args->t[Y], "x", args->t[X]);
 }
 
 static ef_status check_backward(ef_actor *a, const char *op, ef__args *args)
 {
-    const ef_tensor *x = args->t[X], *dy = args->t[DY], *dx = args->t[DX];
-    ef_status status = ef__want_same_shape(a, op, "dy", dy, "x", x);
-    if (!status)
-        status = ef__want_same_shape(a, op, "dx", dx, "x", x);
-    if (!status)
-        status = ef__want_apart(a, op, "dx", dx, "dy", dy, true);
-    args->n[N] = ef_tensor_count(x);
-    return status ? status : ef__want_apart(a, op, "dx", dx, "x", x, true);
+    args->n[N] = ef_tensor_count(args->t[X]);
+    ef_status status = ef__want_same_shape(a, op, "dy", args->t[DY], "x", args->t[X]);
+    return status ? status : ef__want_same_shape(a, op, "dx", args->t[DX], "x", args->t[X]);
 }
 
 /* ---- launches: chunk is one item for a chunk of elements, item one for each ---- */
@@ -70,7 +63,9 @@ static double backward_bytes(const ef__args *args)
 }
 
 const ef__op ef__op_gelu_forward = {.name = "gelu.forward",
+                                    .names = {"x", "y"},
                                     .writes = 1 << Y,
+                                    .in_place = 1 << X,
                                     .check = check_forward,
                                     .flops = forward_flops,
                                     .bytes = forward_bytes,
@@ -78,7 +73,9 @@ const ef__op ef__op_gelu_forward = {.name = "gelu.forward",
                                                  {"item", 0, ef__fits_always, forward_item}}};
 
 const ef__op ef__op_gelu_backward = {.name = "gelu.backward",
+                                     .names = {"x", "dy", "dx"},
                                      .writes = 1 << DX,
+                                     .in_place = 1 << X | 1 << DY,
                                      .check = check_backward,
                                      .flops = backward_flops,
                                      .bytes = backward_bytes,

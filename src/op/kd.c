@@ -93,6 +93,7 @@ static double bytes(const ef__args *args)
 }
 
 const ef__op ef__op_kd_loss = {.name = "kd.loss",
+                               .names = {"y", "target", "metrics", "dy"},
                                .writes = 1 << METRICS | 1 << DY,
                                .optional = 1 << METRICS | 1 << DY,
                                .check = check,

@@ -52,9 +52,7 @@ static ef_status check_forward(ef_actor *a, const char *op, ef__args *args)
         s = want_both(a, op, "mean and rstd", t[MEAN], t[RSTD]);
     if (!s)
         s = want_moments(a, op, args, t[MEAN], t[RSTD]);
-    if (!s)
-        s = ef__want_same_shape(a, op, "y", t[Y], "x", t[X]);
-    return s ? s : ef__want_apart(a, op, "y", t[Y], "x", t[X], true);
+    return s ? s : ef__want_same_shape(a, op, "y", t[Y], "x", t[X]);
 }
 
 static ef_status check_gradients(ef_actor *a, const char *op, const ef__args *args)
@@ -82,9 +80,7 @@ static ef_status check_backward(ef_actor *a, const char *op, ef__args *args)
     } like_x[] = {{DY, "dy"}, {RESIDUAL, "residual"}, {DX, "dx"}};
     for (int k = 0; !s && k < 3; k++)
         s = ef__want_same_shape(a, op, like_x[k].name, t[like_x[k].i], "x", t[X]);
-    for (int k = 0; !s && k < 2; k++)
-        s = ef__want_apart(a, op, "dx", t[DX], like_x[k].name, t[like_x[k].i], true);
-    return s ? s : ef__want_apart(a, op, "dx", t[DX], "x", t[X], true);
+    return s;
 }
 
 /* ---- launches: item is one item for a chunk of rows, row one work-group for a row ---- */
@@ -216,26 +212,31 @@ static double backward_bytes(const ef__args *args)
     return 4.0 * args->n[ROWS] * (matrices * args->n[C] + 2) + 20.0 * args->n[C];
 }
 
-const ef__op ef__op_layernorm_forward = {.name = "layernorm.forward",
-                                         .writes = 1 << Y | 1 << MEAN | 1 << RSTD,
-                                         .optional = 1 << MASK | 1 << MEAN | 1 << RSTD,
-                                         .any_dtype = 1 << MASK,
-                                         .check = check_forward,
-                                         .flops = forward_flops,
-                                         .bytes = forward_bytes,
-                                         .variants = {{"item", 0, ef__fits_cpu, forward_item},
-                                                      {"row", 0, ef__fits_always, forward_row}}};
+const ef__op ef__op_layernorm_forward = {
+    .name = "layernorm.forward",
+    .names = {"x", "gamma", "beta", "mask", "y", "mean", "rstd"},
+    .writes = 1 << Y | 1 << MEAN | 1 << RSTD,
+    .in_place = 1 << X,
+    .optional = 1 << MASK | 1 << MEAN | 1 << RSTD,
+    .any_dtype = 1 << MASK,
+    .check = check_forward,
+    .flops = forward_flops,
+    .bytes = forward_bytes,
+    .variants = {{"item", 0, ef__fits_cpu, forward_item},
+                 {"row", 0, ef__fits_always, forward_row}}};
 
-const ef__op ef__op_layernorm_backward = {.name = "layernorm.backward",
-                                          .writes = 1 << DX | 1 << DGAMMA | 1 << DBETA,
-                                          .optional = 1 << IN_MASK | 1 << RESIDUAL | 1 << DX |
-                                                      1 << DGAMMA | 1 << DBETA,
-                                          .any_dtype = 1 << IN_MASK,
-                                          .check = check_backward,
-                                          .flops = backward_flops,
-                                          .bytes = backward_bytes,
-                                          .variants = {{"item", 0, ef__fits_cpu, backward_item},
-                                                       {"row", 0, ef__fits_always, backward_row}}};
+const ef__op ef__op_layernorm_backward = {
+    .name = "layernorm.backward",
+    .names = {"x", "gamma", "mean", "rstd", "dy", "mask", "residual", "dx", "dgamma", "dbeta"},
+    .writes = 1 << DX | 1 << DGAMMA | 1 << DBETA,
+    .in_place = 1 << X | 1 << DY | 1 << RESIDUAL,
+    .optional = 1 << IN_MASK | 1 << RESIDUAL | 1 << DX | 1 << DGAMMA | 1 << DBETA,
+    .any_dtype = 1 << IN_MASK,
+    .check = check_backward,
+    .flops = backward_flops,
+    .bytes = backward_bytes,
+    .variants = {{"item", 0, ef__fits_cpu, backward_item},
+                 {"row", 0, ef__fits_always, backward_row}}};
 
 /* ---- public ---- */
 

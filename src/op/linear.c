@@ -54,10 +54,6 @@ static ef_status check_taps(ef_actor *a, const char *op, ef__args *args, ef__dir
         status = want_matrix(a, op, name[0], from, n[EF__L], n[in]);
     if (!status)
         status = want_matrix(a, op, name[1], to, n[EF__L], n[out]);
-    if (!status)
-        status = ef__want_apart(a, op, name[1], to, name[0], from, false);
-    if (!status)
-        status = ef__want_apart(a, op, "epilogue.pre", args->epilogue.pre, name[0], from, false);
     return status ? status : ef__want_epilogue(a, op, &args->epilogue, to);
 }
 
@@ -248,6 +244,7 @@ static ef_status dw_direct(ef_actor *a, const ef__args *args)
 
 const ef__op ef__op_linear_forward = {
     .name = "linear.forward",
+    .names = {"x", "w", "y"},
     .writes = 1 << 2,
     .check = check_forward,
     .flops = ef__conv1d_flops,
@@ -259,6 +256,7 @@ const ef__op ef__op_linear_forward = {
 
 const ef__op ef__op_linear_dx = {
     .name = "linear.dx",
+    .names = {"dy", "w", "dx"},
     .writes = 1 << 2,
     .check = check_dx,
     .flops = ef__conv1d_flops,
@@ -270,6 +268,7 @@ const ef__op ef__op_linear_dx = {
 
 const ef__op ef__op_linear_dw = {
     .name = "linear.dw",
+    .names = {"x", "dy", "dw", "db"},
     .writes = 1 << 2 | 1 << 3,
     .optional = 1 << 3,
     .check = check_dw,

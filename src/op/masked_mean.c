@@ -112,6 +112,7 @@ static double bytes(const ef__args *args)
 
 const ef__op ef__op_masked_mean_forward = {
     .name = "masked_mean.forward",
+    .names = {"x", "mask", "y", "count"},
     .writes = 1 << Y | 1 << COUNT,
     .any_dtype = 1 << MASK,
     .check = check_forward,
@@ -122,6 +123,7 @@ const ef__op ef__op_masked_mean_forward = {
 
 const ef__op ef__op_masked_mean_backward = {
     .name = "masked_mean.backward",
+    .names = {"dy", "mask", "count", "dx"},
     .writes = 1 << DX,
     .any_dtype = 1 << MASK,
     .check = check_backward,

@@ -114,12 +114,17 @@ static unsigned result_index(const ef__op *op)
     return (unsigned)__builtin_ctz(op->writes);
 }
 
+const ef_tensor *ef__result(const ef__op *row, const ef__args *args)
+{
+    return args->t[result_index(row)];
+}
+
 /* The variant's part and what is left of the epilogue. The variant writes the result before the
  * rest reads the residual: where they are one, the plain result waits in scratch memory. */
 static ef_status launch_split(ef_actor *a, const ef__op *op, const ef__variant *v,
                               const ef__args *args, int fused)
 {
-    const ef_tensor *y = args->t[result_index(op)];
+    const ef_tensor *y = ef__result(op, args);
     int rest = ef__epilogue_parts(&args->epilogue) & ~fused;
     ef__args head = *args, tail = {.t = {y, y}, .epilogue = select_parts(&args->epilogue, rest)};
     ef_tensor *z = NULL;
@@ -159,24 +164,18 @@ static ef_status check_tensor(ef_actor *a, ef__op_id id, const ef_tensor *t)
     return status;
 }
 
-/* Outputs and what may be left out come last: the highest bit tells how many tensors there are. */
-static bool is_missing(const ef__op *op, const ef__args *args, int i)
-{
-    return !args->t[i] && !(op->optional >> i & 1) && (op->writes | op->optional) >> i;
-}
-
 static ef_status check_tensors(ef_actor *a, ef__op_id id, const ef__args *args)
 {
     const ef__op *op = rows[id];
     const ef_epilogue *e = &args->epilogue;
     const ef_tensor *const parts[] = {e->bias, e->pre, e->gelu_grad, e->residual, e->mask};
     ef_status status = EF_OK;
-    for (int i = 0; !status && i < EF__MAX_TENSORS; i++) {
-        if (is_missing(op, args, i))
-            return ef__fail(a, EF_EARG, 0, op->name, "%s: tensor %d is NULL", op->name, i + 1);
+    for (int i = 0; !status && i < EF__MAX_TENSORS && op->names[i]; i++) {
+        if (!args->t[i] && !(op->optional >> i & 1))
+            return ef__fail(a, EF_EARG, 0, op->name, "%s: %s is NULL", op->name, op->names[i]);
         status = check_tensor(a, id, args->t[i]);
-        if (!status && !(op->any_dtype >> i & 1) && args->t[i])
-            status = ef__want_dtype(a, op->name, ef_tensor_label(args->t[i]), args->t[i], EF_F32);
+        if (!status && !(op->any_dtype >> i & 1))
+            status = ef__want_dtype(a, op->name, op->names[i], args->t[i], EF_F32);
     }
     for (size_t i = 0; !status && i < sizeof parts / sizeof *parts; i++)
         status = check_tensor(a, id, parts[i]);
@@ -209,6 +208,8 @@ ef_status ef__op_run(ef_actor *a, ef__op_id id, const ef__args *given)
         status = check_tensors(a, id, &args);
     if (!status)
         status = op->check(a, op->name, &args);
+    if (!status)
+        status = ef__want_apart(a, op, &args);
     if (!status && !writes_nothing(op, &args)) {
         status = launch(a, id, &args);
         mark_written(op, &args);

@@ -70,9 +70,11 @@ typedef struct ef__variant {
 enum { EF__MAX_VARIANTS = 6 };
 
 typedef struct ef__op {
-    const char *name;   /* "layernorm.forward" */
-    unsigned writes;    /* bit i: t[i] is written; an epilogue applies to the first of them */
-    unsigned optional;  /* bit i: t[i] may be NULL; the last tensor is written or optional */
+    const char *name;                   /* "layernorm.forward" */
+    const char *names[EF__MAX_TENSORS]; /* of its tensors, in their order; NULL ends */
+    unsigned writes;    /* bit i: t[i] is written; the first of them is the result */
+    unsigned in_place;  /* bit i: t[i] may be the result itself; else no output overlaps a tensor */
+    unsigned optional;  /* bit i: t[i] may be NULL */
     unsigned any_dtype; /* bit i: t[i] need not be f32 (its check looks) */
     ef_status (*check)(ef_actor *a, const char *op, ef__args *args); /* every rule, once; fills n */
     double (*flops)(const ef__args *args);
@@ -108,19 +110,19 @@ ef_status ef__want_count(ef_actor *a, const char *op, const char *name, const ef
                          size_t count, const char *what);
 ef_status ef__want_same_shape(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
                               const char *other_name, const ef_tensor *other);
-/* t shares no memory with other; or_same: unless both start at one place. */
-ef_status ef__want_apart(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
-                         const char *other_name, const ef_tensor *other, bool or_same);
 /* mask is u8 with one element for each row of another tensor. */
 ef_status ef__want_mask(ef_actor *a, const char *op, const ef_tensor *mask, const ef_tensor *of);
 ef_status ef__want_epilogue(ef_actor *a, const char *op, const ef_epilogue *e, const ef_tensor *y);
+/* No output shares memory with another tensor of the call, those of its epilogue included, but the
+ * result with what row allows and with the epilogue's residual: then they are the same memory. */
+ef_status ef__want_apart(ef_actor *a, const ef__op *row, const ef__args *args);
 
 /* Product of all dimensions but the last; the last dimension. */
 size_t ef__rows(const ef_tensor *t);
 size_t ef__columns(const ef_tensor *t);
 
-/* Do they share memory? NULL and empty tensors never do. */
-bool ef__overlap(const ef_tensor *x, const ef_tensor *y);
+/* The tensor that an epilogue applies to. */
+const ef_tensor *ef__result(const ef__op *row, const ef__args *args);
 
 /* ---- launch shapes ---- */
 

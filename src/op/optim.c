@@ -148,6 +148,7 @@ static double bytes_update(const ef__args *args) /* reads four numbers and write
 }
 
 const ef__op ef__op_optim_norm = {.name = "optim.norm",
+                                  .names = {"grad", "table", "metrics", "counts"},
                                   .writes = 1 << METRICS | 1 << COUNTS,
                                   .any_dtype = 1 << TABLE | 1 << COUNTS,
                                   .check = check_norm,
@@ -156,14 +157,16 @@ const ef__op ef__op_optim_norm = {.name = "optim.norm",
                                   .variants = {{"single", 0, ef__fits_cpu, norm_single},
                                                {"group", 0, ef__fits_always, norm_group}}};
 
-const ef__op ef__op_optim_update = {.name = "optim.update",
-                                    .writes = 1 << VALUE | 1 << STATE_GRAD | 1 << M | 1 << V,
-                                    .any_dtype = 1 << FLAGS | 1 << STATE_COUNTS,
-                                    .check = check_update,
-                                    .flops = flops_update,
-                                    .bytes = bytes_update,
-                                    .variants = {{"single", 0, ef__fits_cpu, update_single},
-                                                 {"group", 0, ef__fits_always, update_group}}};
+const ef__op ef__op_optim_update = {
+    .name = "optim.update",
+    .names = {"table", "counts", "metrics", "value", "grad", "m", "v"},
+    .writes = 1 << VALUE | 1 << STATE_GRAD | 1 << M | 1 << V,
+    .any_dtype = 1 << FLAGS | 1 << STATE_COUNTS,
+    .check = check_update,
+    .flops = flops_update,
+    .bytes = bytes_update,
+    .variants = {{"single", 0, ef__fits_cpu, update_single},
+                 {"group", 0, ef__fits_always, update_group}}};
 
 ef_status ef__optim_norm(ef_actor *a, const ef_tensor *grad, const ef_tensor *table, float lr,
                          ef_tensor *metrics, ef_tensor *counts)

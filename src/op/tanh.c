@@ -49,14 +49,18 @@ static double bytes_backward(const ef__args *args)
 }
 
 const ef__op ef__op_tanh_forward = {.name = "tanh.forward",
+                                    .names = {"x", "y"},
                                     .writes = 1 << Y,
+                                    .in_place = 1 << X,
                                     .check = check_forward,
                                     .flops = flops_forward,
                                     .bytes = bytes_forward,
                                     .variants = {{"item", 0, ef__fits_always, forward_item}}};
 
 const ef__op ef__op_tanh_backward = {.name = "tanh.backward",
+                                     .names = {"y", "dy", "dx"},
                                      .writes = 1 << DX,
+                                     .in_place = 1 << RESULT | 1 << DY,
                                      .check = check_backward,
                                      .flops = flops_backward,
                                      .bytes = bytes_backward,
