@@ -9,8 +9,9 @@
  *
  * Every function that returns ef_status leaves its outputs untouched when it fails. The text of a
  * failure is in the actor's error (ef_actor_error), or in the ef_error that the function takes as
- * its last parameter, which may be NULL. A NULL object is a programmer's error and asserts, except
- * in the _free and _close functions, where it is allowed. */
+ * its last parameter, which may be NULL. A function asserts that the object it belongs to, its first
+ * parameter, is not NULL, but the _free and _close functions allow it; a NULL among the tensors of
+ * an operation, a copy or a readback is EF_EARG. */
 #ifndef ENERGYFLOW_H
 #define ENERGYFLOW_H
 
@@ -120,8 +121,8 @@ typedef struct ef_stats {
  *            environment's EF_DEVICE, else the first GPU, else the first CPU. Oclgrind is only
  *            taken when named.
  * Environment: EF_GUARD=trap|error, EF_DEBUG=sync,canary, EF_CL_DIR, EF_LINEAR=clblast|own.
- * Errors: EARG (nothing matches; the text lists what there is), EDEVICE (no device, driver
- * error). */
+ * Errors: EARG (nothing matches: the text lists what there is; a variable has another value),
+ * EDEVICE (no device, driver error). */
 ef_status ef_actor_open(const char *device, ef_actor **actor, ef_error *error);
 
 /* ef_actor_close -- wait for the device, resolve pending readbacks as EF_ECANCELLED, let go of the
@@ -137,8 +138,8 @@ const ef_device_info *ef_actor_device(const ef_actor *actor);
  * kept. */
 ef_status ef_actor_error(ef_actor *actor, ef_error *error);
 
-/* ef_actor_message -- the text of the last failure of any kind on this actor, for messages; valid
- * until the actor's next call. */
+/* ef_actor_message -- the text of the last failure of any kind on this actor, by whichever thread;
+ * valid until the actor's next ef_actor_message. */
 const char *ef_actor_message(ef_actor *actor);
 
 /* ef_actor_reset -- clear the sticky error; an open batch is closed, its pending readbacks resolve
@@ -229,8 +230,9 @@ ef_status ef_readback_value(ef_readback *readback, const void **data, size_t *co
  * traps. */
 ef_status ef_readback_poll(ef_readback *readback);
 
-/* ef_readback_wait -- wait until whichever thread syncs resolves it; at most milliseconds (< 0: for
- * ever). EF_ETIMEOUT when the time is up. Never traps. */
+/* ef_readback_wait -- wait until it is resolved, a deferred one by whichever thread syncs, an
+ * immediate one by the device; at most milliseconds (< 0: for ever). EF_ETIMEOUT when the time is
+ * up. Never traps. */
 ef_status ef_readback_wait(ef_readback *readback, int milliseconds);
 
 /* ef_readback_retain, ef_readback_free -- a readback is counted: each start and retain needs one

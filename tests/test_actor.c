@@ -200,6 +200,33 @@ START_TEST(canary_mode_fills_freed_leases_with_nan)
 }
 END_TEST
 
+START_TEST(an_unknown_setting_is_refused_by_name)
+{
+    static const struct {
+        const char *name, *value, *allowed; /* NULL: legal */
+    } settings[] = {{"EF_GUARD", "trap", NULL},           {"EF_GUARD", "", NULL},
+                    {"EF_GUARD", "err", "trap|error"},    {"EF_GUARD", "trap,error", "trap|error"},
+                    {"EF_DEBUG", "canary,sync", NULL},    {"EF_DEBUG", "syncs", "sync|canary"},
+                    {"EF_DEBUG", "sync,", "sync|canary"}, {"EF_LINEAR", "own", NULL},
+                    {"EF_LINEAR", "blas", "clblast|own"}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        ef_actor *a = NULL;
+        ef_error e = {0};
+        setenv(settings[i].name, settings[i].value, 1);
+        ef_status status = ef_actor_open(NULL, &a, &e);
+        unsetenv(settings[i].name);
+        ck_assert_int_eq(status, settings[i].allowed ? EF_EARG : EF_OK);
+        ck_assert_int_eq(!a, !!settings[i].allowed);
+        if (settings[i].allowed) {
+            ck_assert_ptr_nonnull(strstr(e.text, settings[i].name));
+            ck_assert_ptr_nonnull(strstr(e.text, settings[i].value));
+            ck_assert_ptr_nonnull(strstr(e.text, settings[i].allowed));
+        }
+        ef_actor_close(a);
+    }
+}
+END_TEST
+
 START_TEST(debug_sync_waits_after_every_operation)
 {
     setenv("EF_DEBUG", "sync", 1);
@@ -288,6 +315,76 @@ START_TEST(a_queue_that_is_out_of_order_is_refused)
 }
 END_TEST
 
+START_TEST(a_copy_over_itself_is_refused_unless_it_is_one_memory)
+{
+    ef_actor *a = ef_test_open();
+    float x[64];
+    for (int i = 0; i < 64; i++)
+        x[i] = (float)i;
+    ef_tensor *t = ef_test_f32(a, SHAPE(64), x), *from = NULL, *to = NULL, *end = NULL;
+    size_t n = 32;
+    ef_test_ok(a, ef_tensor_view(t, 0, 1, &n, "from", &from));
+    ef_test_ok(a, ef_tensor_view(t, 16, 1, &n, "to", &to));
+    ef_test_ok(a, ef_tensor_view(t, 32, 1, &n, "end", &end));
+    ef_test_refused(a, ef_tensor_copy(to, from), EF_EARG, "tensor.copy: to f32 [32] overlaps from");
+    ef_test_refused(a, ef_tensor_copy(to, NULL), EF_EARG, "tensor.copy");
+    ef_test_ok(a, ef_tensor_copy(t, t));
+    ef_test_same_bits("t", t, x);
+    ef_test_ok(a, ef_tensor_copy(end, from));
+    memcpy(x + 32, x, sizeof x / 2);
+    ef_test_same_bits("t", t, x);
+    ef_readback *none = NULL;
+    ef_test_refused(a, ef_readback_start(a, NULL, EF_IMMEDIATE, NULL, &none), EF_EARG, "NULL");
+    ck_assert_ptr_null(none);
+    ef_tensor *views[] = {from, to, end};
+    for (int i = 0; i < 3; i++)
+        ef_tensor_free(views[i]);
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(a_trim_and_a_reset_leave_tensors_their_memory)
+{
+    ef_actor *a = ef_test_open();
+    const float x[16] = {3, 1, 4, 1, 5};
+    ef_tensor *t = ef_test_f32(a, SHAPE(16), x), *view = NULL, *other = NULL;
+    size_t n = 16;
+    ef_test_ok(a, ef_tensor_view(t, 0, 1, &n, "view", &view));
+    ef_actor_trim(a);
+    ef_test_ok(a, ef_actor_reset(a));
+    for (int i = 0; i < 100; i++) { /* what was free is leased again, and nothing else */
+        ef_test_ok(a, ef_tensor_new(a, EF_F32, 1, (size_t[]){144}, "other", &other));
+        ef_test_ok(a, ef_tensor_fill(other, -1));
+        ef_tensor_free(other);
+    }
+    ef_test_same_bits("t", t, x);
+    ef_test_same_bits("view", view, x);
+    ef_tensor_free(view);
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(the_text_of_a_long_tensor_is_cut)
+{
+    ef_actor *a = ef_test_open();
+    const size_t huge[] = {SIZE_MAX, SIZE_MAX / 3, 0, SIZE_MAX / 7};
+    char label[200], text[80 + 16];
+    memset(label, 'x', sizeof label);
+    label[199] = '\0';
+    memset(text, '#', sizeof text);
+    ef_tensor *t = NULL;
+    ef_test_ok(a, ef_tensor_new(a, EF_F32, 4, (size_t[]){0, 1, 2, 3}, label, &t));
+    ck_assert_ptr_nonnull(strstr(ef__tensor_text(t, text), "xx f32 [0,1,2,3]"));
+    memcpy((size_t *)ef_tensor_dims(t), huge, sizeof huge);
+    ck_assert_ptr_eq(ef__tensor_text(t, text), text);
+    ck_assert_uint_eq(strlen(text), 79);
+    for (size_t i = 80; i < sizeof text; i++)
+        ck_assert_int_eq(text[i], '#');
+    ef_tensor_free(t);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(a_tensor_of_another_actor_is_refused)
 {
     ef_actor *a = ef_test_open(), *b = NULL;
@@ -318,10 +415,14 @@ static Suite *suite(void)
     tcase_add_test(t, a_view_shares_memory_and_outlives_its_parent);
     tcase_add_test(t, the_pool_reuses_trims_and_counts);
     tcase_add_test(t, a_size_that_cannot_be_is_refused_with_numbers);
+    tcase_add_test(t, a_copy_over_itself_is_refused_unless_it_is_one_memory);
+    tcase_add_test(t, a_trim_and_a_reset_leave_tensors_their_memory);
+    tcase_add_test(t, the_text_of_a_long_tensor_is_cut);
     tcase_add_test(t, a_tensor_of_another_actor_is_refused);
     t = ef_test_case(s, "debugging");
     tcase_add_test(t, canary_mode_fills_freed_leases_with_nan);
     tcase_add_test(t, debug_sync_waits_after_every_operation);
+    tcase_add_test(t, an_unknown_setting_is_refused_by_name);
     tcase_add_test(t, a_broken_kernel_file_is_a_build_error_that_names_it);
     return s;
 }

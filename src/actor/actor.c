@@ -8,6 +8,7 @@
 
 void ef__lock(ef_actor *a)
 {
+    assert(a);
     pthread_mutex_lock(&a->lock);
 }
 
@@ -88,18 +89,13 @@ ef_status ef_actor_error(ef_actor *a, ef_error *error)
 
 const char *ef_actor_message(ef_actor *a)
 {
-    return a->message;
+    ef__lock(a); /* what is shown is a copy: another thread may fail meanwhile */
+    memcpy(a->shown, a->message, sizeof a->shown);
+    ef__unlock(a);
+    return a->shown;
 }
 
 /* ---- opening ---- */
-
-static void read_environment(ef_actor *a)
-{
-    const char *guard = getenv("EF_GUARD"), *debug = getenv("EF_DEBUG");
-    a->guard = guard && !strcmp(guard, "error") ? EF_GUARD_ERROR : EF_GUARD_TRAP;
-    a->debug_sync = debug && strstr(debug, "sync");
-    a->debug_canary = debug && strstr(debug, "canary");
-}
 
 static void init_lock(ef_actor *a)
 {
@@ -128,8 +124,9 @@ static ef_status start(ef_actor *a, ef_actor **actor, ef_error *error)
     a->refs = 1;
     a->epoch = 1;
     init_lock(a);
-    read_environment(a);
-    ef_status status = ef__device_fill(a->device, &a->about, error);
+    ef_status status = ef__environment_read(a, error);
+    if (!status)
+        status = ef__device_fill(a->device, &a->about, error);
     if (!status) {
         size_t ints = EF__RECORD_INTS;
         status = ef_tensor_new(a, EF_I32, 1, &ints, "error record", &a->record);
@@ -231,6 +228,10 @@ void ef_actor_close(ef_actor *a)
 ef_status ef_actor_reset(ef_actor *a)
 {
     ef__lock(a);
+    if (a->closed) {
+        ef__unlock(a);
+        return EF_ECANCELLED;
+    }
     while (a->syncing || a->waiting)
         pthread_cond_wait(&a->changed, &a->lock);
     cl_int code = clFinish(a->queue);

@@ -4,13 +4,14 @@
 #include "actor/internal.h"
 #include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { STAGING_LIMIT = 256 << 20 }; /* host bytes waiting to be uploaded before a write waits */
 
 /* The first failure in sequence is the one to keep, even if a later one was seen before it. */
-static void fail_at(ef_actor *a, uint64_t sequence, const char *op, cl_int code)
+void ef__fail_at(ef_actor *a, uint64_t sequence, const char *op, cl_int code)
 {
     if (a->error.status && a->error_sequence <= sequence)
         return;
@@ -22,19 +23,49 @@ static void fail_at(ef_actor *a, uint64_t sequence, const char *op, cl_int code)
     a->sequence = now;
 }
 
+cl_int ef__event_status(cl_event event)
+{
+    cl_int status = CL_COMPLETE, code = CL_SUCCESS;
+    if (event)
+        code =
+            clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL);
+    return code ? code : status;
+}
+
+static void staging_pop(ef_actor *a, ef__pending *p)
+{
+    ef__staging *s = p->staging;
+    cl_int code = ef__event_status(s->event);
+    if (code < 0)
+        ef__fail_at(a, s->sequence, "tensor.write", code);
+    p->staging = s->next;
+    if (!p->staging)
+        p->staging_last = NULL;
+    p->staging_bytes -= s->bytes;
+    if (s->event)
+        clReleaseEvent(s->event);
+    free(s);
+}
+
+static void staging_check(ef_actor *a, ef__pending *p)
+{
+    while (p->staging && ef__event_status(p->staging->event) <= CL_COMPLETE)
+        staging_pop(a, p);
+}
+
 void ef__pending_check(ef_actor *a, ef__pending *p)
 {
     size_t kept = 0;
+    staging_check(a, p);
     for (size_t i = 0; i < p->event_count; i++) {
         ef__event e = p->events[i];
-        cl_int code = CL_QUEUED;
-        clGetEventInfo(e.event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof code, &code, NULL);
+        cl_int code = ef__event_status(e.event);
         if (code > CL_COMPLETE) {
             p->events[kept++] = e;
             continue;
         }
         if (code < 0)
-            fail_at(a, e.sequence, e.op, code);
+            ef__fail_at(a, e.sequence, e.op, code);
         clReleaseEvent(e.event);
     }
     p->event_count = kept;
@@ -46,6 +77,8 @@ void ef__record_report(ef_actor *a, const int record[EF__RECORD_INTS])
     if (record[0] == 0)
         return;
     uint64_t sequence = (a->sequence & ~(uint64_t)INT32_MAX) | (uint32_t)record[1];
+    if (sequence > a->sequence) /* 2^31 was passed since */
+        sequence -= (uint64_t)INT32_MAX + 1;
     if (a->error.status && a->error_sequence <= sequence)
         return;
     a->error.status = EF_OK;
@@ -59,34 +92,10 @@ void ef__record_report(ef_actor *a, const int record[EF__RECORD_INTS])
 
 /* ---- staging ---- */
 
-static cl_int status_of(cl_event event)
-{
-    cl_int code = CL_COMPLETE;
-    if (event)
-        clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof code, &code, NULL);
-    return code;
-}
-
-static void staging_pop(ef_actor *a, ef__pending *p)
-{
-    ef__staging *s = p->staging;
-    cl_int code = status_of(s->event);
-    if (code < 0)
-        fail_at(a, s->sequence, "tensor.write", code);
-    p->staging = s->next;
-    if (!p->staging)
-        p->staging_last = NULL;
-    p->staging_bytes -= s->bytes;
-    if (s->event)
-        clReleaseEvent(s->event);
-    free(s);
-}
-
 ef_status ef__staging_new(ef_actor *a, const void *data, size_t bytes, ef__staging **staging)
 {
     ef__pending *p = &a->pending;
-    while (p->staging && status_of(p->staging->event) <= CL_COMPLETE)
-        staging_pop(a, p);
+    staging_check(a, p);
     while (p->staging && p->staging_bytes + bytes > STAGING_LIMIT) {
         clWaitForEvents(1, &p->staging->event);
         a->stats.host_waits++;
@@ -127,11 +136,10 @@ static void resolve_all(ef_actor *a, ef__pending *p, const ef_error *cancelled)
         ef_readback *r = p->first;
         p->first = r->next;
         r->next = NULL;
-        cl_int code = status_of(r->event);
-        if (code < 0 && !cancelled)
-            fail_at(a, r->sequence, "readback", code);
-        bool failed = a->error.status && r->sequence >= a->error_sequence;
-        ef__readback_resolve(r, cancelled ? cancelled : failed ? &a->error : NULL);
+        if (cancelled)
+            ef__readback_resolve(r, cancelled);
+        else
+            ef__readback_settle(a, r);
         ef_readback_free(r);
     }
     p->last = NULL;
@@ -156,21 +164,17 @@ ef_status ef_batch_begin(ef_actor *a)
     return status;
 }
 
-/* Enqueue the download of the error record into record, to be read after the wait. */
-static void read_record(ef_actor *a, int record[EF__RECORD_INTS])
+cl_int ef__record_read(ef_actor *a, int record[EF__RECORD_INTS])
 {
-    cl_int code = clEnqueueReadBuffer(a->queue, a->record->lease->block->mem, CL_FALSE, 0,
-                                      EF__RECORD_INTS * sizeof *record, record, 0, NULL, NULL);
-    if (code)
-        ef__cl_fail(a, "sync", "clEnqueueReadBuffer", code);
+    return clEnqueueReadBuffer(a->queue, a->record->lease->block->mem, CL_FALSE, 0,
+                               EF__RECORD_INTS * sizeof *record, record, 0, NULL, NULL);
 }
 
-static void device_lost(ef_actor *a, const char *label, cl_int code)
+void ef__device_lost(ef_actor *a, const char *label, const char *function, cl_int code)
 {
     a->lost = true;
-    ef__fail(a, EF_EDEVICE, code, label,
-             "%s: clFinish: %s (%d); the device is lost to this process%s", label,
-             ef__cl_name(code), code,
+    ef__fail(a, EF_EDEVICE, code, label, "%s: %s: %s (%d); the device is lost to this process%s",
+             label, function, ef__cl_name(code), code,
              a->about.keeps_events ? "" : "; EF_DEBUG=sync tells which operation failed");
     a->error_sequence = 0; /* nothing that was read can be trusted */
 }
@@ -179,15 +183,16 @@ static void device_lost(ef_actor *a, const char *label, cl_int code)
 static void wait_for(ef_actor *a, ef__pending *p, const char *label)
 {
     int record[EF__RECORD_INTS] = {0};
-    if (p->checked)
-        read_record(a, record);
+    cl_int code = p->checked ? ef__record_read(a, record) : CL_SUCCESS;
+    if (code)
+        ef__cl_fail(a, label, "clEnqueueReadBuffer", code);
     ef__unlock(a);
-    cl_int code = clFinish(a->queue);
+    code = clFinish(a->queue);
     ef__lock(a);
     a->stats.host_waits++;
     ef__pending_check(a, p);
     if (code)
-        device_lost(a, label, code);
+        ef__device_lost(a, label, "clFinish", code);
     else
         ef__record_report(a, record);
 }
@@ -218,6 +223,10 @@ ef_status ef_batch_sync(ef_actor *a, const char *label)
     ef_status status;
     label = label ? label : "batch";
     ef__lock(a);
+    if (a->depth) {
+        snprintf(a->batch, sizeof a->batch, "%s", label);
+        a->labelled = a->epoch;
+    }
     if (a->closed) {
         status = EF_ECANCELLED;
     } else if (a->depth == 0) {

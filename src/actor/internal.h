@@ -19,6 +19,7 @@ typedef struct ef__lease {
     ef__block *block;
     unsigned refs; /* tensor and views; the queue's order keeps what was enqueued safe */
     uint64_t version;
+    const char *writer; /* the operation that wrote last; NULL: none */
     ef__attachment *attachment;
 } ef__lease;
 
@@ -47,6 +48,7 @@ struct ef_readback {
     int record[EF__RECORD_INTS];
     size_t count;
     char label[40], tensor[40];
+    const char *writer; /* of the tensor */
     void *data;
 };
 
@@ -104,9 +106,11 @@ struct ef_actor {
 
     ef_error error;          /* the sticky one */
     uint64_t error_sequence; /* of the operation that failed */
-    char message[sizeof((ef_error *)0)->text];
+    char message[sizeof((ef_error *)0)->text], shown[sizeof((ef_error *)0)->text];
 
     unsigned depth;         /* of the open batch */
+    char batch[40];         /* label that the last sync gave, inner ones too */
+    uint64_t labelled;      /* the epoch that it is of */
     uint64_t epoch, synced; /* the open epoch; all up to synced are done */
     unsigned syncing; /* threads in a sync or finish: they hold what they took out of pending */
     unsigned waiting; /* threads that wait for an immediate readback's event */
@@ -125,6 +129,9 @@ struct ef_actor {
 /* actor.c */
 ef_actor *ef__actor_retain(ef_actor *a);
 void ef__actor_release(ef_actor *a); /* lock not held */
+
+/* environment.c: guard and debug settings; EARG if a variable has a value that nothing knows. */
+ef_status ef__environment_read(ef_actor *a, ef_error *error);
 
 /* device.c */
 ef_status ef__device_find(const char *wanted, cl_device_id *device, ef_error *error);
@@ -151,13 +158,19 @@ ef_status ef__kernel_get(ef_actor *a, const ef__call *call, cl_kernel *kernel);
 void ef__programs_close(ef_actor *a);
 
 /* batch.c */
-void ef__pending_check(ef_actor *a, ef__pending *p); /* statuses of finished events */
+void ef__pending_check(ef_actor *a, ef__pending *p); /* statuses of finished commands */
+cl_int ef__event_status(cl_event event);             /* CL_COMPLETE of NULL, negative: failed */
+void ef__fail_at(ef_actor *a, uint64_t sequence, const char *op, cl_int code);
+void ef__device_lost(ef_actor *a, const char *label, const char *function, cl_int code);
+/* Enqueue the download of the error record; to be reported once it is there. */
+cl_int ef__record_read(ef_actor *a, int record[EF__RECORD_INTS]);
 void ef__record_report(ef_actor *a, const int record[EF__RECORD_INTS]);
 ef_status ef__staging_new(ef_actor *a, const void *data, size_t bytes, ef__staging **staging);
 void ef__pending_cancel(ef_actor *a); /* the queue is idle: drop everything pending */
 
 /* readback.c */
 void ef__readback_resolve(ef_readback *r, const ef_error *error); /* NULL: ready */
+void ef__readback_settle(ef_actor *a, ef_readback *r);            /* its event is complete */
 
 static inline size_t ef__dtype_bytes(ef_dtype dtype)
 {

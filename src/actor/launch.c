@@ -143,8 +143,8 @@ ef_status ef__launch(ef_actor *a, const ef__call *c)
     if (code)
         return launch_failed(a, c, "clSetKernelArg", code);
     cl_event event = NULL;
-    code = clEnqueueNDRangeKernel(a->queue, kernel, dims, c->offset, c->global,
-                                  c->local, 0, NULL, event_slot(a, &event));
+    code = clEnqueueNDRangeKernel(a->queue, kernel, dims, c->offset, c->global, c->local, 0, NULL,
+                                  event_slot(a, &event));
     if (code)
         return launch_failed(a, c, "clEnqueueNDRangeKernel", code);
     return enqueued(a, c->op, "clEnqueueNDRangeKernel", code, event);
@@ -207,9 +207,9 @@ ef_status ef__fill(ef_actor *a, const char *op, cl_mem mem, const ef__pattern *p
     ef_status status = EF_OK;
     for (size_t done = 0; !status && done < bytes; done += FILL_PIECE) {
         cl_event event = NULL;
-        cl_int code = clEnqueueFillBuffer(a->queue, mem, p->bytes, p->size, offset + done,
-                                          ef__min(bytes - done, FILL_PIECE), 0, NULL,
-                                          event_slot(a, &event));
+        cl_int code =
+            clEnqueueFillBuffer(a->queue, mem, p->bytes, p->size, offset + done,
+                                ef__min(bytes - done, FILL_PIECE), 0, NULL, event_slot(a, &event));
         status = enqueued(a, op, "clEnqueueFillBuffer", code, event);
     }
     return status;

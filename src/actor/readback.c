@@ -2,6 +2,7 @@
  * the thread that syncs, or by the one that asks an immediate readback. */
 #include "actor/internal.h"
 #include "base/error.h"
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,6 +23,15 @@ void ef__readback_resolve(ef_readback *r, const ef_error *error)
     if (r->event)
         clReleaseEvent(r->event);
     r->event = NULL;
+}
+
+void ef__readback_settle(ef_actor *a, ef_readback *r)
+{
+    cl_int code = ef__event_status(r->event);
+    if (code < 0)
+        ef__fail_at(a, r->sequence, "readback", code);
+    bool failed = a->error.status && r->sequence >= a->error_sequence;
+    ef__readback_resolve(r, failed ? &a->error : NULL);
 }
 
 static void enlist(ef_actor *a, ef_readback *r)
@@ -67,15 +77,17 @@ static ef_status enqueue(ef_actor *a, const ef_tensor *t, ef_readback *r)
         r->state = EF__READY;
         return EF_OK;
     }
-    cl_int code;
-    if (a->depth == 0 && a->pending.checked) {
-        code = clEnqueueReadBuffer(a->queue, a->record->lease->block->mem, CL_FALSE, 0,
-                                   sizeof r->record, r->record, 0, NULL, NULL);
-        r->checked = code == CL_SUCCESS;
+    r->checked = r->mode == EF_IMMEDIATE && a->pending.checked;
+    cl_int code = CL_SUCCESS;
+    if (r->checked)
+        code = ef__record_read(a, r->record);
+    if (!code) {
+        code = clEnqueueReadBuffer(a->queue, t->lease->block->mem, CL_FALSE,
+                                   t->offset * ef__dtype_bytes(t->dtype), bytes, r->data, 0, NULL,
+                                   &r->event);
+        if (code && r->checked)
+            clFinish(a->queue); /* the record is on its way into r, which goes */
     }
-    code = clEnqueueReadBuffer(a->queue, t->lease->block->mem, CL_FALSE,
-                               t->offset * ef__dtype_bytes(t->dtype), bytes, r->data, 0, NULL,
-                               &r->event);
     if (code)
         return ef__cl_fail(a, op, "clEnqueueReadBuffer", code);
     a->stats.bytes_down += bytes;
@@ -100,6 +112,7 @@ ef_status ef_readback_start(ef_actor *a, const ef_tensor *t, ef_readback_mode mo
         r->count = t->count;
         snprintf(r->label, sizeof r->label, "%s", label ? label : t->label);
         snprintf(r->tensor, sizeof r->tensor, "%s", t->label);
+        r->writer = t->lease->writer;
         status = enqueue(a, t, r);
     }
     if (status) {
@@ -113,7 +126,25 @@ ef_status ef_readback_start(ef_actor *a, const ef_tensor *t, ef_readback_mode mo
     return ef__op_end(a, status);
 }
 
-/* An immediate readback waits for its own event alone, without the lock. */
+/* An immediate readback whose event is complete, while no sync holds events of operations before it:
+ * now it is known whether one of them failed. */
+static void settle_immediate(ef_readback *r)
+{
+    ef_actor *a = r->actor;
+    cl_int code = clWaitForEvents(1, &r->event);
+    ef__pending_check(a, &a->pending);
+    if (code && ef__event_status(r->event) >= 0)
+        ef__device_lost(a, "readback", "clWaitForEvents", code);
+    else if (r->checked)
+        ef__record_report(a, r->record);
+    if (unlist(a, r)) {
+        ef__readback_settle(a, r);
+        r->refs--; /* the list's; the caller holds another */
+        pthread_cond_broadcast(&a->changed);
+    }
+}
+
+/* It waits for its own event alone, without the lock. */
 static void wait_immediate(ef_readback *r)
 {
     ef_actor *a = r->actor;
@@ -121,46 +152,35 @@ static void wait_immediate(ef_readback *r)
     clRetainEvent(event);
     a->waiting++;
     ef__unlock(a);
-    cl_int code = clWaitForEvents(1, &event);
+    clWaitForEvents(1, &event);
     ef__lock(a);
     a->stats.host_waits++;
     clReleaseEvent(event);
-    while (a->syncing) /* it may hold the event of an earlier operation that failed */
+    while (a->syncing)
         pthread_cond_wait(&a->changed, &a->lock);
     a->waiting--;
     pthread_cond_broadcast(&a->changed);
-    if (r->state != EF__PENDING)
-        return;
-    ef__pending_check(a, &a->pending);
-    if (r->checked)
-        ef__record_report(a, r->record);
-    if (code && !a->error.status) {
-        a->lost = !a->about.is_pocl;
-        ef__cl_fail(a, "readback", "clWaitForEvents", code);
-        a->error_sequence = r->sequence;
-    }
-    if (unlist(a, r)) {
-        bool failed = a->error.status && r->sequence >= a->error_sequence;
-        ef__readback_resolve(r, failed ? &a->error : NULL);
-        r->refs--; /* the list's; the caller holds another */
-        pthread_cond_broadcast(&a->changed);
-    }
+    if (r->state == EF__PENDING)
+        settle_immediate(r);
 }
 
+static void poll_immediate(ef_readback *r)
+{
+    clFlush(r->actor->queue);
+    if (!r->actor->syncing && ef__event_status(r->event) <= CL_COMPLETE)
+        settle_immediate(r);
+}
+
+/* The label of a batch comes with its syncs: before the first one only the last batch's is known. */
 static ef_status asked_early(ef_readback *r)
 {
     ef_actor *a = r->actor;
-    if (a->guard == EF_GUARD_TRAP) {
-        fprintf(stderr,
-                "libenergyflow: readback %s of tensor %s asked for in epoch %" PRIu64
-                " before ef_batch_sync; set EF_GUARD=error to get EF_EEARLY instead\n",
-                r->label, r->tensor, r->epoch);
-        abort();
-    }
+    const char *where = a->labelled == r->epoch ? "" : a->labelled ? "after " : "the first one";
     return ef__fail(a, EF_EEARLY, 0, "readback",
-                    "readback %s of tensor %s: asked for before its batch (epoch %" PRIu64
-                    ") was synced",
-                    r->label, r->tensor, r->epoch);
+                    "readback %s of tensor %s, written by %s: asked for before its batch (%s%s, "
+                    "epoch %" PRIu64 ") was synced",
+                    r->label, r->tensor, r->writer ? r->writer : "no operation", where, a->batch,
+                    r->epoch);
 }
 
 static ef_status outcome(const ef_readback *r)
@@ -168,13 +188,19 @@ static ef_status outcome(const ef_readback *r)
     return r->state == EF__PENDING ? EF_ETIMEOUT : r->state == EF__READY ? EF_OK : r->error.status;
 }
 
+static bool is_pending(const ef_readback *r, ef_readback_mode mode)
+{
+    return r->state == EF__PENDING && r->mode == mode;
+}
+
 ef_status ef_readback_value(ef_readback *r, const void **data, size_t *count)
 {
+    assert(r);
     ef_actor *a = r->actor;
     ef__lock(a);
-    if (r->state == EF__PENDING && r->mode == EF_IMMEDIATE)
+    if (is_pending(r, EF_IMMEDIATE))
         wait_immediate(r);
-    while (r->state == EF__PENDING && r->mode == EF_IMMEDIATE)
+    while (is_pending(r, EF_IMMEDIATE))
         pthread_cond_wait(&a->changed, &a->lock); /* a sync of another thread resolves it */
     ef_status status = r->state == EF__PENDING ? asked_early(r) : outcome(r);
     if (status == EF_OK) {
@@ -184,26 +210,27 @@ ef_status ef_readback_value(ef_readback *r, const void **data, size_t *count)
     } else if (r->state == EF__FAILED) {
         memcpy(a->message, r->error.text, sizeof a->message);
     }
+    bool trap = status == EF_EEARLY && a->guard == EF_GUARD_TRAP;
+    if (trap)
+        fprintf(stderr, "libenergyflow: %s; EF_GUARD=error gives EF_EEARLY instead\n", a->message);
     ef__unlock(a);
+    if (trap)
+        abort();
     return status;
 }
 
 ef_status ef_readback_poll(ef_readback *r)
 {
+    assert(r);
     ef__lock(r->actor);
-    if (r->state == EF__PENDING && r->mode == EF_IMMEDIATE) {
-        cl_int code = CL_QUEUED;
-        clFlush(r->actor->queue);
-        clGetEventInfo(r->event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof code, &code, NULL);
-        if (code <= CL_COMPLETE)
-            wait_immediate(r);
-    }
+    if (is_pending(r, EF_IMMEDIATE))
+        poll_immediate(r);
     ef_status status = outcome(r);
     ef__unlock(r->actor);
     return status;
 }
 
-static struct timespec deadline_in(int milliseconds)
+static struct timespec time_in(int milliseconds)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -216,17 +243,39 @@ static struct timespec deadline_in(int milliseconds)
     return t;
 }
 
-ef_status ef_readback_wait(ef_readback *r, int milliseconds)
+static bool is_before(const struct timespec *x, const struct timespec *y)
+{
+    return x->tv_sec < y->tv_sec || (x->tv_sec == y->tv_sec && x->tv_nsec < y->tv_nsec);
+}
+
+/* Waits for a change until the end. OpenCL knows no wait with a limit, so that the event of an
+ * immediate readback is asked every millisecond. ETIMEDOUT at the end. */
+static int wait_until(ef_readback *r, const struct timespec *end)
 {
     ef_actor *a = r->actor;
-    struct timespec deadline = deadline_in(milliseconds > 0 ? milliseconds : 0);
-    ef__lock(a);
-    if (r->state == EF__PENDING && r->mode == EF_IMMEDIATE)
-        wait_immediate(r);
+    struct timespec soon = time_in(1);
+    if (r->mode == EF_DEFER_UNTIL_SYNC)
+        return pthread_cond_timedwait(&a->changed, &a->lock, end);
+    poll_immediate(r);
+    if (r->state != EF__PENDING)
+        return 0;
+    if (!is_before(&soon, end))
+        return pthread_cond_timedwait(&a->changed, &a->lock, end);
+    pthread_cond_timedwait(&a->changed, &a->lock, &soon);
+    return 0;
+}
+
+ef_status ef_readback_wait(ef_readback *r, int milliseconds)
+{
+    assert(r);
+    ef_actor *a = r->actor;
+    const struct timespec end = time_in(milliseconds > 0 ? milliseconds : 0);
     int code = 0;
+    ef__lock(a);
+    if (milliseconds < 0 && is_pending(r, EF_IMMEDIATE))
+        wait_immediate(r);
     while (r->state == EF__PENDING && code != ETIMEDOUT)
-        code = milliseconds < 0 ? pthread_cond_wait(&a->changed, &a->lock)
-                                : pthread_cond_timedwait(&a->changed, &a->lock, &deadline);
+        code = milliseconds < 0 ? pthread_cond_wait(&a->changed, &a->lock) : wait_until(r, &end);
     ef_status status = outcome(r);
     ef__unlock(a);
     return status;
@@ -234,6 +283,7 @@ ef_status ef_readback_wait(ef_readback *r, int milliseconds)
 
 ef_readback *ef_readback_retain(ef_readback *r)
 {
+    assert(r);
     ef__lock(r->actor);
     r->refs++;
     ef__unlock(r->actor);

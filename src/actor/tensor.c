@@ -49,8 +49,8 @@ static void set_label(char label[40], const char *text)
 ef_status ef_tensor_new(ef_actor *a, ef_dtype dtype, size_t rank, const size_t *dims,
                         const char *label, ef_tensor **tensor)
 {
-    static const char op[] = "tensor.new";
     ef__lock(a);
+    const char *op = a->op_depth ? a->op : "tensor.new"; /* scratch: the operation names itself */
     ef_tensor *t = calloc(1, sizeof *t);
     ef_status status = ef__ready(a);
     if (!status && !t)
@@ -77,9 +77,10 @@ ef_status ef_tensor_new(ef_actor *a, ef_dtype dtype, size_t rank, const size_t *
 ef_status ef_tensor_view(ef_tensor *parent, size_t offset, size_t rank, const size_t *dims,
                          const char *label, ef_tensor **view)
 {
-    static const char op[] = "tensor.view";
+    assert(parent);
     ef_actor *a = parent->actor;
     ef__lock(a);
+    const char *op = a->op_depth ? a->op : "tensor.view";
     ef_tensor *t = calloc(1, sizeof *t);
     ef_status status = a->closed ? EF_ECANCELLED : EF_OK;
     if (!status && !t)
@@ -171,6 +172,7 @@ uint64_t ef__tensor_version(const ef_tensor *t)
 void ef__tensor_written(ef_tensor *t)
 {
     t->lease->version++;
+    t->lease->writer = t->actor->op_depth ? t->actor->op : "another program";
 }
 
 ef__attachment **ef__tensor_attachment(const ef_tensor *t)
@@ -196,6 +198,7 @@ cl_mem ef__tensor_mem(const ef_tensor *t, size_t *offset)
 
 ef_status ef_tensor_cl_mem(const ef_tensor *t, cl_mem *mem, size_t *offset)
 {
+    assert(t);
     ef_actor *a = t->actor;
     ef__lock(a);
     ef_status status = a->closed ? EF_ECANCELLED : EF_OK;
@@ -207,6 +210,7 @@ ef_status ef_tensor_cl_mem(const ef_tensor *t, cl_mem *mem, size_t *offset)
 
 void ef_tensor_touch(ef_tensor *t)
 {
+    assert(t);
     ef__lock(t->actor);
     ef__tensor_written(t);
     ef__unlock(t->actor);
@@ -214,30 +218,36 @@ void ef_tensor_touch(ef_tensor *t)
 
 size_t ef_tensor_rank(const ef_tensor *t)
 {
+    assert(t);
     return t->rank;
 }
 
 const size_t *ef_tensor_dims(const ef_tensor *t)
 {
+    assert(t);
     return t->dims;
 }
 
 size_t ef_tensor_count(const ef_tensor *t)
 {
+    assert(t);
     return t->count;
 }
 
 size_t ef_tensor_bytes(const ef_tensor *t)
 {
+    assert(t);
     return t->count * ef__dtype_bytes(t->dtype);
 }
 
 ef_dtype ef_tensor_dtype(const ef_tensor *t)
 {
+    assert(t);
     return t->dtype;
 }
 
 const char *ef_tensor_label(const ef_tensor *t)
 {
+    assert(t);
     return t->label;
 }
