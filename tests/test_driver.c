@@ -18,6 +18,7 @@ static struct driver {
     int reads_left;            /* the read after these fails; below 0: none does */
     cl_event sick, *next_sick; /* an event that failed; where the next read's is to go */
     bool never_done;           /* no event is ever complete */
+    bool full;                 /* no buffer can be had */
     bool swallow;              /* kernels, fills and large buffers are not really made */
     size_t groups[3];          /* most of a launch, in each dimension */
     struct {
@@ -29,7 +30,7 @@ static struct driver {
         size_t offset, bytes;
     } fills[FILLS];
     size_t fill_count;
-} driver;
+} driver = {.reads_left = -1};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -140,7 +141,10 @@ cl_int clEnqueueFillBuffer(cl_command_queue queue, cl_mem mem, const void *patte
 cl_mem clCreateBuffer(cl_context context, cl_mem_flags flags, size_t bytes, void *host,
                       cl_int *code)
 {
-    return REAL(clCreateBuffer)(context, flags, driver.swallow ? 256 : bytes, host, code);
+    *code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+    return driver.full
+               ? NULL
+               : REAL(clCreateBuffer)(context, flags, driver.swallow ? 256 : bytes, host, code);
 }
 
 cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, void *value,
@@ -295,6 +299,19 @@ START_TEST(an_immediate_readback_in_a_batch_tells_of_a_bad_id)
     ck_assert_ptr_null(data);
     ef_test_refused(a, ef_batch_sync(a, "bad"), EF_EARG, "id 77 at position 1");
     ef_readback_free(r);
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(an_operation_without_room_for_its_scratch_is_named)
+{
+    ef_actor *a = ef_test_open();
+    ef_tensor *y = ef_test_f32(a, SHAPE(999, 2), NULL), *metrics = ef_test_f32(a, SHAPE(3), NULL);
+    ef_actor_trim(a);
+    driver.full = true;
+    ef_test_refused(a, ef_kd_loss(a, y, y, 1, 1, 1, metrics, NULL), EF_ENOMEM,
+                    "kd.loss: 7992 bytes");
+    driver.full = false;
     ef_test_close(a);
 }
 END_TEST
@@ -569,6 +586,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, a_readback_whose_command_failed_fails, 0, 2);
     tcase_add_test(t, a_readback_that_cannot_start_leaves_no_read_behind);
     tcase_add_test(t, an_immediate_readback_in_a_batch_tells_of_a_bad_id);
+    tcase_add_test(t, an_operation_without_room_for_its_scratch_is_named);
     t = ef_test_case(s, "waiting");
     tcase_add_checked_fixture(t, disarm, NULL);
     tcase_add_test(t, waiting_for_an_immediate_readback_ends_in_time);
