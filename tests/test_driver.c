@@ -210,6 +210,7 @@ START_TEST(after_a_failed_finish_nothing_that_was_read_is_trusted)
     ef_test_ok(a, ef_batch_begin(a));
     ef_test_ok(a, ef_tensor_fill(t, 1));
     ef_readback *r = start(a, t, EF_DEFER_UNTIL_SYNC);
+    ef_test_ok(a, ef_tensor_fill(t, 2)); /* later than what is read */
     driver.finish_code = CL_INVALID_COMMAND_QUEUE;
     ck_assert_int_eq(ef_batch_sync(a, "doomed"), EF_EDEVICE);
     ck_assert_int_eq(ef_readback_value(r, &data, NULL), EF_EDEVICE);
@@ -337,7 +338,7 @@ END_TEST
 
 typedef struct task {
     ef_actor *a;
-    ef_tensor *t;
+    ef_readback *r;
     unsigned done;
 } task;
 
@@ -388,6 +389,52 @@ START_TEST(closing_waits_for_the_sync_of_another_thread)
     join(threads[1]);
     ck_assert_float_eq(first_of(a, r), 6); /* it was resolved, not cancelled */
     ef_tensor_free(t);
+}
+END_TEST
+
+static void *finish_actor(void *user)
+{
+    task *k = user;
+    return (void *)(intptr_t)ef_actor_finish(k->a);
+}
+
+static void *read_value(void *user)
+{
+    task *k = user;
+    const void *data = NULL;
+    ef_status status = ef_readback_value(k->r, &data, NULL);
+    __atomic_store_n(&k->done, 1, __ATOMIC_SEQ_CST);
+    return (void *)(intptr_t)status;
+}
+
+/* A finish has taken out the event of an operation that failed: until it is back, nobody knows
+ * whether a readback after that operation may be trusted. */
+START_TEST(an_immediate_readback_waits_for_who_knows_of_failures)
+{
+    ef_actor *a = ef_test_open();
+    ef_tensor *t = ef_test_f32(a, SHAPE(3), (float[]){1, 2, 3});
+    pthread_t threads[2];
+    ef_test_ok(a, ef_actor_finish(a));
+    ef_test_ok(a, ef__op_begin(a, "sick.op"));
+    ck_assert_int_eq(clEnqueueMarkerWithWaitList(ef__queue(a), 0, NULL, &driver.sick), 0);
+    ef__keep_event(a, driver.sick, "sick.op");
+    ef_test_ok(a, ef__op_end(a, EF_OK));
+    stall(true);
+    task k = {.a = a};
+    ck_assert_int_eq(pthread_create(&threads[0], NULL, finish_actor, &k), 0);
+    await_finishing();
+    k.r = start(a, t, EF_IMMEDIATE);
+    ck_assert_int_eq(pthread_create(&threads[1], NULL, read_value, &k), 0);
+    pause_ms(50);
+    ck_assert_uint_eq(__atomic_load_n(&k.done, __ATOMIC_SEQ_CST), 0);
+    ck_assert_int_eq(ef_readback_poll(k.r), EF_ETIMEOUT);
+    ck_assert_int_eq(ef_readback_wait(k.r, 5), EF_ETIMEOUT);
+    stall(false);
+    ck_assert_int_eq(join(threads[0]), EF_EDEVICE);
+    ck_assert_int_eq(join(threads[1]), EF_EDEVICE);
+    ef_readback_free(k.r);
+    ef_test_ok(a, ef_actor_reset(a));
+    ef_test_close(a);
 }
 END_TEST
 
@@ -591,6 +638,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, disarm, NULL);
     tcase_add_test(t, waiting_for_an_immediate_readback_ends_in_time);
     tcase_add_test(t, closing_waits_for_the_sync_of_another_thread);
+    tcase_add_test(t, an_immediate_readback_waits_for_who_knows_of_failures);
     tcase_add_test(t, immediate_readbacks_race_with_syncs_and_finishes);
     t = ef_test_case(s, "limits");
     tcase_add_checked_fixture(t, disarm, NULL);
