@@ -31,7 +31,6 @@ ef__slot *ef__actor_slot(ef_actor *a);
 
 typedef struct ef__device {
     ef_device_info info;
-    bool is_pocl;
     bool keeps_events; /* one event for each operation: CPU devices, where they are free */
 } ef__device;
 

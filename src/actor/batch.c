@@ -175,7 +175,9 @@ void ef__device_lost(ef_actor *a, const char *label, const char *function, cl_in
     a->lost = true;
     ef__fail(a, EF_EDEVICE, code, label, "%s: %s: %s (%d); the device is lost to this process%s",
              label, function, ef__cl_name(code), code,
-             a->about.keeps_events ? "" : "; EF_DEBUG=sync tells which operation failed");
+             a->about.keeps_events || a->debug_sync
+                 ? ""
+                 : "; EF_DEBUG=sync tells which operation failed");
     a->error_sequence = 0; /* nothing that was read can be trusted */
 }
 

@@ -123,7 +123,6 @@ ef_status ef__device_fill(cl_device_id device, ef__device *about, ef_error *erro
 {
     cl_bool compiler;
     describe(device, &about->info);
-    about->is_pocl = !strcmp(about->info.platform, "Portable Computing Language");
     about->keeps_events = about->info.is_cpu;
     get(device, CL_DEVICE_COMPILER_AVAILABLE, sizeof compiler, &compiler);
     if (!compiler)

@@ -31,10 +31,8 @@ ef_status ef__op_end(ef_actor *a, ef_status status)
         cl_int code = clFinish(a->queue);
         a->stats.host_waits++;
         ef__pending_check(a, &a->pending);
-        if (code) {
-            a->lost = true;
-            status = ef__cl_fail(a, a->op, "clFinish", code);
-        }
+        if (code)
+            ef__device_lost(a, a->op, "clFinish", code);
         if (a->error.status)
             status = a->error.status;
     }
