@@ -9,9 +9,9 @@
  *
  * Every function that returns ef_status leaves its outputs untouched when it fails. The text of a
  * failure is in the actor's error (ef_actor_error), or in the ef_error that the function takes as
- * its last parameter, which may be NULL. A function asserts that the object it belongs to, its first
- * parameter, is not NULL, but the _free and _close functions allow it; a NULL among the tensors of
- * an operation, a copy or a readback is EF_EARG. */
+ * its last parameter, which may be NULL. A function asserts that the object it belongs to, its
+ * first parameter, is not NULL, but the _free and _close functions allow it; a NULL among the
+ * tensors of an operation, a copy or a readback is EF_EARG. */
 #ifndef ENERGYFLOW_H
 #define ENERGYFLOW_H
 
@@ -246,7 +246,8 @@ void ef_readback_free(ef_readback *readback);
  * An output overlaps no other tensor of the call, unless its text says what it may be: then both
  * are exactly the same memory.
  * Common errors: EARG (wrong dtype or rank, a tensor of another actor, NULL or overlapping
- * tensors), ESHAPE, EBUILD, EDEVICE, ENOMEM, and the sticky error. Same device, variants and input: same bits. */
+ * tensors), ESHAPE, EBUILD, EDEVICE, ENOMEM, and the sticky error.
+ * Same device, variants and input: same bits. */
 
 /* What an operation does to z, its plain result, before it is stored; NULL parts are left out:
  *     z += bias[c];  pre = z;  z = gelu(z);  z *= gelu'(gelu_grad);  z += residual;

@@ -1,5 +1,5 @@
-/* The actor over a driver that fails, stalls or is watched. OpenCL's functions that are defined here
- * take the place of the loader's in this program; unarmed they pass everything on. */
+/* The actor over a driver that fails, stalls or is watched. OpenCL's functions that are defined
+ * here take the place of the loader's in this program; unarmed they pass everything on. */
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include "ef_test.h"
 #include "actor/internal.h"
@@ -223,6 +223,22 @@ START_TEST(after_a_failed_finish_nothing_that_was_read_is_trusted)
     ck_assert_int_eq(ef_actor_reset(a), EF_EDEVICE); /* a lost device stays lost */
     ck_assert_int_eq(ef_tensor_fill(t, 2), EF_EDEVICE);
     ef_readback_free(r);
+    ef_actor_close(a);
+}
+END_TEST
+
+START_TEST(debug_sync_blames_the_operation_that_lost_the_device)
+{
+    setenv("EF_DEBUG", "sync", 1);
+    ef_actor *a = ef_test_open();
+    unsetenv("EF_DEBUG");
+    ef_tensor *t = ef_test_f32(a, SHAPE(3), NULL);
+    ef_readback *r = NULL;
+    driver.finish_code = CL_INVALID_COMMAND_QUEUE;
+    ck_assert_int_eq(ef_readback_start(a, t, EF_IMMEDIATE, "r", &r), EF_EDEVICE);
+    ck_assert_ptr_null(r);
+    ck_assert_ptr_nonnull(strstr(ef_actor_message(a), "readback: clFinish"));
+    ck_assert_ptr_null(strstr(ef_actor_message(a), "EF_DEBUG"));
     ef_actor_close(a);
 }
 END_TEST
@@ -630,6 +646,7 @@ static Suite *suite(void)
     TCase *t = ef_test_case(s, "failures");
     tcase_add_checked_fixture(t, disarm, NULL);
     tcase_add_test(t, after_a_failed_finish_nothing_that_was_read_is_trusted);
+    tcase_add_test(t, debug_sync_blames_the_operation_that_lost_the_device);
     tcase_add_loop_test(t, a_readback_whose_command_failed_fails, 0, 2);
     tcase_add_test(t, a_readback_that_cannot_start_leaves_no_read_behind);
     tcase_add_test(t, an_immediate_readback_in_a_batch_tells_of_a_bad_id);

@@ -1,5 +1,5 @@
-/* The settings that the environment has for an actor, read when it opens. A value that nothing knows
- * is an error: a misspelt setting must not pass for one that is in force. */
+/* The settings that the environment has for an actor, read when it opens. A value that nothing
+ * knows is an error: a misspelt setting must not pass for one that is in force. */
 #include "actor/internal.h"
 #include "base/error.h"
 #include <stdlib.h>

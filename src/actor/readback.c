@@ -115,19 +115,24 @@ ef_status ef_readback_start(ef_actor *a, const ef_tensor *t, ef_readback_mode mo
         r->writer = t->lease->writer;
         status = enqueue(a, t, r);
     }
-    if (status) {
+    if (!status) {
+        r->actor = ef__actor_retain(a);
+    } else {
         if (r)
             free(r->data);
         free(r);
-    } else {
-        r->actor = ef__actor_retain(a);
-        *readback = r;
+        r = NULL;
     }
-    return ef__op_end(a, status);
+    status = ef__op_end(a, status);
+    if (status)
+        ef_readback_free(r); /* EF_DEBUG=sync: it failed after all */
+    else
+        *readback = r;
+    return status;
 }
 
-/* An immediate readback whose event is complete, while no sync holds events of operations before it:
- * now it is known whether one of them failed. */
+/* An immediate readback whose event is complete, while no sync holds events of operations before
+ * it: now it is known whether one of them failed. */
 static void settle_immediate(ef_readback *r)
 {
     ef_actor *a = r->actor;
@@ -171,7 +176,7 @@ static void poll_immediate(ef_readback *r)
         settle_immediate(r);
 }
 
-/* The label of a batch comes with its syncs: before the first one only the last batch's is known. */
+/* A batch's label comes with its syncs: before the first one only the last batch's is known. */
 static ef_status asked_early(ef_readback *r)
 {
     ef_actor *a = r->actor;
