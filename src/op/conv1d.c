@@ -132,6 +132,7 @@ const ef__op ef__op_conv1d_forward = {
     .check = check_forward,
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
+    .examples = {{.tensors = "nBLD nHDK zBLH", .n = {[EF__D] = 4}}, {.tensors = "nBLH nDH1 zBLD"}},
     .variants = {{"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel},
                  {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
 };
@@ -143,6 +144,7 @@ const ef__op ef__op_conv1d_dx = {
     .check = check_dx,
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
+    .examples = {{.tensors = "nBLH nHDK zBLD", .n = {[EF__D] = 4}}, {.tensors = "nBLD nDH1 zBLH"}},
     .variants = {{"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel},
                  {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
 };
@@ -155,6 +157,8 @@ const ef__op ef__op_conv1d_dw = {
     .check = check_dw,
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_dw_bytes,
+    .examples = {{.tensors = "nBLD nBLH zHDK zH", .n = {[EF__D] = 4}},
+                 {.tensors = "nBLH nBLD zDH1 zD"}},
     .variants = {{"panel", 0, ef__conv1d_fits_dw_panel, dw_panel},
                  {"direct", 0, ef__fits_always, dw_direct}},
 };

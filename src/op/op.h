@@ -67,7 +67,19 @@ typedef struct ef__variant {
     ef_status (*launch)(ef_actor *a, const ef__args *args);
 } ef__variant;
 
-enum { EF__MAX_VARIANTS = 6 };
+/* A call for tests and efbench, which fill it in at sizes of theirs. tensors: a word for each of t,
+ * in order, as "nBLD mBL zBLD": what it holds, then its extents.
+ *   f32: n normal, p about 1, z zero   f16: h zero   u8: m a mask   i32: i ids, t chunks' flags, c 1
+ *   B samples of L tokens, D width, H hidden, K taps, V ids, E outputs, P parameters in C chunks,
+ *   1 to 9 themselves */
+typedef struct ef__example {
+    const char *tensors;
+    size_t n[EF__MAX_SIZES]; /* what the caller puts into args.n and args.f */
+    float f[EF__MAX_SIZES];
+    int epilogue; /* its parts */
+} ef__example;
+
+enum { EF__MAX_VARIANTS = 6, EF__MAX_EXAMPLES = 2 };
 
 typedef struct ef__op {
     const char *name;                   /* "layernorm.forward" */
@@ -78,7 +90,8 @@ typedef struct ef__op {
     unsigned any_dtype; /* bit i: t[i] need not be f32 (its check looks) */
     ef_status (*check)(ef_actor *a, const char *op, ef__args *args); /* every rule, once; fills n */
     double (*flops)(const ef__args *args);
-    double (*bytes)(const ef__args *args); /* least traffic: each operand once */
+    double (*bytes)(const ef__args *args);  /* least traffic: each operand once */
+    ef__example examples[EF__MAX_EXAMPLES]; /* of all tensors; one at least, tensors NULL ends */
     ef__variant
         variants[EF__MAX_VARIANTS]; /* best default first; the last always fits; name NULL ends */
 } ef__op;
