@@ -43,6 +43,25 @@ static ef_status fill_args(job *j)
     return status;
 }
 
+/* Close it also when this fails. */
+static ef_status open_job(job *j)
+{
+    ef_status status = bench_open(j->b, NULL, &j->actor);
+    if (status)
+        return status;
+    status = upload(j);
+    if (!status)
+        status = fill_args(j);
+    return status ? ef__actor_says(j->actor, status, &j->b->error) : EF_OK;
+}
+
+static void close_job(job *j)
+{
+    for (int i = 0; i < EXAMPLE_TENSORS; i++)
+        ef_tensor_free(j->t[i]);
+    ef_actor_close(j->actor);
+}
+
 static ef_status run(void *user)
 {
     job *j = user;
@@ -115,28 +134,14 @@ static ef_status time_job(job *j, const ef__variant *v)
     return bench_print(j->b, &line);
 }
 
-static void close_job(job *j)
-{
-    for (int i = 0; i < EXAMPLE_TENSORS; i++)
-        ef_tensor_free(j->t[i]);
-    ef_actor_close(j->actor);
-}
-
 static ef_status time_variant(bench *b, const bench_case *c, const ef__variant *v)
 {
     job j = {.b = b, .c = c};
-    ef_status status = bench_open(b, NULL, &j.actor);
-    if (status)
-        return status;
-    status = upload(&j);
-    if (!status)
-        status = fill_args(&j);
-    if (!status)
+    ef_status status = open_job(&j);
+    if (!status && v->fits(ef__device_of(j.actor), &j.args)) {
         status = ef__op_force(j.actor, c->id, v->name);
-    if (status)
-        ef__actor_says(j.actor, status, &b->error);
-    else if (v->fits(ef__device_of(j.actor), &j.args))
-        status = time_job(&j, v);
+        status = status ? ef__actor_says(j.actor, status, &b->error) : time_job(&j, v);
+    }
     close_job(&j);
     return status;
 }
@@ -169,14 +174,7 @@ static bool make_want(bench_case *c)
 static ef_status expect(bench *b, bench_case *c)
 {
     job j = {.b = b, .c = c};
-    ef_status status = bench_open(b, NULL, &j.actor);
-    if (status)
-        return status;
-    status = upload(&j);
-    if (!status)
-        status = fill_args(&j);
-    if (status)
-        ef__actor_says(j.actor, status, &b->error);
+    ef_status status = open_job(&j);
     c->in.args = j.args;
     close_job(&j);
     if (!status)

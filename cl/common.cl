@@ -72,6 +72,37 @@ static void store_lanes(const VEC v, __global REAL *p, const long n)
         }                                                                                          \
     }
 
+/* ---- sums ---- */
+
+static float sum_vector(const VEC v)
+{
+    float lane[VW], sum = 0.0f;
+    VSTORE(v, lane);
+    for (int i = 0; i < VW; i++)
+        sum += lane[i];
+    return sum;
+}
+
+/* SUM_GROUP(T) makes T sum_group(v, part): the sum of v over a work-group, by halves, to all its
+ * items; part has room for each. The first fence is global too: what an item has read before, no
+ * other has overwritten. */
+#define SUM_GROUP(T)                                                                               \
+    static T sum_group(const T v, __local T *part)                                                 \
+    {                                                                                              \
+        const int item = get_local_id(0);                                                          \
+        part[item] = v;                                                                            \
+        barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);                                       \
+        for (int n = get_local_size(0), rest; n > 1; n = rest) {                                   \
+            rest = (n + 1) / 2;                                                                    \
+            if (item < n / 2)                                                                      \
+                part[item] += part[item + rest];                                                   \
+            barrier(CLK_LOCAL_MEM_FENCE);                                                          \
+        }                                                                                          \
+        const T sum = part[0];                                                                     \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                              \
+        return sum;                                                                                \
+    }
+
 /* ---- GELU; of one number: gelu((VEC)x).s0 ---- */
 
 /* A comparison with NaN is false: NaN passes through both. */
