@@ -69,7 +69,8 @@ typedef struct ef__variant {
 
 /* A call for tests and efbench, which fill it in at sizes of theirs. tensors: a word for each of t,
  * in order, as "nBLD mBL zBLD": what it holds, then its extents.
- *   f32: n normal, p about 1, z zero   f16: h zero   u8: m a mask   i32: i ids, t chunks' flags, c 1
+ *   f32: n normal, p about 1, z zero   f16: h zero   u8: m mask
+ *   i32: i ids, t flags of chunks, c 1
  *   B samples of L tokens, D width, H hidden, K taps, V ids, E outputs, P parameters in C chunks,
  *   1 to 9 themselves */
 typedef struct ef__example {
