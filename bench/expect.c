@@ -39,32 +39,32 @@ static long back(const size_t *n, size_t j)
     return (long)((n[EF__K] - 1 - j) * n[EF__D]);
 }
 
-void bench_expect_conv1d_forward(bench_case *c)
+/* Forward sums over inputs i of earlier rows, dx over outputs o of later ones. */
+static void expect_taps(bench_case *c, bool dx)
 {
-    const size_t *n = c->in.args.n, I = n[EF__CIN], O = n[EF__COUT], K = n[EF__K];
+    const size_t *n = c->in.args.n, I = n[EF__CIN], K = n[EF__K];
+    const size_t from = dx ? n[EF__COUT] : I, to = dx ? I : n[EF__COUT];
     for (size_t s = 0; s < SAMPLES; s++) {
-        size_t e = pick(s, c->in.t[2].count), row = e / O, o = e % O;
+        size_t e = pick(s, c->in.t[2].count), row = e / to, r = e % to;
         double sum = 0;
         for (size_t j = 0; j < K; j++)
-            for (size_t i = 0; i < I; i++)
-                sum +=
-                    at(n, floats(c, 0), row, -back(n, j), I, i) * floats(c, 1)[(o * I + i) * K + j];
+            for (size_t q = 0; q < from; q++) {
+                size_t o = dx ? q : r, i = dx ? r : q;
+                sum += at(n, floats(c, 0), row, dx ? back(n, j) : -back(n, j), from, q) *
+                       floats(c, 1)[(o * I + i) * K + j];
+            }
         c->want[2][e] = sum;
     }
 }
 
+void bench_expect_conv1d_forward(bench_case *c)
+{
+    expect_taps(c, false);
+}
+
 void bench_expect_conv1d_dx(bench_case *c)
 {
-    const size_t *n = c->in.args.n, I = n[EF__CIN], O = n[EF__COUT], K = n[EF__K];
-    for (size_t s = 0; s < SAMPLES; s++) {
-        size_t e = pick(s, c->in.t[2].count), row = e / I, i = e % I;
-        double sum = 0;
-        for (size_t j = 0; j < K; j++)
-            for (size_t o = 0; o < O; o++)
-                sum +=
-                    at(n, floats(c, 0), row, back(n, j), O, o) * floats(c, 1)[(o * I + i) * K + j];
-        c->want[2][e] = sum;
-    }
+    expect_taps(c, true);
 }
 
 void bench_expect_conv1d_dw(bench_case *c)
