@@ -1,6 +1,7 @@
 /* conv1d: values, causality, gradients, rules; every variant. Epilogues and packed weights have a
  * program of their own: test_fusion.c. */
 #include "conv.h"
+#include "op/conv1d.h"
 #include <math.h>
 #include <string.h>
 
@@ -71,11 +72,9 @@ START_TEST(im2col_is_the_oracle)
 END_TEST
 
 /* Inf and NaN from step t on leave the bits of all earlier outputs as they were. */
-START_TEST(later_inputs_do_not_change_earlier_outputs)
+static void check_causality(ef_actor *a, ref_conv s)
 {
-    const ref_conv s = {2, 41, 9, 20, 4, 3};
     static const size_t steps[] = {1, 5, 8, 16, 23, 40};
-    ef_actor *a = ef_test_open();
     conv p = conv_new(a, s, false);
     ef_tensor *y = conv_y(a, &p, NULL);
     float *spoilt = ef_test_floats(p.nx);
@@ -97,6 +96,60 @@ START_TEST(later_inputs_do_not_change_earlier_outputs)
                 ck_assert_mem_eq(got + b * s.L * s.Cout, clean + b * s.L * s.Cout,
                                  steps[i] * s.Cout * sizeof *got);
         }
+    }
+}
+
+START_TEST(later_inputs_do_not_change_earlier_outputs)
+{
+    ef_actor *a = ef_test_open();
+    for (size_t K = 3; K <= 5; K++)
+        check_causality(a, (ref_conv){2, 41, 9, 20, K, K == 4 ? 3 : 2});
+    ef_test_close(a);
+}
+END_TEST
+
+/* Large inputs that an output does not read do not reach it by rounding either. */
+START_TEST(large_inputs_stay_in_their_receptive_field)
+{
+    const ref_conv s = {1, 64, 4, 5, 5, 3};
+    const size_t large = 30, reach = (s.K - 1) * s.d;
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, s, false);
+    ef_tensor *y = conv_y(a, &p, NULL);
+    double *want = ef_test_doubles(p.ny), *mag = ef_test_doubles(p.ny);
+    for (size_t c = 0; c < s.Cin; c++)
+        p.x[large * s.Cin + c] = 1e20f;
+    ef_test_set(p.tx, p.x);
+    ref_conv1d_forward(&s, p.x, p.w, want, mag);
+    for (size_t v = 0; ef_test_variant(a, EF__CONV1D_FORWARD, v); v++) {
+        if (!ef_test_fits(a, ef_conv1d_forward(a, p.tx, p.tw, s.d, NULL, y)))
+            continue;
+        const float *got = ef_test_read(y);
+        for (size_t t = 0; t < s.L; t++)
+            for (size_t o = 0; o < s.Cout; o++)
+                if (t < large || t > large + reach || (t - large) % s.d)
+                    ck_assert_double_le(fabs(got[t * s.Cout + o] - want[t * s.Cout + o]),
+                                        CONV_BOUND * 0x1p-24 * mag[t * s.Cout + o]);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+/* toom2 takes what is long enough for it, and is what such a convolution gets. */
+START_TEST(toom_cook_where_it_saves_products)
+{
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, (ref_conv){1, 64, 3, 5, 5, 2}, false);
+    ef_tensor *y = conv_y(a, &p, NULL);
+    ef__args args = {.t = {p.tx, p.tw, y}, .n = {1, 64, 3, 5, 5, 2}};
+    if (ef_actor_device(a)->is_cpu) {
+        ck_assert_str_eq(ef__op_choose(a, EF__CONV1D_FORWARD, &args)->name, "toom2");
+        ck_assert_str_eq(ef__op_choose(a, EF__CONV1D_DX, &args)->name, "toom2");
+        args.n[EF__D] = 16;
+        ck_assert_str_eq(ef__op_choose(a, EF__CONV1D_FORWARD, &args)->name, "panel");
+        args.n[EF__D] = 2;
+        args.n[EF__K] = 4;
+        ck_assert_str_eq(ef__op_choose(a, EF__CONV1D_FORWARD, &args)->name, "panel");
     }
     ef_test_close(a);
 }
@@ -233,6 +286,8 @@ static Suite *suite(void)
     tcase_add_test(values, all_taps_and_dilations_agree);
     tcase_add_test(values, im2col_is_the_oracle);
     tcase_add_test(values, later_inputs_do_not_change_earlier_outputs);
+    tcase_add_test(values, large_inputs_stay_in_their_receptive_field);
+    tcase_add_test(values, toom_cook_where_it_saves_products);
     tcase_add_test(values, gradients_are_the_slopes_of_the_forward_pass);
     tcase_add_test(values, the_same_input_gives_the_same_bits);
     tcase_add_test(rules, what_does_not_fit_is_refused_by_name);

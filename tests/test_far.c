@@ -127,7 +127,7 @@ START_TEST(row_offsets_pass_two_to_the_32)
                   out = earlier(y, (size_t)FAR_ROWS * C);
         ef_test_ok(a, ef__op_begin(a, "test"));
         if (panel)
-            ef_test_ok(a, ef__pack(a, "test", p.tw, 0, &packed));
+            ef_test_ok(a, ef__pack(a, "test", p.tw, 0, 1, &packed));
         const ef__call call =
             panel ? far_panel(a, &x, packed, &out, rows) : far_direct(&x, p.tw, &out, rows);
         ef_test_ok(a, ef__op_end(a, ef__launch(a, &call)));

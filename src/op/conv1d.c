@@ -104,6 +104,11 @@ static ef_status forward_panel(ef_actor *a, const ef__args *args)
     return ef__conv1d_taps_panel(a, "conv1d.forward[panel]", args, EF__FORWARD);
 }
 
+static ef_status forward_toom2(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_toom(a, "conv1d.forward[toom2]", args, EF__FORWARD);
+}
+
 static ef_status forward_direct(ef_actor *a, const ef__args *args)
 {
     return ef__conv1d_taps_direct(a, "conv1d.forward[direct]", args, EF__FORWARD);
@@ -112,6 +117,11 @@ static ef_status forward_direct(ef_actor *a, const ef__args *args)
 static ef_status dx_panel(ef_actor *a, const ef__args *args)
 {
     return ef__conv1d_taps_panel(a, "conv1d.dx[panel]", args, EF__BACKWARD);
+}
+
+static ef_status dx_toom2(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_toom(a, "conv1d.dx[toom2]", args, EF__BACKWARD);
 }
 
 static ef_status dx_direct(ef_actor *a, const ef__args *args)
@@ -137,7 +147,8 @@ const ef__op ef__op_conv1d_forward = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
     .examples = {{.tensors = "nBLD nHDK zBLH", .n = {[EF__D] = 4}}, {.tensors = "nBLH nDH1 zBLD"}},
-    .variants = {{"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel},
+    .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom, forward_toom2},
+                 {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel},
                  {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
 };
 
@@ -149,7 +160,8 @@ const ef__op ef__op_conv1d_dx = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
     .examples = {{.tensors = "nBLH nHDK zBLD", .n = {[EF__D] = 4}}, {.tensors = "nBLD nDH1 zBLH"}},
-    .variants = {{"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel},
+    .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom, dx_toom2},
+                 {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel},
                  {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
 };
 

@@ -153,8 +153,9 @@ bool ef__fits_always(const ef__device *device, const ef__args *args);
 bool ef__fits_cpu(const ef__device *device, const ef__args *args);
 
 /* Packed panels of weight w (op/pack.c): *packed is a view, to be freed by the caller. layout 0:
- * for forward, 1: for dx. All weights of w's arena that were ever asked for are repacked in one
- * launch when the arena has changed. */
-ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, ef_tensor **packed);
+ * for forward, 1: for dx. outputs 1: its taps; 2: at the points of F(2,K), K 3 or 5. All weights of
+ * w's arena that were ever asked for are repacked in one launch when the arena has changed. */
+ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, int outputs,
+                   ef_tensor **packed);
 
 #endif
