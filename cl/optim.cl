@@ -1,4 +1,4 @@
-/* optim.cl -- gradient norm, the decision to skip, AdamW, over an arena of ARENA_CHUNK-element chunks. */
+/* optim.cl -- gradient norm, the decision to skip, AdamW, over an arena of chunks. */
 #define ARENA_CHUNK 1024
 #define DECAY 1 /* flags of a chunk: op/optim.h */
 #define TRAINABLE 2
