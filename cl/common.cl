@@ -193,8 +193,8 @@ static void finish(const epilogue *e, VEC z, const long at, const long row, cons
 #define PV 2 /* vectors per panel */
 #endif
 #define PW (VW * PV) /* channels per panel */
-#ifndef CHUNK
-#define CHUNK 64 /* products per register sum; a multiple of VW */
+#ifndef PARTIAL
+#define PARTIAL 64 /* products per partial sum; a multiple of VW and of 16 */
 #endif
 #ifndef INNER
 #define INNER 4 /* steps per turn of the innermost loop */

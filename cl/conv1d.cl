@@ -8,7 +8,7 @@
  * One work-item per group. Its innermost loop keeps ROWS x PV vectors of sums in registers; each
  * step broadcasts ROWS scalars and loads PV vectors. What it broadcasts is first copied to a small
  * private block: there strides are short, and rows outside [0,L) and channel tails are zeros, so
- * the loop knows no edges. A register sum runs over at most CHUNK products and is then added to a
+ * the loop knows no edges. A register sum runs over at most PARTIAL products and is then added to a
  * private master tile: that bounds the rounding error (c <= 8 in units of 2^-24 sum|x||w|; 1.5
  * measured at 1280 products). No knob depends on B, L, channels, K or d: no shape compiles.
  */
@@ -67,30 +67,30 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
     const int t0 = (int)(row0 % L);
     const int p0 = (int)get_group_id(1) * panels;
     const int np = min(panels, (Cout + PW - 1) / PW - p0);
-    float block[MAX_TILES * ROWS * CHUNK];
+    float block[MAX_TILES * ROWS * PARTIAL];
     VEC sum[MAX_SUMS * ROWS * PV]; /* panel p, row r, vector v: (p * tiles * ROWS + r) * PV + v */
 
     for (int i = 0; i < np * tiles * ROWS * PV; i++)
         sum[i] = (VEC)0.f;
 
-    for (int c0 = 0; c0 < Cin; c0 += CHUNK) {
-        const int n = min(CHUNK, Cin - c0);
+    for (int c0 = 0; c0 < Cin; c0 += PARTIAL) {
+        const int n = min(PARTIAL, Cin - c0);
         for (int s = 0; s < K; s++) {
             const long shift = (long)s * step;
             uint live = 0; /* tiles with a row inside its sequence */
             for (int r = 0, t = t0; r < tiles * ROWS; r++, t = t + 1 == L ? 0 : t + 1) {
                 const bool inside = r < rows && t + shift >= 0 && t + shift < L;
-                copy_row(block + r * CHUNK, PTR(x) + (row0 + r + shift) * Cin + c0, inside ? n : 0,
-                         CHUNK);
+                copy_row(block + r * PARTIAL, PTR(x) + (row0 + r + shift) * Cin + c0,
+                         inside ? n : 0, PARTIAL);
                 live |= (uint)inside << (r / ROWS);
             }
             for (int p = 0; p < np; p++) {
                 __global const REAL *panel = PTR(w) + (((ulong)(p0 + p) * K + s) * Cin + c0) * PW;
                 for (int q = 0; q < tiles; q++) {
                     VEC *tile = sum + (p * tiles + q) * ROWS * PV;
-                    const float *a = block + q * ROWS * CHUNK;
+                    const float *a = block + q * ROWS * PARTIAL;
                     if (live >> q & 1)
-                        REGISTER_TILE(a, CHUNK, 1, VLOAD, panel, n, tile[i] += part)
+                        REGISTER_TILE(a, PARTIAL, 1, VLOAD, panel, n, tile[i] += part)
                 }
             }
         }
@@ -131,8 +131,8 @@ static void add_turned(__global REAL *to, ulong row, int lanes, const VEC *sum, 
  * Grid (ceil(Cin / (tiles*ROWS)), ceil(Cout / (panels*PW))); tiles <= DW_TILES and
  * panels <= DW_PANELS, tiles * panels * K <= DW_SUMS. A register tile is input x output
  * channels, its steps are rows.
- * A group owns its block of dw for all taps and walks all rows in order, copying dy once per CHUNK
- * of rows and x once per tap: no global packing, no split, no atomics, always the same bits.
+ * A group owns its block of dw for all taps and walks all rows in order, copying dy once per
+ * PARTIAL rows and x once per tap: no global packing, no split, no atomics, always the same bits.
  * Rows that meet only padding are left out. */
 KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, db), const int B,
                             const int L, const int Cin, const int Cout, const int K, const int d,
@@ -143,8 +143,8 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
     const int nt = (ni + ROWS - 1) / ROWS, np = (no + PW - 1) / PW;
     const int width = nt * ROWS;
     const bool with_db = db_base != 0 && i0 == 0;
-    float xs[CHUNK * DW_TILES * ROWS];
-    float gs[DW_PANELS * CHUNK * PW];
+    float xs[PARTIAL * DW_TILES * ROWS];
+    float gs[DW_PANELS * PARTIAL * PW];
     VEC sum[DW_SUMS * ROWS * PV]; /* tap j, panel p, channel i: ((j * np + p) * width + i) * PV */
     VEC sum_db[DW_PANELS * PV];
 
@@ -154,17 +154,17 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
         sum_db[v] = (VEC)0.f;
 
     for (long b = 0; b < B; b++)
-        for (int c0 = 0; c0 < L; c0 += CHUNK) {
-            const int n = min(CHUNK, L - c0);
+        for (int c0 = 0; c0 < L; c0 += PARTIAL) {
+            const int n = min(PARTIAL, L - c0);
             for (int t = 0; t < n; t++) {
                 __global const REAL *from = PTR(dy) + (b * L + c0 + t) * Cout + o0;
                 for (int p = 0; p < np; p++)
-                    copy_row(gs + (p * CHUNK + t) * PW, from + p * PW, min(PW, no - p * PW), PW);
+                    copy_row(gs + (p * PARTIAL + t) * PW, from + p * PW, min(PW, no - p * PW), PW);
             }
             for (int v = 0; with_db && v < np * PV; v++) {
                 VEC part = (VEC)0.f;
                 for (int t = 0; t < n; t++)
-                    part += LOADF(gs + (v / PV * CHUNK + t) * PW + v % PV * VW);
+                    part += LOADF(gs + (v / PV * PARTIAL + t) * PW + v % PV * VW);
                 sum_db[v] += part;
             }
             for (int j = 0; j < K; j++) {
@@ -174,7 +174,7 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
                     copy_row(xs + t * width, PTR(x) + (b * L + c0 + t - shift) * Cin + i0, ni,
                              width);
                 for (int p = 0; p < np; p++) {
-                    const float *panel = gs + (p * CHUNK + first) * PW;
+                    const float *panel = gs + (p * PARTIAL + first) * PW;
                     for (int q = 0; q < nt; q++) {
                         VEC *tile = sum + ((j * np + p) * nt + q) * ROWS * PV;
                         const float *a = xs + first * width + q * ROWS;

@@ -53,7 +53,7 @@ static void to_points(float *to, int to_next, __global const REAL *from, long ne
 /* The arguments of conv1d_taps_panel; w packed [ceil(Cout/PW)][POINTS][Cin][PW], K is TAPS. Rows go
  * in pairs d apart; of the last pairs of a sequence the second row may be past its end. A group has
  * `tiles` tiles of ROWS pairs, in any sequences, and brings their inputs to the points once per
- * CHUNK of channels.
+ * PARTIAL of channels.
  * Grid (ceil(B*pairs / (tiles*ROWS)), ceil(ceil(Cout/PW) / panels)); tiles <= MAX_TILES and
  * 2 * tiles * panels <= MAX_SUMS. The result does not depend on either. */
 KERNEL void conv1d_taps_toom(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias), OUT(REAL, pre),
@@ -67,7 +67,7 @@ KERNEL void conv1d_taps_toom(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bi
     const int np = min(panels, (Cout + PW - 1) / PW - p0);
     long base[MAX_TILES * ROWS]; /* row of in_0 and out_0 */
     uint live[MAX_TILES * ROWS]; /* bit i: in_i is a row of the sequence */
-    float block[POINTS * MAX_TILES * ROWS * CHUNK];
+    float block[POINTS * MAX_TILES * ROWS * PARTIAL];
     VEC sum[MAX_SUMS * ROWS * PV]; /* panel p, output m, pair r: ((2 * p + m) * width + r) * PV */
 
     for (int r = 0; r < width; r++) {
@@ -81,11 +81,11 @@ KERNEL void conv1d_taps_toom(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bi
     for (int i = 0; i < 2 * np * width * PV; i++)
         sum[i] = (VEC)0.f;
 
-    for (int c0 = 0; c0 < Cin; c0 += CHUNK) {
-        const int n = min(CHUNK, Cin - c0);
+    for (int c0 = 0; c0 < Cin; c0 += PARTIAL) {
+        const int n = min(PARTIAL, Cin - c0);
         for (int r = 0; r < width; r++)
             for (int c = 0; c < n; c += VW)
-                to_points(block + r * CHUNK + c, width * CHUNK, PTR(x) + base[r] * Cin + c0 + c,
+                to_points(block + r * PARTIAL + c, width * PARTIAL, PTR(x) + base[r] * Cin + c0 + c,
                           (long)step * Cin, live[r], n - c);
         for (int p = 0; p < np; p++)
             for (int s = 0; s < POINTS; s++) {
@@ -94,8 +94,8 @@ KERNEL void conv1d_taps_toom(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bi
                 const VEC power = (VEC)at[s];
                 for (int q = 0; q < tiles; q++) {
                     VEC *out0 = sum + (2 * p * width + q * ROWS) * PV, *out1 = out0 + width * PV;
-                    const float *a = block + (s * width + q * ROWS) * CHUNK;
-                    REGISTER_TILE(a, CHUNK, 1, VLOAD, panel, n, {
+                    const float *a = block + (s * width + q * ROWS) * PARTIAL;
+                    REGISTER_TILE(a, PARTIAL, 1, VLOAD, panel, n, {
                         if (s < TAPS)
                             out0[i] += part;
                         if (s > 0)

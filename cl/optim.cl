@@ -1,5 +1,5 @@
-/* optim.cl -- gradient norm, the decision to skip, AdamW, over an arena of chunks. */
-#define ARENA_CHUNK 1024
+/* optim.cl -- gradient norm, the decision to skip, AdamW, over an arena of CHUNK-element chunks. */
+#define CHUNK 1024
 #define DECAY 1 /* flags of a chunk: op/optim.h */
 #define TRAINABLE 2
 #define LANES 256 /* most work-items that share a sum */
@@ -34,7 +34,7 @@ SUM_GROUP(float)
 static VEC four_squares(__global const REAL *g, int i, int stride)
 {
     VEC sum = 0.0f;
-    for (int end = min(ARENA_CHUNK, i + 4 * stride); i < end; i += stride) {
+    for (int end = min(CHUNK, i + 4 * stride); i < end; i += stride) {
         const VEC x = VLOAD(g + i);
         sum += x * x;
     }
@@ -55,8 +55,8 @@ __kernel void optim_norm_group(IN(REAL, grad), IN(int, table), OUT(REAL, sums), 
     const long first = get_group_id(0) * run, end = min(chunks, first + run);
     total s = {0.0f, 0.0f};
     for (long chunk = first; chunk < end; chunk++)
-        for (int i = lane * VW; trains(PTR(table), chunk) && i < ARENA_CHUNK; i += 4 * lanes * VW)
-            s = add(s, four_squares(PTR(grad) + chunk * ARENA_CHUNK, i, lanes * VW));
+        for (int i = lane * VW; trains(PTR(table), chunk) && i < CHUNK; i += 4 * lanes * VW)
+            s = add(s, four_squares(PTR(grad) + chunk * CHUNK, i, lanes * VW));
     const float sum = sum_group(sum_vector(s.sum), part);
     if (lane == 0)
         STORE(sum, PTR(sums), get_group_id(0));
@@ -144,8 +144,8 @@ __kernel void optim_update_group(OUT(REAL, value), OUT(REAL, grad), OUT(REAL, m)
     for (long chunk = first; chunk < end; chunk++) {
         const int flags = PTR(table)[chunk];
         r.decay = flags & DECAY ? decay : 1.0f;
-        for (int j = get_local_id(0) * VW; j < ARENA_CHUNK; j += get_local_size(0) * VW) {
-            const long i = chunk * ARENA_CHUNK + j;
+        for (int j = get_local_id(0) * VW; j < CHUNK; j += get_local_size(0) * VW) {
+            const long i = chunk * CHUNK + j;
             if (flags & TRAINABLE && !skip)
                 update(r, PTR(value) + i, PTR(grad) + i, PTR(m) + i, PTR(v) + i);
             else
