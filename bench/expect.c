@@ -11,12 +11,12 @@ enum { SAMPLES = 1000 };
 
 static const float *floats(const bench_case *c, int i)
 {
-    return c->t[i].data;
+    return c->in.t[i].data;
 }
 
 static const uint8_t *bytes(const bench_case *c, int i)
 {
-    return c->t[i].data;
+    return c->in.t[i].data;
 }
 
 /* ---- conv1d and linear: t is x or dy, w or dy, result ---- */
@@ -39,40 +39,40 @@ static long back(const size_t *n, size_t j)
     return (long)((n[EF__K] - 1 - j) * n[EF__D]);
 }
 
-void bench_expect_conv_forward(bench_case *c)
+/* Forward sums over inputs i of earlier rows, dx over outputs o of later ones. */
+static void expect_taps(bench_case *c, bool dx)
 {
-    const size_t *n = c->args.n, I = n[EF__CIN], O = n[EF__COUT], K = n[EF__K];
+    const size_t *n = c->in.args.n, I = n[EF__CIN], K = n[EF__K];
+    const size_t from = dx ? n[EF__COUT] : I, to = dx ? I : n[EF__COUT];
     for (size_t s = 0; s < SAMPLES; s++) {
-        size_t e = pick(s, c->t[2].count), row = e / O, o = e % O;
+        size_t e = pick(s, c->in.t[2].count), row = e / to, r = e % to;
         double sum = 0;
         for (size_t j = 0; j < K; j++)
-            for (size_t i = 0; i < I; i++)
-                sum +=
-                    at(n, floats(c, 0), row, -back(n, j), I, i) * floats(c, 1)[(o * I + i) * K + j];
+            for (size_t q = 0; q < from; q++) {
+                size_t o = dx ? q : r, i = dx ? r : q;
+                sum += at(n, floats(c, 0), row, dx ? back(n, j) : -back(n, j), from, q) *
+                       floats(c, 1)[(o * I + i) * K + j];
+            }
         c->want[2][e] = sum;
     }
 }
 
-void bench_expect_conv_dx(bench_case *c)
+void bench_expect_conv1d_forward(bench_case *c)
 {
-    const size_t *n = c->args.n, I = n[EF__CIN], O = n[EF__COUT], K = n[EF__K];
-    for (size_t s = 0; s < SAMPLES; s++) {
-        size_t e = pick(s, c->t[2].count), row = e / I, i = e % I;
-        double sum = 0;
-        for (size_t j = 0; j < K; j++)
-            for (size_t o = 0; o < O; o++)
-                sum +=
-                    at(n, floats(c, 0), row, back(n, j), O, o) * floats(c, 1)[(o * I + i) * K + j];
-        c->want[2][e] = sum;
-    }
+    expect_taps(c, false);
 }
 
-void bench_expect_conv_dw(bench_case *c)
+void bench_expect_conv1d_dx(bench_case *c)
 {
-    const size_t *n = c->args.n, I = n[EF__CIN], O = n[EF__COUT], K = n[EF__K];
+    expect_taps(c, true);
+}
+
+void bench_expect_conv1d_dw(bench_case *c)
+{
+    const size_t *n = c->in.args.n, I = n[EF__CIN], O = n[EF__COUT], K = n[EF__K];
     const size_t rows = n[EF__B] * n[EF__L];
     for (size_t s = 0; s < SAMPLES; s++) {
-        size_t e = pick(s, c->t[2].count), j = e % K, i = e / K % I, o = e / K / I;
+        size_t e = pick(s, c->in.t[2].count), j = e % K, i = e / K % I, o = e / K / I;
         double sum = 0;
         for (size_t row = 0; row < rows; row++)
             sum += at(n, floats(c, 0), row, -back(n, j), I, i) * floats(c, 1)[row * O + o];
@@ -83,27 +83,42 @@ void bench_expect_conv_dw(bench_case *c)
     ref_bias_grad(rows, O, floats(c, 1), c->want[3], NULL);
 }
 
+void bench_expect_linear_forward(bench_case *c)
+{
+    bench_expect_conv1d_forward(c);
+}
+
+void bench_expect_linear_dx(bench_case *c)
+{
+    bench_expect_conv1d_dx(c);
+}
+
+void bench_expect_linear_dw(bench_case *c)
+{
+    bench_expect_conv1d_dw(c);
+}
+
 /* ---- elementwise ---- */
 
 void bench_expect_cast(bench_case *c)
 {
-    for (size_t i = 0; i < c->t[0].count; i++)
+    for (size_t i = 0; i < c->in.t[0].count; i++)
         c->want[1][i] = ref_float(ref_half(floats(c, 0)[i]));
 }
 
 void bench_expect_residual_add(bench_case *c)
 {
-    for (size_t i = 0; i < c->t[0].count; i++)
+    for (size_t i = 0; i < c->in.t[0].count; i++)
         c->want[1][i] = (double)floats(c, 0)[i] + floats(c, 1)[i];
 }
 
 static void widen(bench_case *c, int to, int from)
 {
-    for (size_t i = 0; i < c->t[from].count; i++)
+    for (size_t i = 0; i < c->in.t[from].count; i++)
         c->want[to][i] = floats(c, from)[i];
 }
 
-static size_t columns(const bench_array *t)
+static size_t columns(const example_array *t)
 {
     return t->dims[t->rank - 1];
 }
@@ -111,40 +126,40 @@ static size_t columns(const bench_array *t)
 void bench_expect_mask_rows(bench_case *c)
 {
     widen(c, 1, 1);
-    ref_mask_rows(c->t[0].count, columns(&c->t[1]), bytes(c, 0), c->want[1]);
+    ref_mask_rows(c->in.t[0].count, columns(&c->in.t[1]), bytes(c, 0), c->want[1]);
 }
 
 void bench_expect_epilogue(bench_case *c)
 {
-    const ref_epilogue e = {.bias = floats(c, BENCH_BIAS),
+    const ref_epilogue e = {.bias = floats(c, EXAMPLE_BIAS),
                             .gelu = true,
-                            .residual = floats(c, BENCH_RESIDUAL),
-                            .mask = bytes(c, BENCH_MASK)};
+                            .residual = floats(c, EXAMPLE_RESIDUAL),
+                            .mask = bytes(c, EXAMPLE_MASK)};
     widen(c, 1, 0);
-    ref_epilogue_apply(&e, c->t[BENCH_MASK].count, columns(&c->t[1]), c->want[1]);
+    ref_epilogue_apply(&e, c->in.t[EXAMPLE_MASK].count, columns(&c->in.t[1]), c->want[1]);
 }
 
 void bench_expect_gelu_forward(bench_case *c)
 {
-    for (size_t i = 0; i < c->t[0].count; i++)
+    for (size_t i = 0; i < c->in.t[0].count; i++)
         c->want[1][i] = ref_gelu(floats(c, 0)[i]);
 }
 
 void bench_expect_gelu_backward(bench_case *c)
 {
-    for (size_t i = 0; i < c->t[0].count; i++)
+    for (size_t i = 0; i < c->in.t[0].count; i++)
         c->want[2][i] = floats(c, 1)[i] * ref_gelu_grad(floats(c, 0)[i]);
 }
 
 void bench_expect_tanh_forward(bench_case *c)
 {
-    for (size_t i = 0; i < c->t[0].count; i++)
+    for (size_t i = 0; i < c->in.t[0].count; i++)
         c->want[1][i] = tanh(floats(c, 0)[i]);
 }
 
 void bench_expect_tanh_backward(bench_case *c)
 {
-    for (size_t i = 0; i < c->t[0].count; i++)
+    for (size_t i = 0; i < c->in.t[0].count; i++)
         c->want[2][i] = floats(c, 1)[i] * (1 - (double)floats(c, 0)[i] * floats(c, 0)[i]);
 }
 
@@ -152,9 +167,10 @@ void bench_expect_tanh_backward(bench_case *c)
 
 void bench_expect_layernorm_forward(bench_case *c)
 {
-    ref_layernorm_forward(c->t[3].count, c->t[1].count, floats(c, 0), floats(c, 1), floats(c, 2),
-                          bytes(c, 3), c->args.f[0], c->want[4], c->want[5], c->want[6]);
-    for (size_t r = 0; r < c->t[3].count; r++)
+    ref_layernorm_forward(c->in.t[3].count, c->in.t[1].count, floats(c, 0), floats(c, 1),
+                          floats(c, 2), bytes(c, 3), c->in.args.f[0], c->want[4], c->want[5],
+                          c->want[6]);
+    for (size_t r = 0; r < c->in.t[3].count; r++)
         if (bytes(c, 3)[r] == 0)
             c->want[5][r] = c->want[6][r] = NAN; /* a masked row has no moments */
 }
@@ -165,60 +181,84 @@ static void zero(double *x, size_t n)
         x[i] = 0;
 }
 
+/* Its mean and rstd are those of its x. */
+static void put_moments(bench_case *c, size_t rows, size_t C)
+{
+    double *y = c->want[7], *moments = malloc(2 * rows * sizeof *moments);
+    c->in.no_memory = !moments;
+    if (!moments)
+        return;
+    ref_layernorm_forward(rows, C, floats(c, 0), floats(c, 1), floats(c, 1), NULL, 1e-5, y, moments,
+                          moments + rows);
+    for (size_t r = 0; r < rows; r++) {
+        ((float *)c->in.t[2].data)[r] = (float)moments[r];
+        ((float *)c->in.t[3].data)[r] = (float)moments[rows + r];
+    }
+    free(moments);
+}
+
 void bench_expect_layernorm_backward(bench_case *c)
 {
-    zero(c->want[8], c->t[8].count);
-    zero(c->want[9], c->t[9].count);
-    ref_layernorm_backward(c->t[5].count, c->t[1].count, floats(c, 0), floats(c, 1), floats(c, 4),
-                           bytes(c, 5), floats(c, 6), 1e-5, c->want[7], c->want[8], c->want[9]);
+    const size_t rows = c->in.t[5].count, C = c->in.t[1].count;
+    put_moments(c, rows, C);
+    zero(c->want[8], C);
+    zero(c->want[9], C);
+    ref_layernorm_backward(rows, C, floats(c, 0), floats(c, 1), floats(c, 4), bytes(c, 5),
+                           floats(c, 6), 1e-5, c->want[7], c->want[8], c->want[9]);
 }
 
 void bench_expect_embedding_forward(bench_case *c)
 {
-    ref_embedding_forward(c->t[0].count, c->t[1].dims[0], c->t[1].dims[1], c->t[0].data,
+    ref_embedding_forward(c->in.t[0].count, c->in.t[1].dims[0], c->in.t[1].dims[1], c->in.t[0].data,
                           floats(c, 1), c->want[2]);
 }
 
 void bench_expect_embedding_backward(bench_case *c)
 {
-    zero(c->want[2], c->t[2].count);
-    ref_embedding_backward(c->t[0].count, c->t[2].dims[0], c->t[2].dims[1], c->t[0].data,
-                           floats(c, 1), c->want[2]);
+    zero(c->want[2], c->in.t[2].count);
+    ref_embedding_backward(c->in.t[0].count, c->in.t[2].dims[0], c->in.t[2].dims[1],
+                           c->in.t[0].data, floats(c, 1), c->want[2]);
 }
 
 void bench_expect_masked_mean_forward(bench_case *c)
 {
-    const size_t *d = c->t[0].dims;
+    const size_t *d = c->in.t[0].dims;
     ref_masked_mean_forward(d[0], d[1], d[2], floats(c, 0), bytes(c, 1), c->want[2], c->want[3]);
 }
 
 void bench_expect_masked_mean_backward(bench_case *c)
 {
-    const size_t *d = c->t[3].dims;
+    const size_t *d = c->in.t[3].dims;
+    float *count = c->in.t[2].data;
+    for (size_t b = 0; b < d[0]; b++) {
+        count[b] = 0;
+        for (size_t l = 0; l < d[1]; l++)
+            count[b] += bytes(c, 1)[b * d[1] + l];
+    }
     ref_masked_mean_backward(d[0], d[1], d[2], floats(c, 0), bytes(c, 1), c->want[3]);
 }
 
 void bench_expect_kd_loss(bench_case *c)
 {
-    const float *f = c->args.f;
+    const float *f = c->in.args.f;
     zero(c->want[2], 3);
-    ref_kd_loss(c->t[0].dims[0], c->t[0].dims[1], floats(c, 0), floats(c, 1), f[0], f[1], f[2],
-                c->want[2], c->want[3]);
+    ref_kd_loss(c->in.t[0].dims[0], c->in.t[0].dims[1], floats(c, 0), floats(c, 1), f[0], f[1],
+                f[2], c->want[2], c->want[3]);
 }
 
 /* ---- optimiser ---- */
 
 void bench_expect_optim_norm(bench_case *c)
 {
-    c->want[2][EF_METRIC_GRAD_NORM] = ref_norm(c->t[0].count, floats(c, 0));
-    c->want[2][EF_METRIC_STEPS] = 1;
-    c->want[2][EF_METRIC_LR] = c->args.f[0];
+    c->want[2][EF_METRIC_GRAD_NORM] = ref_norm(c->in.t[0].count, floats(c, 0));
+    c->want[2][EF_METRIC_STEPS] = 2; /* counts were 1 */
+    c->want[2][EF_METRIC_LR] = c->in.args.f[0];
 }
 
 /* The first and the last chunk. */
 void bench_expect_optim_update(bench_case *c)
 {
-    const float *f = c->args.f, norm = floats(c, 2)[EF_METRIC_GRAD_NORM];
+    const float *f = c->in.args.f, norm = 2;
     const ref_adam rule = {.lr = f[0],
                            .beta1 = f[1],
                            .beta2 = f[2],
@@ -226,7 +266,8 @@ void bench_expect_optim_update(bench_case *c)
                            .weight_decay = f[4],
                            .scale = ref_clip_scale(norm, f[5]),
                            .step = 1};
-    const size_t starts[] = {0, c->t[3].count - EF__CHUNK};
+    const size_t starts[] = {0, c->in.t[3].count - EF__CHUNK};
+    ((float *)c->in.t[2].data)[EF_METRIC_GRAD_NORM] = norm;
     for (int k = 0; k < 2; k++) {
         for (size_t i = starts[k]; i < starts[k] + EF__CHUNK; i++) {
             c->want[3][i] = floats(c, 3)[i];

@@ -1,5 +1,5 @@
-/* ops -- every row of the op table at a model's shapes, each variant that fits, verified
- * and then timed. */
+/* ops -- every row of the op table, its examples at a model's sizes, each variant that fits,
+ * verified and then timed. */
 #include "case.h"
 #include "../tests/ref.h"
 #include <math.h>
@@ -11,7 +11,7 @@ typedef struct job {
     bench *b;
     const bench_case *c;
     ef_actor *actor;
-    ef_tensor *t[BENCH_TENSORS];
+    ef_tensor *t[EXAMPLE_TENSORS];
     ef__args args;
 } job;
 
@@ -20,8 +20,8 @@ static const double bound = 1e-5; /* of ||got - want|| / ||want|| */
 static ef_status upload(job *j)
 {
     ef_status status = EF_OK;
-    for (int i = 0; i < BENCH_TENSORS && !status; i++) {
-        const bench_array *t = &j->c->t[i];
+    for (int i = 0; i < EXAMPLE_TENSORS && !status; i++) {
+        const example_array *t = &j->c->in.t[i];
         if (t->rank == 0)
             continue;
         status = ef_tensor_new(j->actor, t->dtype, t->rank, t->dims, "bench", &j->t[i]);
@@ -35,16 +35,31 @@ static ef_status upload(job *j)
 static ef_status fill_args(job *j)
 {
     const ef__op *op = ef__op_row(j->c->id);
-    j->args = j->c->args;
-    for (int i = 0; i < EF__MAX_TENSORS; i++)
-        j->args.t[i] = j->t[i];
-    j->args.epilogue.bias = j->t[BENCH_BIAS];
-    j->args.epilogue.residual = j->t[BENCH_RESIDUAL];
-    j->args.epilogue.mask = j->t[BENCH_MASK];
+    j->args = j->c->in.args;
+    example_bind(&j->args, j->t);
     ef__lock(j->actor);
     ef_status status = op->check(j->actor, op->name, &j->args);
     ef__unlock(j->actor);
     return status;
+}
+
+/* Close it also when this fails. */
+static ef_status open_job(job *j)
+{
+    ef_status status = bench_open(j->b, NULL, &j->actor);
+    if (status)
+        return status;
+    status = upload(j);
+    if (!status)
+        status = fill_args(j);
+    return status ? ef__actor_says(j->actor, status, &j->b->error) : EF_OK;
+}
+
+static void close_job(job *j)
+{
+    for (int i = 0; i < EXAMPLE_TENSORS; i++)
+        ef_tensor_free(j->t[i]);
+    ef_actor_close(j->actor);
 }
 
 static ef_status run(void *user)
@@ -55,13 +70,13 @@ static ef_status run(void *user)
 
 /* ---- verifying ---- */
 
-static double element(const bench_array *t, const void *data, size_t i)
+static double element(const example_array *t, const void *data, size_t i)
 {
     return t->dtype == EF_F16 ? ref_float(((const uint16_t *)data)[i]) : ((const float *)data)[i];
 }
 
 /* Does what is known of one result agree? known: is counted up. */
-static bool agrees(const bench_array *t, const void *got, const double *want, size_t *known)
+static bool agrees(const example_array *t, const void *got, const double *want, size_t *known)
 {
     double difference = 0, norm = 0;
     for (size_t i = 0; i < t->count; i++) {
@@ -90,7 +105,7 @@ static ef_status verify(job *j, bool *right)
         if (!status)
             status = ef_readback_value(readback, &data, &count);
         if (!status)
-            *right &= agrees(&j->c->t[i], data, j->c->want[i], &known);
+            *right &= agrees(&j->c->in.t[i], data, j->c->want[i], &known);
         ef_readback_free(readback);
     }
     *right &= known > 0;
@@ -112,99 +127,97 @@ static ef_status time_job(job *j, const ef__variant *v)
     if (status)
         return ef__actor_says(j->actor, status, &j->b->error);
     snprintf(item, sizeof item, "%s[%s]", op->name, v->name);
-    snprintf(line.shape, sizeof line.shape, "%s", j->c->shape);
+    snprintf(line.shape, sizeof line.shape, "%s", j->c->in.shape);
     ef_actor_stats(j->actor, &stats);
     line.peak_bytes = stats.pool_peak;
     line.ms = task.ms;
     return bench_print(j->b, &line);
 }
 
-static void close_job(job *j)
-{
-    for (int i = 0; i < BENCH_TENSORS; i++)
-        ef_tensor_free(j->t[i]);
-    ef_actor_close(j->actor);
-}
-
 static ef_status time_variant(bench *b, const bench_case *c, const ef__variant *v)
 {
     job j = {.b = b, .c = c};
-    ef_status status = bench_open(b, NULL, &j.actor);
-    if (status)
-        return status;
-    status = upload(&j);
-    if (!status)
-        status = fill_args(&j);
-    if (!status)
+    ef_status status = open_job(&j);
+    if (!status && v->fits(ef__device_of(j.actor), &j.args)) {
         status = ef__op_force(j.actor, c->id, v->name);
-    if (status)
-        ef__actor_says(j.actor, status, &b->error);
-    else if (v->fits(ef__device_of(j.actor), &j.args))
-        status = time_job(&j, v);
+        status = status ? ef__actor_says(j.actor, status, &b->error) : time_job(&j, v);
+    }
     close_job(&j);
     return status;
 }
 
 /* ---- one case ---- */
 
+static void (*const expectations[EF__OPS])(bench_case *c) = {
+#define EXPECT(id, row) bench_expect_##row,
+    EF__OP_LIST(EXPECT)
+#undef EXPECT
+};
+
+/* Room for what is written, all NaN. */
 static bool make_want(bench_case *c)
 {
     for (int i = 0; i < EF__MAX_TENSORS; i++) {
-        bool known = c->t[i].rank && c->t[i].dtype != EF_I32 && ef__op_row(c->id)->writes >> i & 1;
-        if (!known)
+        const example_array *t = &c->in.t[i];
+        if (!t->rank || t->dtype == EF_I32 || !(ef__op_row(c->id)->writes >> i & 1))
             continue;
-        c->want[i] = malloc(c->t[i].count * sizeof(double));
+        c->want[i] = malloc(t->count * sizeof(double));
         if (!c->want[i])
             return false;
-        for (size_t k = 0; k < c->t[i].count; k++)
+        for (size_t k = 0; k < t->count; k++)
             c->want[i][k] = NAN;
     }
     return true;
 }
 
 /* What the case should give; its sizes come from a check on the device. */
-static ef_status expect(bench *b, const bench_case_row *row, bench_case *c)
+static ef_status expect(bench *b, bench_case *c)
 {
     job j = {.b = b, .c = c};
-    ef_status status = bench_open(b, NULL, &j.actor);
-    if (status)
-        return status;
-    status = upload(&j);
-    if (!status)
-        status = fill_args(&j);
-    if (status)
-        ef__actor_says(j.actor, status, &b->error);
-    c->args = j.args;
+    ef_status status = open_job(&j);
+    c->in.args = j.args;
     close_job(&j);
     if (!status)
-        row->expect(c);
+        expectations[c->id](c);
     return status;
 }
 
-static ef_status time_case(bench *b, const bench_case_row *row, const bench_shape *s)
+static ef_status time_variants(bench *b, bench_case *c)
 {
-    const ef__op *op = ef__op_row(row->id);
-    bench_case c = {.id = row->id};
+    const ef__op *op = ef__op_row(c->id);
     ef_status status = EF_OK;
-    row->make(&c, s);
-    if (c.no_memory || !make_want(&c)) {
+    if (!c->in.no_memory && make_want(c))
+        status = expect(b, c);
+    else
+        c->in.no_memory = true;
+    if (!status && c->in.no_memory) {
         status = b->error.status = EF_ENOMEM;
         snprintf(b->error.text, sizeof b->error.text, "%s: no host memory for %s", op->name,
-                 c.shape);
+                 c->in.shape);
     }
-    if (!status)
-        status = expect(b, row, &c);
     for (int v = 0; v < EF__MAX_VARIANTS && op->variants[v].name && !status; v++)
-        status = time_variant(b, &c, &op->variants[v]);
-    bench_case_clear(&c);
+        status = time_variant(b, c, &op->variants[v]);
+    return status;
+}
+
+static ef_status time_example(bench *b, ef__op_id id, int which)
+{
+    const bench_shape s = bench_shape_of(b);
+    const size_t model[EXAMPLE_SIZES] = {s.B, s.L, s.D, s.H, s.K, s.V, s.E};
+    bench_case c = {.id = id};
+    example_make(ef__op_row(id), which, model, &c.in);
+    ef_status status = time_variants(b, &c);
+    example_clear(&c.in);
+    for (int i = 0; i < EF__MAX_TENSORS; i++)
+        free(c.want[i]);
     return status;
 }
 
 ef_status bench_ops(bench *b)
 {
-    const bench_shape s = bench_shape_of(b);
     ef_status status = EF_OK;
-    for (const bench_case_row *row = bench_cases; row->make && !status; row++)
-        status = time_case(b, row, &s);
+    for (int id = 0; id < EF__OPS; id++)
+        for (int e = 0; e < EF__MAX_EXAMPLES && ef__op_row(id)->examples[e].tensors && !status; e++)
+            status = time_example(b, id, e);
     return status;
 }

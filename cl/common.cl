@@ -72,6 +72,37 @@ static void store_lanes(const VEC v, __global REAL *p, const long n)
         }                                                                                          \
     }
 
+/* ---- sums ---- */
+
+static float sum_vector(const VEC v)
+{
+    float lane[VW], sum = 0.0f;
+    VSTORE(v, lane);
+    for (int i = 0; i < VW; i++)
+        sum += lane[i];
+    return sum;
+}
+
+/* SUM_GROUP(T) makes T sum_group(v, part): the sum of v over a work-group, by halves, to all its
+ * items; part has room for each. The first fence is global too: what an item has read before, no
+ * other has overwritten. */
+#define SUM_GROUP(T)                                                                               \
+    static T sum_group(const T v, __local T *part)                                                 \
+    {                                                                                              \
+        const int item = get_local_id(0);                                                          \
+        part[item] = v;                                                                            \
+        barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);                                       \
+        for (int n = get_local_size(0), rest; n > 1; n = rest) {                                   \
+            rest = (n + 1) / 2;                                                                    \
+            if (item < n / 2)                                                                      \
+                part[item] += part[item + rest];                                                   \
+            barrier(CLK_LOCAL_MEM_FENCE);                                                          \
+        }                                                                                          \
+        const T sum = part[0];                                                                     \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                              \
+        return sum;                                                                                \
+    }
+
 /* ---- GELU; of one number: gelu((VEC)x).s0 ---- */
 
 /* A comparison with NaN is false: NaN passes through both. */
@@ -118,4 +149,100 @@ static VEC gelu_grad(const VEC any)
     const VEC x = at_most(at_least(any, -10.0f), 10.0f);
     const VEC e = exp2_fast(gelu_exponent(x)), s = 1.0f / (1.0f + e);
     return fma(x * s * (e * s), fma(x * x, (VEC)0.2140644489f, (VEC)1.5957691216f), s);
+}
+
+/* ---- the parts of an epilogue, in order ---- */
+
+/* What all elements share; what parts does not name may be null. */
+typedef struct epilogue {
+    __global const REAL *bias, *slope, *residual;
+    __global const uchar *mask;
+    __global REAL *y, *pre;
+    int parts;
+} epilogue;
+
+/* Elements at..at+n of row, in columns c..c+n, which are z. */
+static void finish(const epilogue *e, VEC z, const long at, const long row, const long c,
+                   const long n)
+{
+    if (e->parts & BIAS)
+        z += load_lanes(e->bias + c, n);
+    if (e->parts & PRE)
+        store_lanes(z, e->pre + at, n);
+    if (e->parts & GELU)
+        z = gelu(z);
+    if (e->parts & GELU_GRAD)
+        z *= gelu_grad(load_lanes(e->slope + at, n));
+    if (e->parts & RESIDUAL)
+        z += load_lanes(e->residual + at, n);
+    if (e->parts & MASK && e->mask[row] == 0)
+        z = (VEC)0.0f;
+    store_lanes(z, e->y + at, n);
+}
+
+/* ---- register tiles: the GEMMs of CPU devices, ROWS x PV vectors of sums ----
+ *
+ * Sums, PV weights and one broadcast must fit the registers: 6x2 of 16, 8x2 of 32; 7x2 of 16 spills
+ * and halves the speed. */
+#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+#define UNROLL _Pragma("unroll")
+#ifndef ROWS
+#define ROWS (VW == 16 ? 8 : 6)
+#endif
+#ifndef PV
+#define PV 2 /* vectors per panel */
+#endif
+#define PW (VW * PV) /* channels per panel */
+#ifndef PARTIAL
+#define PARTIAL 64 /* products per partial sum; a multiple of VW and of 16 */
+#endif
+#ifndef INNER
+#define INNER 4 /* steps per turn of the innermost loop */
+#endif
+
+/* Private copies and sums are floats whatever the storage type is. */
+#define LOADF(p) CAT(vload, VW)(0, p)
+#define STOREF(v, p) CAT(vstore, VW)(v, 0, p)
+
+/* clang-format off */
+/* One product per sum: ROWS broadcasts of a[r*ROW + i*STEP] times PV vectors of w[i*PW ..]. */
+#define REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, i)                                              \
+    {                                                                                              \
+        VEC wv[PV];                                                                                \
+        UNROLL for (int v = 0; v < PV; v++)                                                        \
+            wv[v] = LOADW((w) + (i) * PW + v * VW);                                                \
+        UNROLL for (int r = 0; r < ROWS; r++) {                                                    \
+            const VEC s = (VEC)((a)[r * (ROW) + (i) * (STEP)]);                                    \
+            UNROLL for (int v = 0; v < PV; v++)                                                    \
+                acc[r][v] = fma(s, wv[v], acc[r][v]);                                              \
+        }                                                                                          \
+    }
+
+/* The products of n steps, summed in registers; then TAKE for sum number i, which is `part`. A
+ * macro: w is in global or private memory. Unrolled by hand: LLVM leaves a loop of unknown length
+ * alone here. */
+#define REGISTER_TILE(a, ROW, STEP, LOADW, w, n, TAKE)                                             \
+    {                                                                                              \
+        VEC acc[ROWS][PV];                                                                         \
+        UNROLL for (int r = 0; r < ROWS; r++)                                                      \
+            UNROLL for (int v = 0; v < PV; v++)                                                    \
+                acc[r][v] = (VEC)0.f;                                                              \
+        int step = 0;                                                                              \
+        for (; step + INNER <= (n); step += INNER)                                                 \
+            UNROLL for (int u = 0; u < INNER; u++)                                                 \
+                REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, step + u)                               \
+        for (; step < (n); step++)                                                                 \
+            REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, step)                                       \
+        UNROLL for (int i = 0; i < ROWS * PV; i++) {                                               \
+            const VEC part = acc[i / PV][i % PV];                                                  \
+            TAKE;                                                                                  \
+        }                                                                                          \
+    }
+/* clang-format on */
+
+/* One row of a panel of sums, through the epilogue. */
+static void finish_panel(const epilogue *e, const VEC *sum, long row, int Cout, int o)
+{
+    for (int v = 0; v < PV && o < Cout; v++, o += VW)
+        finish(e, sum[v], row * Cout + o, row, o, Cout - o);
 }

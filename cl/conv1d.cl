@@ -8,25 +8,10 @@
  * One work-item per group. Its innermost loop keeps ROWS x PV vectors of sums in registers; each
  * step broadcasts ROWS scalars and loads PV vectors. What it broadcasts is first copied to a small
  * private block: there strides are short, and rows outside [0,L) and channel tails are zeros, so
- * the loop knows no edges. A register sum runs over at most CHUNK products and is then added to a
+ * the loop knows no edges. A register sum runs over at most PARTIAL products and is then added to a
  * private master tile: that bounds the rounding error (c <= 8 in units of 2^-24 sum|x||w|; 1.5
  * measured at 1280 products). No knob depends on B, L, channels, K or d: no shape compiles.
- * ROWS * PV sums, PV weights and one broadcast must fit the registers: 6x2 of 16, 8x2 of 32;
- * 7x2 of 16 spills and halves the speed.
  */
-#ifndef ROWS
-#define ROWS (VW == 16 ? 8 : 6)
-#endif
-#ifndef PV
-#define PV 2 /* vectors per panel */
-#endif
-#define PW (VW * PV) /* channels per panel */
-#ifndef CHUNK
-#define CHUNK 64 /* products per register sum; a multiple of VW */
-#endif
-#ifndef INNER
-#define INNER 4 /* steps per turn of the innermost loop */
-#endif
 #ifndef MAX_TILES
 #define MAX_TILES 16 /* conv1d_taps_panel: row tiles per group; at most 32, a bit each */
 #endif
@@ -46,14 +31,6 @@
 #define PACK_ROWS 64 /* conv1d_pack: reduction channels per group */
 #endif
 #define TURN 64 /* conv1d_dw_panel: numbers of a row that are turned at a time */
-#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
-
-#define UNROLL _Pragma("unroll")
-
-/* Private copies and sums are floats whatever the storage type is. */
-#define LOADF(p) CAT(vload, VW)(0, p)
-#define STOREF(v, p) CAT(vstore, VW)(v, 0, p)
-
 /* n floats into a private row of `width` >= n floats, the rest zeros. */
 static void copy_row(float *to, __global const REAL *from, int n, int width)
 {
@@ -70,40 +47,6 @@ static void copy_row(float *to, __global const REAL *from, int n, int width)
         to[i] = 0.f;
 }
 
-/* clang-format off */
-/* One product per sum: ROWS broadcasts of a[r*ROW + i*STEP] times PV vectors of w[i*PW ..]. */
-#define REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, i)                                              \
-    {                                                                                              \
-        VEC wv[PV];                                                                                \
-        UNROLL for (int v = 0; v < PV; v++)                                                        \
-            wv[v] = LOADW((w) + (i) * PW + v * VW);                                                \
-        UNROLL for (int r = 0; r < ROWS; r++) {                                                    \
-            const VEC s = (VEC)((a)[r * (ROW) + (i) * (STEP)]);                                    \
-            UNROLL for (int v = 0; v < PV; v++)                                                    \
-                acc[r][v] = fma(s, wv[v], acc[r][v]);                                              \
-        }                                                                                          \
-    }
-
-/* sum[] += the products of n steps, summed in registers. A macro: w is in global or private memory.
- * Unrolled by hand: LLVM leaves a loop of unknown length alone here. */
-#define REGISTER_TILE(sum, a, ROW, STEP, LOADW, w, n)                                              \
-    {                                                                                              \
-        VEC acc[ROWS][PV];                                                                         \
-        UNROLL for (int r = 0; r < ROWS; r++)                                                      \
-            UNROLL for (int v = 0; v < PV; v++)                                                    \
-                acc[r][v] = (VEC)0.f;                                                              \
-        int i = 0;                                                                                 \
-        for (; i + INNER <= (n); i += INNER)                                                       \
-            UNROLL for (int u = 0; u < INNER; u++)                                                 \
-                REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, i + u)                                  \
-        for (; i < (n); i++)                                                                       \
-            REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, i)                                          \
-        UNROLL for (int r = 0; r < ROWS; r++)                                                      \
-            UNROLL for (int v = 0; v < PV; v++)                                                    \
-                (sum)[r * PV + v] += acc[r][v];                                                    \
-    }
-/* clang-format on */
-
 /* Forward and input gradient: y[row,o] = sum over s, i of x[row + s*step, i] w[s,i,o], epilogue.
  *   x [B*L, Cin]   y, pre, residual [B*L, Cout]   bias [Cout]   mask [B*L]
  *   w packed by conv1d_pack, [ceil(Cout/PW)][K][Cin][PW]
@@ -117,64 +60,46 @@ static void copy_row(float *to, __global const REAL *from, int n, int width)
 KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias),
                               OUT(REAL, pre), IN(REAL, residual), IN(uchar, mask), const int B,
                               const int L, const int Cin, const int Cout, const int K,
-                              const int step, const int tiles, const int panels, const int epilogue)
+                              const int step, const int tiles, const int panels, const int parts)
 {
     const long row0 = (long)get_global_id(0) * tiles * ROWS;
     const int rows = (int)min((long)tiles * ROWS, (long)B * L - row0);
     const int t0 = (int)(row0 % L);
     const int p0 = (int)get_group_id(1) * panels;
     const int np = min(panels, (Cout + PW - 1) / PW - p0);
-    float block[MAX_TILES * ROWS * CHUNK];
+    float block[MAX_TILES * ROWS * PARTIAL];
     VEC sum[MAX_SUMS * ROWS * PV]; /* panel p, row r, vector v: (p * tiles * ROWS + r) * PV + v */
 
     for (int i = 0; i < np * tiles * ROWS * PV; i++)
         sum[i] = (VEC)0.f;
 
-    for (int c0 = 0; c0 < Cin; c0 += CHUNK) {
-        const int n = min(CHUNK, Cin - c0);
+    for (int c0 = 0; c0 < Cin; c0 += PARTIAL) {
+        const int n = min(PARTIAL, Cin - c0);
         for (int s = 0; s < K; s++) {
             const long shift = (long)s * step;
             uint live = 0; /* tiles with a row inside its sequence */
             for (int r = 0, t = t0; r < tiles * ROWS; r++, t = t + 1 == L ? 0 : t + 1) {
                 const bool inside = r < rows && t + shift >= 0 && t + shift < L;
-                copy_row(block + r * CHUNK, PTR(x) + (row0 + r + shift) * Cin + c0, inside ? n : 0,
-                         CHUNK);
+                copy_row(block + r * PARTIAL, PTR(x) + (row0 + r + shift) * Cin + c0,
+                         inside ? n : 0, PARTIAL);
                 live |= (uint)inside << (r / ROWS);
             }
             for (int p = 0; p < np; p++) {
                 __global const REAL *panel = PTR(w) + (((ulong)(p0 + p) * K + s) * Cin + c0) * PW;
                 for (int q = 0; q < tiles; q++) {
                     VEC *tile = sum + (p * tiles + q) * ROWS * PV;
-                    const float *a = block + q * ROWS * CHUNK;
+                    const float *a = block + q * ROWS * PARTIAL;
                     if (live >> q & 1)
-                        REGISTER_TILE(tile, a, CHUNK, 1, VLOAD, panel, n)
+                        REGISTER_TILE(a, PARTIAL, 1, VLOAD, panel, n, tile[i] += part)
                 }
             }
         }
     }
 
-    for (int r = 0; r < rows; r++) {
-        const bool masked = epilogue & MASK && PTR(mask)[row0 + r] == 0;
+    const epilogue e = {PTR(bias), PTR(pre), PTR(residual), PTR(mask), PTR(y), PTR(pre), parts};
+    for (int r = 0; r < rows; r++)
         for (int p = 0; p < np; p++)
-            for (int v = 0; v < PV; v++) {
-                const int o = (p0 + p) * PW + v * VW, n = Cout - o;
-                const ulong at = (ulong)(row0 + r) * Cout + o;
-                if (n <= 0)
-                    break;
-                VEC z = sum[(p * tiles * ROWS + r) * PV + v];
-                if (epilogue & BIAS)
-                    z += load_lanes(PTR(bias) + o, n);
-                if (epilogue & PRE)
-                    store_lanes(z, PTR(pre) + at, n);
-                if (epilogue & GELU)
-                    z = gelu(z);
-                if (epilogue & GELU_GRAD)
-                    z *= gelu_grad(load_lanes(PTR(pre) + at, n));
-                if (epilogue & RESIDUAL)
-                    z += load_lanes(PTR(residual) + at, n);
-                store_lanes(masked ? (VEC)0.f : z, PTR(y) + at, n);
-            }
-    }
+            finish_panel(&e, sum + (p * tiles * ROWS + r) * PV, row0 + r, Cout, (p0 + p) * PW);
 }
 
 /* Sums are by tap, input channel, lane; rows of dw by lane, input channel, tap. Add n <= TURN
@@ -206,8 +131,8 @@ static void add_turned(__global REAL *to, ulong row, int lanes, const VEC *sum, 
  * Grid (ceil(Cin / (tiles*ROWS)), ceil(Cout / (panels*PW))); tiles <= DW_TILES and
  * panels <= DW_PANELS, tiles * panels * K <= DW_SUMS. A register tile is input x output
  * channels, its steps are rows.
- * A group owns its block of dw for all taps and walks all rows in order, copying dy once per CHUNK
- * of rows and x once per tap: no global packing, no split, no atomics, always the same bits.
+ * A group owns its block of dw for all taps and walks all rows in order, copying dy once per
+ * PARTIAL rows and x once per tap: no global packing, no split, no atomics, always the same bits.
  * Rows that meet only padding are left out. */
 KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, db), const int B,
                             const int L, const int Cin, const int Cout, const int K, const int d,
@@ -218,8 +143,8 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
     const int nt = (ni + ROWS - 1) / ROWS, np = (no + PW - 1) / PW;
     const int width = nt * ROWS;
     const bool with_db = db_base != 0 && i0 == 0;
-    float xs[CHUNK * DW_TILES * ROWS];
-    float gs[DW_PANELS * CHUNK * PW];
+    float xs[PARTIAL * DW_TILES * ROWS];
+    float gs[DW_PANELS * PARTIAL * PW];
     VEC sum[DW_SUMS * ROWS * PV]; /* tap j, panel p, channel i: ((j * np + p) * width + i) * PV */
     VEC sum_db[DW_PANELS * PV];
 
@@ -229,17 +154,17 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
         sum_db[v] = (VEC)0.f;
 
     for (long b = 0; b < B; b++)
-        for (int c0 = 0; c0 < L; c0 += CHUNK) {
-            const int n = min(CHUNK, L - c0);
+        for (int c0 = 0; c0 < L; c0 += PARTIAL) {
+            const int n = min(PARTIAL, L - c0);
             for (int t = 0; t < n; t++) {
                 __global const REAL *from = PTR(dy) + (b * L + c0 + t) * Cout + o0;
                 for (int p = 0; p < np; p++)
-                    copy_row(gs + (p * CHUNK + t) * PW, from + p * PW, min(PW, no - p * PW), PW);
+                    copy_row(gs + (p * PARTIAL + t) * PW, from + p * PW, min(PW, no - p * PW), PW);
             }
             for (int v = 0; with_db && v < np * PV; v++) {
                 VEC part = (VEC)0.f;
                 for (int t = 0; t < n; t++)
-                    part += LOADF(gs + (v / PV * CHUNK + t) * PW + v % PV * VW);
+                    part += LOADF(gs + (v / PV * PARTIAL + t) * PW + v % PV * VW);
                 sum_db[v] += part;
             }
             for (int j = 0; j < K; j++) {
@@ -249,11 +174,11 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
                     copy_row(xs + t * width, PTR(x) + (b * L + c0 + t - shift) * Cin + i0, ni,
                              width);
                 for (int p = 0; p < np; p++) {
-                    const float *panel = gs + (p * CHUNK + first) * PW;
+                    const float *panel = gs + (p * PARTIAL + first) * PW;
                     for (int q = 0; q < nt; q++) {
                         VEC *tile = sum + ((j * np + p) * nt + q) * ROWS * PV;
                         const float *a = xs + first * width + q * ROWS;
-                        REGISTER_TILE(tile, a, 1, width, LOADF, panel, n - first)
+                        REGISTER_TILE(a, 1, width, LOADF, panel, n - first, tile[i] += part)
                     }
                 }
             }
@@ -284,10 +209,37 @@ static VEC gather(__global const REAL *p, long stride, int n)
     return LOADF(lane);
 }
 
-/* All packed copies of a model's weights in one launch: w [Cout][Cin][K] to [ceil(N/PW)][K][R][PW],
+/* Toom-Cook F(2,K): powers of the points 0, 1, -1 (K 3) or 0, +-5/8, +-3/2 (K 5), over the product
+ * of a point's distances to the others; then infinity. See conv1d_toom.cl. */
+#define POWERS3(x, scale)                                                                          \
+    {                                                                                              \
+        1.f / (scale), (x) / (scale), (x) * (x) / (scale)                                          \
+    }
+#define POWERS5(x, scale)                                                                          \
+    {                                                                                              \
+        1.f / (scale), (x) / (scale), (x) * (x) / (scale), (x) * (x) * (x) / (scale),              \
+            (x) * (x) * (x) * (x) / (scale)                                                        \
+    }
+__constant float powers3[4][3] = {
+    POWERS3(0.f, -1.f), POWERS3(1.f, 2.f), POWERS3(-1.f, 2.f), {0, 0, 1}};
+__constant float powers5[6][5] = {
+    POWERS5(0.f, 0.87890625f), POWERS5(0.625f, -1.45263671875f), POWERS5(-0.625f, -1.45263671875f),
+    POWERS5(1.5f, 8.3671875f), POWERS5(-1.5f, 8.3671875f),       {0, 0, 0, 0, 1}};
+
+/* VW weights at point s. */
+static VEC at_point(const VEC *tap, int K, int s)
+{
+    __constant float *power = K == 3 ? powers3[s] : powers5[s];
+    VEC sum = (VEC)0.f;
+    for (int j = 0; j < K; j++)
+        sum = fma((VEC)power[j], tap[j], sum);
+    return sum;
+}
+
+/* All packed copies of a model's weights in one launch: w [Cout][Cin][K] to [ceil(N/PW)][S][R][PW],
  * lanes past N zero. Layout 0, forward: N = Cout, R = Cin. Layout 1, input gradient: N = Cin,
- * R = Cout. Step s is tap K-1-s in both.
- *   table [copies][8]: offsets in w and in packed, Cout, Cin, K, layout, first group, 0
+ * R = Cout. S = K: slice s is tap K-1-s in both. S = K + 1: slice s is point s of F(2,K).
+ *   table [copies][8]: offsets in w and in packed, Cout, Cin, K, layout, first group, S
  * Grid (groups of all copies); a copy takes ceil(N/PW) * ceil(R/PACK_ROWS), microseconds each. */
 KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const int copies)
 {
@@ -296,20 +248,29 @@ KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const i
     for (int i = 1; i < copies && row[8 + 6] <= group; i++)
         row += 8;
     const long Cout = row[2], Cin = row[3], layout = row[5];
-    const int K = (int)row[4];
+    const int K = (int)row[4], S = (int)row[7];
     const long N = layout ? Cin : Cout, R = layout ? Cout : Cin;
     const long next_lane = layout ? K : Cin * K, next_r = layout ? Cin * K : K;
     const long slices = (R + PACK_ROWS - 1) / PACK_ROWS, p = (group - row[6]) / slices;
     const long r0 = (group - row[6]) % slices * PACK_ROWS, r1 = min(R, r0 + PACK_ROWS);
     const int lanes = (int)min((long)PW, N - p * PW);
     __global const REAL *from = PTR(w) + row[0] + p * PW * next_lane;
-    __global REAL *to = PTR(packed) + row[1] + p * K * R * PW;
+    __global REAL *to = PTR(packed) + row[1] + p * S * R * PW;
 
     for (long r = r0; r < r1; r++)
-        for (int s = 0; s < K; s++) {
-            __global const REAL *a = from + r * next_r + K - 1 - s;
-            for (int v = 0; v < PV; v++)
-                VSTORE(gather(a + v * VW * next_lane, next_lane, lanes - v * VW),
-                       to + (s * R + r) * PW + v * VW);
+        for (int v = 0; v < PV; v++) {
+            __global const REAL *a = from + v * VW * next_lane + r * next_r + K - 1;
+            __global REAL *b = to + r * PW + v * VW;
+            const int n = lanes - v * VW;
+            if (S == K) {
+                for (int s = 0; s < S; s++)
+                    VSTORE(gather(a - s, next_lane, n), b + s * R * PW);
+            } else {
+                VEC tap[5];
+                for (int j = 0; j < K; j++)
+                    tap[j] = gather(a - j, next_lane, n);
+                for (int s = 0; s < S; s++)
+                    VSTORE(at_point(tap, K, s), b + s * R * PW);
+            }
         }
 }

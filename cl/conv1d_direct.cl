@@ -2,14 +2,13 @@
  * in local memory, each owns SIDE x SIDE outputs.
  *
  * Weights are read as they are ([Cout][Cin][K]). Every sum has one owner and a fixed order, and is
- * made of partial sums of CHUNK products. Rows outside [0,L) count as zero, so no output depends on
+ * made of sums of PARTIAL products. Rows outside [0,L) count as zero, so no output depends on
  * a later input. T comes from the device alone.
  *
  * Output tiles are numbered row by row along dimension 0: a GPU limits the groups of the others. */
 #define SIDE 4
 #define TILE (SIDE * T)
 #define DEPTH 16
-#define CHUNK 64
 #define LOADS (DEPTH * TILE / (T * T)) /* of each tile, by each work-item */
 #define ITEM ((int)get_local_id(1) * T + (int)get_local_id(0))
 #define TILES(n) (((long)(n) + TILE - 1) / TILE)
@@ -71,7 +70,7 @@ conv1d_taps_direct(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias), OUT(R
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         multiply(a, b, part);
-        if ((k0 + DEPTH) % CHUNK == 0)
+        if ((k0 + DEPTH) % PARTIAL == 0)
             fold(sum, part);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
@@ -138,7 +137,7 @@ conv1d_dw_direct(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, db), OUT(fl
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         multiply(a, b, part);
-        if ((row0 - first + DEPTH) % CHUNK == 0)
+        if ((row0 - first + DEPTH) % PARTIAL == 0)
             fold(sum, part);
         barrier(CLK_LOCAL_MEM_FENCE);
     }

@@ -95,47 +95,23 @@ __kernel void mask_rows_item(IN(uchar, mask), OUT(REAL, y), const long rows, con
         STORE(0.0f, PTR(y), i);
 }
 
-/* ---- epilogue: y = the parts, in order, of z ---- */
-
-/* What all its elements share. */
-typedef struct epilogue {
-    __global const REAL *z, *bias, *slope, *residual;
-    __global const uchar *mask;
-    __global REAL *y, *pre;
-    int parts;
-} epilogue;
-
-/* Elements at..at+n of row, in columns c..c+n. */
-static void finish(const epilogue *e, const long at, const long row, const long c, const long n)
-{
-    VEC z = load_lanes(e->z + at, n);
-    if (e->parts & BIAS)
-        z += load_lanes(e->bias + c, n);
-    if (e->parts & PRE)
-        store_lanes(z, e->pre + at, n);
-    if (e->parts & GELU)
-        z = gelu(z);
-    if (e->parts & GELU_GRAD)
-        z *= gelu_grad(load_lanes(e->slope + at, n));
-    if (e->parts & RESIDUAL)
-        z += load_lanes(e->residual + at, n);
-    if (e->parts & MASK && e->mask[row] == 0)
-        z = (VEC)0.0f;
-    store_lanes(z, e->y + at, n);
-}
+/* ---- epilogue: y = the parts of z ---- */
 
 #define EPILOGUE_ARGS                                                                              \
     IN(REAL, z), OUT(REAL, y), IN(REAL, bias), OUT(REAL, pre), IN(REAL, slope),                    \
         IN(REAL, residual), IN(uchar, mask), const int parts, const long rows, const long C
 #define EPILOGUE                                                                                   \
-    {PTR(z), PTR(bias), PTR(slope), PTR(residual), PTR(mask), PTR(y), PTR(pre), parts}
+    {                                                                                              \
+        PTR(bias), PTR(slope), PTR(residual), PTR(mask), PTR(y), PTR(pre), parts                   \
+    }
 
 __kernel void epilogue_chunk(EPILOGUE_ARGS, const long chunk)
 {
     const epilogue e = EPILOGUE;
     const long from = get_global_id(0) * chunk, to = min(rows, from + chunk);
     for (long r = from; r < to; r++)
-        EACH_VECTOR(c, lanes, 0, C, finish(&e, r * C + c, r, c, lanes))
+        EACH_VECTOR(c, lanes, 0, C,
+                    finish(&e, load_lanes(PTR(z) + r * C + c, lanes), r * C + c, r, c, lanes))
 }
 
 __kernel void epilogue_item(EPILOGUE_ARGS)
@@ -143,5 +119,5 @@ __kernel void epilogue_item(EPILOGUE_ARGS)
     const epilogue e = EPILOGUE;
     const long i = get_global_id(0);
     if (i < rows * C)
-        finish(&e, i, i / C, i % C, 1);
+        finish(&e, load_lanes(PTR(z) + i, 1), i, i / C, i % C, 1);
 }

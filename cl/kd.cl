@@ -13,29 +13,7 @@ typedef struct {
     float difference, self, other;
 } slopes;
 
-static float add_vector(VEC v)
-{
-    float lane[VW], sum = 0.0f;
-    VSTORE(v, lane);
-    for (int i = 0; i < VW; i++)
-        sum += lane[i];
-    return sum;
-}
-
-/* The sum of all work-items' values, by halves; part has room for each. */
-static sums add_lanes(__local sums *part, sums value)
-{
-    const int lane = get_local_id(0);
-    part[lane] = value;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int n = get_local_size(0), rest; n > 1; n = rest) {
-        rest = (n + 1) / 2;
-        if (lane < n / 2)
-            part[lane] += part[lane + rest];
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    return part[0];
-}
+SUM_GROUP(sums)
 
 /* What this work-item adds to its row's sums. */
 static sums sum_part(__global const REAL *y, __global const REAL *t, long E)
@@ -49,7 +27,7 @@ static sums sum_part(__global const REAL *y, __global const REAL *t, long E)
         yt += u * v;
         dd += (u - v) * (u - v);
     }
-    sums s = (sums)(add_vector(yy), add_vector(tt), add_vector(yt), add_vector(dd));
+    sums s = (sums)(sum_vector(yy), sum_vector(tt), sum_vector(yt), sum_vector(dd));
     for (long e = vectors + lane; e < E; e += lanes) {
         const float u = LOAD(y, e), v = LOAD(t, e);
         s += (sums)(u * u, v * v, u * v, (u - v) * (u - v));
@@ -78,7 +56,7 @@ __kernel void kd_loss_group(IN(REAL, y), IN(REAL, target), OUT(REAL, dy), OUT(RE
     const long b = get_group_id(0), lane = get_local_id(0), lanes = get_local_size(0);
     const long vectors = E / VW * VW;
     __global const REAL *y = PTR(y) + b * E, *t = PTR(target) + b * E;
-    const sums s = add_lanes(part, sum_part(y, t, E));
+    const sums s = sum_group(sum_part(y, t, E), part);
     if (rows_base && lane == 0)
         vstore2((float2)(s.w, s.z / norms(s)), b, PTR(rows));
     if (!dy_base)
@@ -107,7 +85,7 @@ __kernel void kd_loss_sum(IN(REAL, rows), OUT(REAL, metrics), const long B, cons
         lost = (next - sum) - add;
         sum = next;
     }
-    sum = add_lanes(part, sum);
+    sum = sum_group(sum, part);
     if (lane != 0)
         return;
     const float mse = sum.x / B / E, cosine = sum.y / B;

@@ -6,6 +6,7 @@
  * which layernorm_bwd_sum adds up: the order of every sum is fixed. */
 #define WAYS 4 /* independent sums: they hide an addition's latency and shorten the chains */
 
+/* By halves, which takes fewer dependent additions than sum_vector. */
 static float sum_lanes(const VEC v)
 {
 #if VW == 16
@@ -80,22 +81,8 @@ __kernel void layernorm_fwd_item(IN(REAL, x), IN(REAL, gamma), IN(REAL, beta), I
 
 /* ---- forward, a row to a work-group ---- */
 
-/* The sum of v over the group, to all its items. The first fence is global too: where y is x, what
- * any item has read of a row is read before another writes there. */
-static float sum_group(const float v, __local float *sums)
-{
-    const int i = get_local_id(0);
-    sums[i] = v;
-    barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
-    for (int half_size = get_local_size(0) / 2; half_size > 0; half_size /= 2) {
-        if (i < half_size)
-            sums[i] += sums[i + half_size];
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    const float total = sums[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    return total;
-}
+/* Where y is x, what any item has read of a row is read before another writes there. */
+SUM_GROUP(float)
 
 __kernel void layernorm_fwd_row(IN(REAL, x), IN(REAL, gamma), IN(REAL, beta), IN(uchar, mask),
                                 OUT(REAL, y), OUT(REAL, mean), OUT(REAL, rstd), const long C,

@@ -28,29 +28,7 @@ static total add(total s, VEC value)
     return (total){next, (next - s.sum) - v};
 }
 
-static float add_vector(VEC v)
-{
-    float lane[VW], sum = 0.0f;
-    VSTORE(v, lane);
-    for (int i = 0; i < VW; i++)
-        sum += lane[i];
-    return sum;
-}
-
-/* The sum of all work-items' values, by halves; part has room for each. */
-static float add_lanes(__local float *part, float value)
-{
-    const int lane = get_local_id(0);
-    part[lane] = value;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int n = get_local_size(0), rest; n > 1; n = rest) {
-        rest = (n + 1) / 2;
-        if (lane < n / 2)
-            part[lane] += part[lane + rest];
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    return part[0];
-}
+SUM_GROUP(float)
 
 /* Up to four at a time, because a Kahan addition is four dependent ones. */
 static VEC four_squares(__global const REAL *g, int i, int stride)
@@ -79,7 +57,7 @@ __kernel void optim_norm_group(IN(REAL, grad), IN(int, table), OUT(REAL, sums), 
     for (long chunk = first; chunk < end; chunk++)
         for (int i = lane * VW; trains(PTR(table), chunk) && i < CHUNK; i += 4 * lanes * VW)
             s = add(s, four_squares(PTR(grad) + chunk * CHUNK, i, lanes * VW));
-    const float sum = add_lanes(part, add_vector(s.sum));
+    const float sum = sum_group(sum_vector(s.sum), part);
     if (lane == 0)
         STORE(sum, PTR(sums), get_group_id(0));
 }
@@ -110,7 +88,7 @@ __kernel void optim_norm_sum(IN(REAL, sums), IN(int, record), OUT(REAL, metrics)
         lost = (next - sum) - v;
         sum = next;
     }
-    sum = add_lanes(part, sum);
+    sum = sum_group(sum, part);
     if (lane == 0)
         count_step(sqrt(sum), lr, PTR(record), PTR(metrics), PTR(counts));
 }

@@ -20,6 +20,7 @@ typedef struct array {
 typedef struct tensor {
     struct tensor *next;
     ef_tensor *parent, *view;
+    uint32_t mark; /* its NaN's own bits */
 } tensor;
 
 static array *arrays;
@@ -205,11 +206,12 @@ static size_t element_bytes(ef_dtype dtype)
     return dtype == EF_U8 ? 1 : dtype == EF_F16 ? 2 : 4;
 }
 
-/* A NaN that no arithmetic makes, or bytes that are no mask's, id's or sum's. */
-static void fill_pattern(ef_dtype dtype, size_t n, void *data)
+/* A NaN that no arithmetic makes, or bytes that are no mask's, id's or sum's. Each tensor has a NaN
+ * of its own, since one that is read past the end of one tensor may be written past another's. */
+static void fill_pattern(ef_dtype dtype, uint32_t mark, size_t n, void *data)
 {
-    const uint32_t nan32 = 0x7fc5a5a5;
-    const uint16_t nan16 = 0x7e5a;
+    const uint32_t nan32 = 0x7fc5a000 + mark % 4096;
+    const uint16_t nan16 = (uint16_t)(0x7e01 + mark % 511);
     for (size_t i = 0; i < n; i++)
         if (dtype == EF_F32)
             memcpy((char *)data + i * 4, &nan32, 4);
@@ -228,7 +230,8 @@ static ef_tensor *new_tensor(ef_actor *a, ef_dtype dtype, ef_test_shape shape, c
     tensor *t = malloc(sizeof *t);
     char *image = malloc(all * size);
     ck_assert(t && image);
-    fill_pattern(dtype, all, image);
+    t->mark = tensors ? tensors->mark + 1 : 1;
+    fill_pattern(dtype, t->mark, all, image);
     if (data && n)
         memcpy(image + GUARD * size, data, n * size);
     ef_test_ok(a, ef_tensor_new(a, dtype, 1, &all, "test", &t->parent));
@@ -267,7 +270,7 @@ void ef_test_set(ef_tensor *t, const float *data)
     if (data)
         memcpy(image, data, n * sizeof *image);
     else
-        fill_pattern(EF_F32, n, image);
+        fill_pattern(EF_F32, 0, n, image);
     ef_test_ok(ef__tensor_actor(t), ef_tensor_write(t, image));
 }
 
@@ -298,7 +301,7 @@ void *ef_test_read(const ef_tensor *t)
     if (!own)
         return download(t);
     char *all = download(own->parent);
-    fill_pattern(ef_tensor_dtype(t), GUARD, band);
+    fill_pattern(ef_tensor_dtype(t), own->mark, GUARD, band);
     ck_assert_msg(!memcmp(all, band, width), "something was written before the tensor");
     ck_assert_msg(!memcmp(all + width + ef_tensor_bytes(t), band, width),
                   "something was written past the tensor");

@@ -1,5 +1,4 @@
-/* cast, residual_add, mask_rows and the epilogue; and that kernels count beyond 2^32. */
-#include "actor/internal.h"
+/* cast, residual_add, mask_rows and the epilogue. */
 #include "ef_test.h"
 #include "ref.h"
 #include <math.h>
@@ -270,81 +269,6 @@ START_TEST(parts_of_another_shape_are_refused_by_name)
 }
 END_TEST
 
-/* ---- index width: kernels run on elements from 2^33 on, of tensors that seem to start so much
- * earlier. The work-items' ids begin there too. ---- */
-
-static const size_t FAR = (size_t)1 << 33;
-
-static ef_tensor earlier(const ef_tensor *t, size_t elements)
-{
-    ef_tensor far = *t;
-    far.offset -= elements; /* wraps; the kernel's sum wraps back */
-    return far;
-}
-
-START_TEST(elements_are_counted_beyond_32_bits)
-{
-    enum { SIZE = 300, CHUNK = 4096 };
-    static const struct {
-        const char *source, *kernel;
-        size_t chunk;
-    } kernels[] = {{"gelu", "gelu_fwd_chunk", CHUNK},
-                   {"gelu", "gelu_fwd_item", 1},
-                   {"elementwise", "residual_add_chunk", CHUNK},
-                   {"elementwise", "residual_add_item", 1}};
-    ef_actor *a = ef_test_open();
-    float *x = ef_test_randn(SIZE, 1), *y = ef_test_randn(SIZE, 2);
-    for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++) {
-        double *want = ef_test_doubles(SIZE);
-        ef_tensor *ty = ef_test_f32(a, SHAPE(SIZE), y);
-        ef_tensor far_x = earlier(ef_test_f32(a, SHAPE(SIZE), x), FAR), far_y = earlier(ty, FAR);
-        ef__call call = {.op = "test",
-                         .source = kernels[k].source,
-                         .kernel = kernels[k].kernel,
-                         .global = {kernels[k].chunk == 1 ? SIZE : 1},
-                         .local = {1},
-                         .offset = {FAR / kernels[k].chunk},
-                         .args = {ef__t(&far_x), ef__t(&far_y), ef__n(FAR + SIZE)}};
-        if (kernels[k].chunk > 1)
-            call.args[3] = ef__n(CHUNK);
-        for (size_t i = 0; i < SIZE; i++)
-            want[i] = k < 2 ? ref_gelu(x[i]) : (double)x[i] + y[i];
-        ef_test_ok(a, ef__launch(a, &call));
-        ef_test_near(kernels[k].kernel, ty, want, 1e-6, 1e-6);
-    }
-    ef_test_close(a);
-}
-END_TEST
-
-START_TEST(rows_are_counted_beyond_32_bits)
-{
-    enum { ROWS = 3, C = 64 };
-    const size_t far_rows = FAR / C;
-    ef_actor *a = ef_test_open();
-    for (int item = 0; item < 2; item++) {
-        problem p = make_problem(a, ROWS, C);
-        p.mask[1] = 0;
-        p.tmask = ef_test_u8(a, SHAPE(ROWS), p.mask);
-        ef_tensor y = earlier(p.tz, FAR), mask = earlier(p.tmask, far_rows);
-        ef__call call = {.op = "test",
-                         .source = "elementwise",
-                         .kernel = item ? "mask_rows_item" : "mask_rows_chunk",
-                         .global = {item ? ROWS * C : ROWS},
-                         .local = {1},
-                         .offset = {item ? FAR : far_rows},
-                         .args = {ef__t(&mask), ef__t(&y), ef__n(far_rows + ROWS), ef__n(C)}};
-        if (!item)
-            call.args[4] = ef__n(1);
-        ef_test_ok(a, ef__launch(a, &call));
-        for (size_t i = 0; i < ROWS * C; i++)
-            if (!p.mask[i / C])
-                p.z[i] = 0;
-        ef_test_same_bits("y", p.tz, p.z);
-    }
-    ef_test_close(a);
-}
-END_TEST
-
 static Suite *suite(void)
 {
     Suite *s = suite_create("elementwise");
@@ -355,8 +279,6 @@ static Suite *suite(void)
     tcase_add_test(t, residual_add_is_exact);
     tcase_add_test(t, masked_rows_become_zero_and_others_keep_their_bits);
     tcase_add_test(t, shapes_that_disagree_are_refused);
-    tcase_add_test(t, elements_are_counted_beyond_32_bits);
-    tcase_add_test(t, rows_are_counted_beyond_32_bits);
     tcase_add_test(e, an_epilogue_does_its_parts_in_order);
     tcase_add_test(e, the_result_may_be_the_residual_or_z);
     tcase_add_test(e, a_nan_in_a_masked_row_becomes_zero);

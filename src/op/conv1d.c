@@ -19,16 +19,15 @@ ef_status ef__conv1d_want_extents(ef_actor *a, const char *op, const size_t *n)
     return status ? status : want_extent(a, op, "taps and outputs", n[EF__K], n[EF__COUT]);
 }
 
-/* t is [d0,d1,d2] */
-static ef_status want_dims(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
-                           size_t d0, size_t d1, size_t d2)
+static ef_status want_rows(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                           const size_t *n, size_t channels)
 {
     const size_t *dims = ef_tensor_dims(t);
     char text[80];
-    if (dims[0] == d0 && dims[1] == d1 && dims[2] == d2)
+    if (dims[0] == n[EF__B] && dims[1] == n[EF__L] && dims[2] == channels)
         return EF_OK;
     return ef__fail(a, EF_ESHAPE, 0, op, "%s: %s is %s, expected [%zu,%zu,%zu]", op, name,
-                    ef__tensor_text(t, text), d0, d1, d2);
+                    ef__tensor_text(t, text), n[EF__B], n[EF__L], channels);
 }
 
 /* Ranks, and n from [B,L,.] and [Cout,Cin,K]. */
@@ -54,50 +53,60 @@ static ef_status measure(ef_actor *a, const char *op, ef__args *args, const char
     return ef__conv1d_want_extents(a, op, n);
 }
 
-static ef_status check_taps(ef_actor *a, const char *op, ef__args *args, ef__direction direction)
+ef_status ef__conv1d_check_taps(ef_actor *a, const char *op, const ef__args *args,
+                                ef__direction direction, ef__want_rows *want)
 {
-    static const char *const names[2][3] = {{"x", "w", "y"}, {"dy", "w", "dx"}};
+    static const char *const names[2][2] = {{"x", "y"}, {"dy", "dx"}};
     const char *const *name = names[direction];
     const ef_tensor *from = args->t[0], *to = args->t[2];
     const size_t *n = args->n;
-    size_t in = direction ? EF__COUT : EF__CIN, out = direction ? EF__CIN : EF__COUT;
-
-    ef_status status = measure(a, op, args, name, from, args->t[1]);
+    ef_status status = want(a, op, name[0], from, n, n[direction ? EF__COUT : EF__CIN]);
     if (!status)
-        status = want_dims(a, op, name[0], from, n[EF__B], n[EF__L], n[in]);
-    if (!status)
-        status = want_dims(a, op, name[2], to, n[EF__B], n[EF__L], n[out]);
+        status = want(a, op, name[1], to, n, n[direction ? EF__CIN : EF__COUT]);
     return status ? status : ef__want_epilogue(a, op, &args->epilogue, to);
+}
+
+ef_status ef__conv1d_check_dw(ef_actor *a, const char *op, const ef__args *args,
+                              ef__want_rows *want)
+{
+    const size_t *n = args->n;
+    ef_status status = want(a, op, "x", args->t[0], n, n[EF__CIN]);
+    if (!status)
+        status = want(a, op, "dy", args->t[1], n, n[EF__COUT]);
+    return status ? status
+                  : ef__want_count(a, op, "db", args->t[3], n[EF__COUT],
+                                   "one for each output channel");
 }
 
 static ef_status check_forward(ef_actor *a, const char *op, ef__args *args)
 {
-    return check_taps(a, op, args, EF__FORWARD);
+    static const char *const names[] = {"x", "w", "y"};
+    ef_status status = measure(a, op, args, names, args->t[0], args->t[1]);
+    return status ? status : ef__conv1d_check_taps(a, op, args, EF__FORWARD, want_rows);
 }
 
 static ef_status check_dx(ef_actor *a, const char *op, ef__args *args)
 {
-    return check_taps(a, op, args, EF__BACKWARD);
+    static const char *const names[] = {"dy", "w", "dx"};
+    ef_status status = measure(a, op, args, names, args->t[0], args->t[1]);
+    return status ? status : ef__conv1d_check_taps(a, op, args, EF__BACKWARD, want_rows);
 }
 
 static ef_status check_dw(ef_actor *a, const char *op, ef__args *args)
 {
     static const char *const names[] = {"x", "dy", "dw"};
-    const ef_tensor *x = args->t[0], *dy = args->t[1], *dw = args->t[2], *db = args->t[3];
-    const size_t *n = args->n;
-
-    ef_status status = measure(a, op, args, names, x, dw);
-    if (!status)
-        status = want_dims(a, op, "x", x, n[EF__B], n[EF__L], n[EF__CIN]);
-    if (!status)
-        status = want_dims(a, op, "dy", dy, n[EF__B], n[EF__L], n[EF__COUT]);
-    return status ? status
-                  : ef__want_count(a, op, "db", db, n[EF__COUT], "one for each output channel");
+    ef_status status = measure(a, op, args, names, args->t[0], args->t[2]);
+    return status ? status : ef__conv1d_check_dw(a, op, args, want_rows);
 }
 
 static ef_status forward_panel(ef_actor *a, const ef__args *args)
 {
     return ef__conv1d_taps_panel(a, "conv1d.forward[panel]", args, EF__FORWARD);
+}
+
+static ef_status forward_toom2(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_toom(a, "conv1d.forward[toom2]", args, EF__FORWARD);
 }
 
 static ef_status forward_direct(ef_actor *a, const ef__args *args)
@@ -108,6 +117,11 @@ static ef_status forward_direct(ef_actor *a, const ef__args *args)
 static ef_status dx_panel(ef_actor *a, const ef__args *args)
 {
     return ef__conv1d_taps_panel(a, "conv1d.dx[panel]", args, EF__BACKWARD);
+}
+
+static ef_status dx_toom2(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_toom(a, "conv1d.dx[toom2]", args, EF__BACKWARD);
 }
 
 static ef_status dx_direct(ef_actor *a, const ef__args *args)
@@ -132,7 +146,9 @@ const ef__op ef__op_conv1d_forward = {
     .check = check_forward,
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
-    .variants = {{"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel},
+    .examples = {{.tensors = "nBLD nHDK zBLH", .n = {[EF__D] = 4}}, {.tensors = "nBLH nDH1 zBLD"}},
+    .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom, forward_toom2},
+                 {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel},
                  {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
 };
 
@@ -143,7 +159,9 @@ const ef__op ef__op_conv1d_dx = {
     .check = check_dx,
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
-    .variants = {{"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel},
+    .examples = {{.tensors = "nBLH nHDK zBLD", .n = {[EF__D] = 4}}, {.tensors = "nBLD nDH1 zBLH"}},
+    .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom, dx_toom2},
+                 {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel},
                  {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
 };
 
@@ -155,6 +173,8 @@ const ef__op ef__op_conv1d_dw = {
     .check = check_dw,
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_dw_bytes,
+    .examples = {{.tensors = "nBLD nBLH zHDK zH", .n = {[EF__D] = 4}},
+                 {.tensors = "nBLH nBLD zDH1 zD"}},
     .variants = {{"panel", 0, ef__conv1d_fits_dw_panel, dw_panel},
                  {"direct", 0, ef__fits_always, dw_direct}},
 };

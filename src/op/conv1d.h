@@ -18,12 +18,27 @@ typedef enum ef__direction {
  * B L, K Cin or K Cout is more than they count. */
 ef_status ef__conv1d_want_extents(ef_actor *a, const char *op, const size_t *n);
 
+/* t has n's rows, each of so many channels. */
+typedef ef_status ef__want_rows(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                                const size_t *n, size_t channels);
+
+/* What conv1d and linear ask once n is known, each with rows in its own shape. */
+ef_status ef__conv1d_check_taps(ef_actor *a, const char *op, const ef__args *args,
+                                ef__direction direction, ef__want_rows *want);
+ef_status ef__conv1d_check_dw(ef_actor *a, const char *op, const ef__args *args,
+                              ef__want_rows *want);
+
 /* panel: CPU devices, weights packed by ef__pack. */
 bool ef__conv1d_fits_taps_panel(const ef__device *device, const ef__args *args);
 bool ef__conv1d_fits_dw_panel(const ef__device *device, const ef__args *args);
 ef_status ef__conv1d_taps_panel(ef_actor *a, const char *op, const ef__args *args,
                                 ef__direction direction);
 ef_status ef__conv1d_dw_panel(ef_actor *a, const char *op, const ef__args *args);
+
+/* toom2: the same by Toom-Cook F(2,K) for K 3 and 5, where it saves a fifth of the products. */
+bool ef__conv1d_fits_taps_toom(const ef__device *device, const ef__args *args);
+ef_status ef__conv1d_taps_toom(ef_actor *a, const char *op, const ef__args *args,
+                               ef__direction direction);
 
 /* direct: any device. conv1d_dw_direct with dw NULL gives db alone. */
 ef_status ef__conv1d_taps_direct(ef_actor *a, const char *op, const ef__args *args,

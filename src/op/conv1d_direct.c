@@ -3,7 +3,7 @@
 #include "op/conv1d.h"
 #include <string.h>
 
-enum { SIDE = 4, CHUNK = 64, MOST_SPLITS = 64 }; /* SIDE, CHUNK: as in cl/conv1d_direct.cl */
+enum { SIDE = 4, PARTIAL = 64, MOST_SPLITS = 64 }; /* SIDE, PARTIAL: as in cl/ */
 
 /* Work-items along a side of a group: what the device allows. */
 static size_t group_side(const ef__device *device)
@@ -68,7 +68,7 @@ static size_t span_of(const ef__device *device, const ef__call *call, size_t row
     size_t groups = call->global[0] / call->local[0];
     size_t splits = ef__ceil_div(4 * (size_t)device->info.compute_units, groups);
     size_t span = ef__ceil_div(rows, ef__min(splits, MOST_SPLITS));
-    return ef__round_up(span < 4 * CHUNK ? 4 * CHUNK : span, CHUNK);
+    return ef__round_up(span < 4 * PARTIAL ? 4 * PARTIAL : span, PARTIAL);
 }
 
 ef_status ef__conv1d_dw_direct(ef_actor *a, const char *op, const ef__args *args)

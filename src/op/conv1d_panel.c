@@ -1,6 +1,6 @@
-/* Launches of cl/conv1d.cl, the kernels for CPU devices: work-groups of one work-item, weights
- * packed in panels. The knobs depend on the device alone; how much a group takes is a run-time
- * argument. */
+/* Launches of cl/conv1d.cl and conv1d_toom.cl, the kernels for CPU devices: work-groups of one
+ * work-item, weights packed in panels. The knobs depend on the device alone; how much a group takes
+ * is a run-time argument. */
 #include "base/size.h"
 #include "op/conv1d.h"
 #include <string.h>
@@ -8,13 +8,13 @@
 /* A register tile is rows x vectors vectors; the others are the most that a group may hold, in
  * tiles: their sums stay within 48 KB (dw: 192 KB) of private memory. */
 typedef struct knobs {
-    size_t rows, vectors, width, tiles, sums, dw_tiles, dw_panels, dw_sums;
+    size_t rows, vectors, width, tiles, toom_tiles, sums, dw_tiles, dw_panels, dw_sums;
 } knobs;
 
 static knobs knobs_of(const ef__device *device)
 {
     size_t vector = device->info.vector_width;
-    knobs k = {.vectors = 2, .tiles = 8, .dw_tiles = 16, .dw_panels = 8};
+    knobs k = {.vectors = 2, .tiles = 8, .toom_tiles = 4, .dw_tiles = 16, .dw_panels = 8};
     k.rows = vector >= 16 ? 8 : 6;
     k.width = k.vectors * (vector >= 16 ? 16 : vector >= 8 ? 8 : 4);
     k.sums = 12288 / (k.rows * k.width);
@@ -64,12 +64,12 @@ static bool is_busy(const ef__device *device, size_t m, size_t n, share s)
     return groups >= 4 * (size_t)device->info.compute_units;
 }
 
-/* Rows x panels. Halves the panels first: neighbours share them in the cache. */
-static share taps_share(const ef__device *device, size_t m, size_t n)
+/* Tiles of rows x panels, at most so many tiles and tiles times panels. Halves the panels first:
+ * neighbours share them in the cache. */
+static share taps_share(const ef__device *device, size_t m, size_t n, size_t tiles, size_t sums)
 {
-    const knobs k = knobs_of(device);
-    share s = {even(m, k.tiles), 1};
-    s.n = even(n, ef__min(16, k.sums / s.m));
+    share s = {even(m, tiles), 1};
+    s.n = even(n, ef__min(16, sums / s.m));
     while (s.m * s.n > 1 && !is_busy(device, m, n, s)) {
         if (s.n > 1)
             s.n = even(n, s.n / 2);
@@ -104,23 +104,63 @@ bool ef__conv1d_fits_taps_panel(const ef__device *device, const ef__args *args)
     return device->info.is_cpu && one && args->n[EF__CIN] > 0 && args->n[EF__COUT] > 0;
 }
 
-ef_status ef__conv1d_taps_panel(ef_actor *a, const char *op, const ef__args *args,
-                                ef__direction direction)
+/* Pairs of rows d apart in a sequence, counting those whose second row is past the end. */
+static size_t pairs(const size_t *n)
+{
+    return n[EF__L] / (2 * n[EF__D]) * n[EF__D] + ef__min(n[EF__L] % (2 * n[EF__D]), n[EF__D]);
+}
+
+/* Products of a sequence's rows with taps: those that do not meet padding alone. */
+static size_t products(const size_t *n)
+{
+    size_t sum = 0;
+    for (size_t j = 0; j < n[EF__K] && j * n[EF__D] < n[EF__L]; j++)
+        sum += n[EF__L] - j * n[EF__D];
+    return sum;
+}
+
+bool ef__conv1d_fits_taps_toom(const ef__device *device, const ef__args *args)
+{
+    const size_t *n = args->n;
+    return ef__conv1d_fits_taps_panel(device, args) && (n[EF__K] == 3 || n[EF__K] == 5) &&
+           5 * pairs(n) * (n[EF__K] + 1) <= 4 * products(n);
+}
+
+static ef__call toom_call(const knobs *k, const char *op, size_t taps)
+{
+    return (ef__call){
+        .op = op,
+        .source = "conv1d_toom",
+        .kernel = "conv1d_taps_toom",
+        .defines = {{"ROWS", (long)k->rows},
+                    {"PV", (long)k->vectors},
+                    {"MAX_TILES", (long)k->toom_tiles},
+                    {"MAX_SUMS", (long)k->sums},
+                    {"TAPS", (long)taps}},
+        .local = {1, 1, 1},
+    };
+}
+
+/* outputs 1: tap by tap; 2: Toom-Cook. */
+static ef_status taps(ef_actor *a, const char *op, const ef__args *args, ef__direction direction,
+                      int outputs)
 {
     const ef__device *device = ef__device_of(a);
-    const size_t *n = args->n, rows = n[EF__B] * n[EF__L];
+    const knobs k = knobs_of(device);
+    const size_t *n = args->n, rows = n[EF__B] * (outputs == 2 ? pairs(n) : n[EF__L]);
     const ef_epilogue *e = &args->epilogue;
     const size_t in = n[direction ? EF__COUT : EF__CIN], out = n[direction ? EF__CIN : EF__COUT];
-    const size_t tiles = ef__ceil_div(rows, knobs_of(device).rows);
-    const size_t panels = ef__ceil_div(out, ef__panel_width(device));
-    const share s = taps_share(device, tiles, panels);
+    const size_t tiles = ef__ceil_div(rows, k.rows), panels = ef__ceil_div(out, k.width);
+    const size_t most = outputs == 2 ? k.toom_tiles : k.tiles;
+    const share s = taps_share(device, tiles, panels, most, k.sums / (size_t)outputs);
     const int32_t d = (int32_t)n[EF__D];
     ef_tensor *packed;
 
-    ef_status status = ef__pack(a, op, args->t[1], (int)direction, &packed);
+    ef_status status = ef__pack(a, op, args->t[1], (int)direction, outputs, &packed);
     if (status)
         return status;
-    ef__call call = ef__panel_call(device, op, "conv1d_taps_panel");
+    ef__call call = outputs == 2 ? toom_call(&k, op, n[EF__K])
+                                 : ef__panel_call(device, op, "conv1d_taps_panel");
     call.global[0] = ef__ceil_div(tiles, s.m);
     call.global[1] = ef__ceil_div(panels, s.n);
     const ef__arg list[] = {
@@ -145,6 +185,18 @@ ef_status ef__conv1d_taps_panel(ef_actor *a, const char *op, const ef__args *arg
     status = ef__launch(a, &call);
     ef_tensor_free(packed);
     return status;
+}
+
+ef_status ef__conv1d_taps_panel(ef_actor *a, const char *op, const ef__args *args,
+                                ef__direction direction)
+{
+    return taps(a, op, args, direction, 1);
+}
+
+ef_status ef__conv1d_taps_toom(ef_actor *a, const char *op, const ef__args *args,
+                               ef__direction direction)
+{
+    return taps(a, op, args, direction, 2);
 }
 
 bool ef__conv1d_fits_dw_panel(const ef__device *device, const ef__args *args)

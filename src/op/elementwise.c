@@ -212,6 +212,7 @@ const ef__op ef__op_cast = {
     .check = check_cast,
     .flops = no_flops,
     .bytes = cast_bytes,
+    .examples = {{.tensors = "nBLD hBLD"}},
     .variants = {{"chunk", 0, ef__fits_cpu, cast_chunk}, {"item", 0, ef__fits_always, cast_item}}};
 
 const ef__op ef__op_residual_add = {.name = "residual_add",
@@ -221,6 +222,7 @@ const ef__op ef__op_residual_add = {.name = "residual_add",
                                     .check = check_residual_add,
                                     .flops = add_flops,
                                     .bytes = add_bytes,
+                                    .examples = {{.tensors = "nBLD nBLD"}},
                                     .variants = {{"chunk", 0, ef__fits_cpu, residual_add_chunk},
                                                  {"item", 0, ef__fits_always, residual_add_item}}};
 
@@ -231,6 +233,7 @@ const ef__op ef__op_mask_rows = {.name = "mask_rows",
                                  .check = check_mask_rows,
                                  .flops = no_flops,
                                  .bytes = mask_bytes,
+                                 .examples = {{.tensors = "mBL nBLD"}},
                                  .variants = {{"chunk", 0, ef__fits_cpu, mask_rows_chunk},
                                               {"item", 0, ef__fits_always, mask_rows_item}}};
 
@@ -242,6 +245,8 @@ const ef__op ef__op_epilogue = {
     .check = check_epilogue,
     .flops = add_flops,
     .bytes = epilogue_bytes,
+    .examples = {{.tensors = "nBLH zBLH",
+                  .epilogue = EF__BIAS | EF__GELU | EF__RESIDUAL | EF__MASK}},
     .variants = {{"chunk", EF__ALL_PARTS, ef__fits_cpu, epilogue_chunk},
                  {"item", EF__ALL_PARTS, ef__fits_always, epilogue_item}}};
 

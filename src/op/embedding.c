@@ -136,6 +136,7 @@ const ef__op ef__op_embedding_forward = {.name = "embedding.forward",
                                          .check = check_forward,
                                          .flops = flops_forward,
                                          .bytes = bytes_forward,
+                                         .examples = {{.tensors = "iBL nVD zBLD"}},
                                          .variants = {{"chunk", 0, ef__fits_cpu, forward_chunk},
                                                       {"item", 0, ef__fits_always, forward_item}}};
 
@@ -147,6 +148,7 @@ const ef__op ef__op_embedding_backward = {
     .check = check_backward,
     .flops = flops_backward,
     .bytes = bytes_backward,
+    .examples = {{.tensors = "iBL nBLD zVD"}},
     .variants = {{"columns", 0, ef__fits_cpu, backward_columns},
                  {"scan", 0, ef__fits_always, backward_scan}}};
 

@@ -69,6 +69,7 @@ const ef__op ef__op_gelu_forward = {.name = "gelu.forward",
                                     .check = check_forward,
                                     .flops = forward_flops,
                                     .bytes = forward_bytes,
+                                    .examples = {{.tensors = "nBLH zBLH"}},
                                     .variants = {{"chunk", 0, ef__fits_cpu, forward_chunk},
                                                  {"item", 0, ef__fits_always, forward_item}}};
 
@@ -79,6 +80,7 @@ const ef__op ef__op_gelu_backward = {.name = "gelu.backward",
                                      .check = check_backward,
                                      .flops = backward_flops,
                                      .bytes = backward_bytes,
+                                     .examples = {{.tensors = "nBLH nBLH zBLH"}},
                                      .variants = {{"chunk", 0, ef__fits_cpu, backward_chunk},
                                                   {"item", 0, ef__fits_always, backward_item}}};
 

@@ -99,6 +99,7 @@ const ef__op ef__op_kd_loss = {.name = "kd.loss",
                                .check = check,
                                .flops = flops,
                                .bytes = bytes,
+                               .examples = {{.tensors = "nBE nBE z8 zBE", .f = {1, 1, 1}}},
                                .variants = {{"single", 0, ef__fits_cpu, launch_single},
                                             {"group", 0, ef__fits_always, launch_group}}};
 

@@ -222,6 +222,7 @@ const ef__op ef__op_layernorm_forward = {
     .check = check_forward,
     .flops = forward_flops,
     .bytes = forward_bytes,
+    .examples = {{.tensors = "nBLD pD nD mBL zBLD zBL zBL", .f = {1e-5f}}},
     .variants = {{"item", 0, ef__fits_cpu, forward_item},
                  {"row", 0, ef__fits_always, forward_row}}};
 
@@ -235,6 +236,7 @@ const ef__op ef__op_layernorm_backward = {
     .check = check_backward,
     .flops = backward_flops,
     .bytes = backward_bytes,
+    .examples = {{.tensors = "nBLD pD nBL pBL nBLD mBL nBLD zBLD zD zD"}},
     .variants = {{"item", 0, ef__fits_cpu, backward_item},
                  {"row", 0, ef__fits_always, backward_row}}};
 

@@ -15,15 +15,14 @@ static pthread_mutex_t clblast_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- rules ---- */
 
-/* t has rows rows of columns columns. */
-static ef_status want_matrix(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
-                             size_t rows, size_t columns)
+static ef_status want_rows(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                           const size_t *n, size_t channels)
 {
     char text[80];
-    if (ef__rows(t) == rows && ef__columns(t) == columns)
+    if (ef__rows(t) == n[EF__L] && ef__columns(t) == channels)
         return EF_OK;
     return ef__fail(a, EF_ESHAPE, 0, op, "%s: %s is %s, expected %zu rows of %zu", op, name,
-                    ef__tensor_text(t, text), rows, columns);
+                    ef__tensor_text(t, text), n[EF__L], channels);
 }
 
 /* n from the rows of a tensor and from the weight [O,I]. */
@@ -41,42 +40,22 @@ static ef_status measure(ef_actor *a, const char *op, ef__args *args, const char
     return ef__conv1d_want_extents(a, op, n);
 }
 
-static ef_status check_taps(ef_actor *a, const char *op, ef__args *args, ef__direction direction)
-{
-    static const char *const names[2][2] = {{"x", "y"}, {"dy", "dx"}};
-    const char *const *name = names[direction];
-    const ef_tensor *from = args->t[0], *to = args->t[2];
-    const size_t *n = args->n;
-    size_t in = direction ? EF__COUT : EF__CIN, out = direction ? EF__CIN : EF__COUT;
-
-    ef_status status = measure(a, op, args, "w", args->t[1], from);
-    if (!status)
-        status = want_matrix(a, op, name[0], from, n[EF__L], n[in]);
-    if (!status)
-        status = want_matrix(a, op, name[1], to, n[EF__L], n[out]);
-    return status ? status : ef__want_epilogue(a, op, &args->epilogue, to);
-}
-
 static ef_status check_forward(ef_actor *a, const char *op, ef__args *args)
 {
-    return check_taps(a, op, args, EF__FORWARD);
+    ef_status status = measure(a, op, args, "w", args->t[1], args->t[0]);
+    return status ? status : ef__conv1d_check_taps(a, op, args, EF__FORWARD, want_rows);
 }
 
 static ef_status check_dx(ef_actor *a, const char *op, ef__args *args)
 {
-    return check_taps(a, op, args, EF__BACKWARD);
+    ef_status status = measure(a, op, args, "w", args->t[1], args->t[0]);
+    return status ? status : ef__conv1d_check_taps(a, op, args, EF__BACKWARD, want_rows);
 }
 
 static ef_status check_dw(ef_actor *a, const char *op, ef__args *args)
 {
-    const size_t *n = args->n;
     ef_status status = measure(a, op, args, "dw", args->t[2], args->t[0]);
-    if (!status)
-        status = want_matrix(a, op, "x", args->t[0], n[EF__L], n[EF__CIN]);
-    if (!status)
-        status = want_matrix(a, op, "dy", args->t[1], n[EF__L], n[EF__COUT]);
-    return status ? status
-                  : ef__want_count(a, op, "db", args->t[3], n[EF__COUT], "one for each row of dw");
+    return status ? status : ef__conv1d_check_dw(a, op, args, want_rows);
 }
 
 /* ---- CLBlast ---- */
@@ -249,6 +228,7 @@ const ef__op ef__op_linear_forward = {
     .check = check_forward,
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
+    .examples = {{.tensors = "nBD nED zBE"}, {.tensors = "nBLH nDH zBLD"}},
     .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, forward_panel},
                  {"clblast", 0, fits_clblast, forward_clblast},
                  {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
@@ -261,6 +241,7 @@ const ef__op ef__op_linear_dx = {
     .check = check_dx,
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
+    .examples = {{.tensors = "nBE nED zBD"}, {.tensors = "nBLD nDH zBLH"}},
     .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, dx_panel},
                  {"clblast", 0, fits_clblast, dx_clblast},
                  {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
@@ -274,6 +255,7 @@ const ef__op ef__op_linear_dw = {
     .check = check_dw,
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_dw_bytes,
+    .examples = {{.tensors = "nBD nBE zED zE"}, {.tensors = "nBLH nBLD zDH zD"}},
     .variants = {{"panel", 0, fits_dw_panel, dw_panel},
                  {"clblast", 0, fits_clblast, dw_clblast},
                  {"direct", 0, ef__fits_always, dw_direct}},

@@ -118,6 +118,7 @@ const ef__op ef__op_masked_mean_forward = {
     .check = check_forward,
     .flops = flops,
     .bytes = bytes,
+    .examples = {{.tensors = "nBLD mBL zBD zB"}},
     .variants = {{"slice", 0, ef__fits_cpu, forward_slice},
                  {"column", 0, ef__fits_always, forward_column}}};
 
@@ -129,6 +130,7 @@ const ef__op ef__op_masked_mean_backward = {
     .check = check_backward,
     .flops = flops,
     .bytes = bytes,
+    .examples = {{.tensors = "nBD mBL pB zBLD"}},
     .variants = {{"chunk", 0, ef__fits_cpu, backward_chunk},
                  {"item", 0, ef__fits_always, backward_item}}};
 

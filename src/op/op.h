@@ -67,7 +67,20 @@ typedef struct ef__variant {
     ef_status (*launch)(ef_actor *a, const ef__args *args);
 } ef__variant;
 
-enum { EF__MAX_VARIANTS = 6 };
+/* A call for tests and efbench, which fill it in at sizes of theirs. tensors: a word for each of t,
+ * in order, as "nBLD mBL zBLD": what it holds, then its extents.
+ *   f32: n normal, p about 1, z zero   f16: h zero   u8: m mask
+ *   i32: i ids, t flags of chunks, c 1
+ *   B samples of L tokens, D width, H hidden, K taps, V ids, E outputs, P parameters in C chunks,
+ *   1 to 9 themselves */
+typedef struct ef__example {
+    const char *tensors;
+    size_t n[EF__MAX_SIZES]; /* what the caller puts into args.n and args.f */
+    float f[EF__MAX_SIZES];
+    int epilogue; /* its parts */
+} ef__example;
+
+enum { EF__MAX_VARIANTS = 6, EF__MAX_EXAMPLES = 2 };
 
 typedef struct ef__op {
     const char *name;                   /* "layernorm.forward" */
@@ -78,7 +91,8 @@ typedef struct ef__op {
     unsigned any_dtype; /* bit i: t[i] need not be f32 (its check looks) */
     ef_status (*check)(ef_actor *a, const char *op, ef__args *args); /* every rule, once; fills n */
     double (*flops)(const ef__args *args);
-    double (*bytes)(const ef__args *args); /* least traffic: each operand once */
+    double (*bytes)(const ef__args *args);  /* least traffic: each operand once */
+    ef__example examples[EF__MAX_EXAMPLES]; /* of all tensors; one at least, tensors NULL ends */
     ef__variant
         variants[EF__MAX_VARIANTS]; /* best default first; the last always fits; name NULL ends */
 } ef__op;
@@ -139,8 +153,9 @@ bool ef__fits_always(const ef__device *device, const ef__args *args);
 bool ef__fits_cpu(const ef__device *device, const ef__args *args);
 
 /* Packed panels of weight w (op/pack.c): *packed is a view, to be freed by the caller. layout 0:
- * for forward, 1: for dx. All weights of w's arena that were ever asked for are repacked in one
- * launch when the arena has changed. */
-ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, ef_tensor **packed);
+ * for forward, 1: for dx. outputs 1: its taps; 2: at the points of F(2,K), K 3 or 5. All weights of
+ * w's arena that were ever asked for are repacked in one launch when the arena has changed. */
+ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, int outputs,
+                   ef_tensor **packed);
 
 #endif

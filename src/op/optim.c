@@ -154,6 +154,7 @@ const ef__op ef__op_optim_norm = {.name = "optim.norm",
                                   .check = check_norm,
                                   .flops = flops_norm,
                                   .bytes = bytes_norm,
+                                  .examples = {{.tensors = "nP tC z8 c8", .f = {1e-3f}}},
                                   .variants = {{"single", 0, ef__fits_cpu, norm_single},
                                                {"group", 0, ef__fits_always, norm_group}}};
 
@@ -165,6 +166,8 @@ const ef__op ef__op_optim_update = {
     .check = check_update,
     .flops = flops_update,
     .bytes = bytes_update,
+    .examples = {{.tensors = "tC c8 z8 nP nP nP pP",
+                  .f = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 0}}},
     .variants = {{"single", 0, ef__fits_cpu, update_single},
                  {"group", 0, ef__fits_always, update_group}}};
 

@@ -9,7 +9,7 @@
 
 /* One packed copy, as the device's table has it (conv1d_pack in cl/conv1d.cl). */
 typedef struct copy {
-    int64_t from, to, Cout, Cin, K, layout, first_group, unused;
+    int64_t from, to, Cout, Cin, K, layout, first_group, slices;
 } copy;
 
 typedef struct panels {
@@ -45,14 +45,14 @@ static size_t depth(const copy *c)
 /* Elements of a copy, rounded up to what a view may start at. */
 static size_t elements(const ef__device *device, const copy *c)
 {
-    return ef__round_up(ef__round_up(lanes(c), ef__panel_width(device)) * depth(c) * (size_t)c->K,
-                        16);
+    return ef__round_up(
+        ef__round_up(lanes(c), ef__panel_width(device)) * depth(c) * (size_t)c->slices, 16);
 }
 
 static bool same(const copy *c, const copy *d)
 {
     return c->from == d->from && c->layout == d->layout && c->Cout == d->Cout && c->Cin == d->Cin &&
-           c->K == d->K;
+           c->K == d->K && c->slices == d->slices;
 }
 
 /* Room for need elements; grows by half, so that a model's first step does not fill the pool with
@@ -136,15 +136,18 @@ static panels *beside(const ef_tensor *w)
     return (panels *)*place;
 }
 
-ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, ef_tensor **packed)
+ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, int outputs,
+                   ef_tensor **packed)
 {
     const size_t *dims = ef_tensor_dims(w);
+    const int64_t K = ef_tensor_rank(w) > 2 ? (int64_t)dims[2] : 1;
     const copy wanted = {
         .from = (int64_t)ef__tensor_offset(w),
         .Cout = (int64_t)dims[0],
         .Cin = (int64_t)dims[1],
-        .K = ef_tensor_rank(w) > 2 ? (int64_t)dims[2] : 1,
+        .K = K,
         .layout = layout,
+        .slices = K + outputs - 1,
     };
     panels *p = beside(w);
     if (!p)

@@ -55,6 +55,7 @@ const ef__op ef__op_tanh_forward = {.name = "tanh.forward",
                                     .check = check_forward,
                                     .flops = flops_forward,
                                     .bytes = bytes_forward,
+                                    .examples = {{.tensors = "nBLH zBLH"}},
                                     .variants = {{"item", 0, ef__fits_always, forward_item}}};
 
 const ef__op ef__op_tanh_backward = {.name = "tanh.backward",
@@ -64,6 +65,7 @@ const ef__op ef__op_tanh_backward = {.name = "tanh.backward",
                                      .check = check_backward,
                                      .flops = flops_backward,
                                      .bytes = bytes_backward,
+                                     .examples = {{.tensors = "nBLH nBLH zBLH"}},
                                      .variants = {{"item", 0, ef__fits_always, backward_item}}};
 
 ef_status ef__tanh_forward(ef_actor *a, const ef_tensor *x, ef_tensor *y)

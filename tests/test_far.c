@@ -1,0 +1,200 @@
+/* Kernels count beyond 2^31 and 2^32. Most run on tensors that seem to start so much earlier than
+ * they do: their offset wraps, the kernel's sum wraps back, and the work-items' ids begin there
+ * too. */
+#include "actor/internal.h"
+#include "base/size.h"
+#include "conv.h"
+#include "op/conv1d.h"
+#include <string.h>
+
+static const size_t FAR = (size_t)1 << 33; /* elements */
+enum { C = 64 };
+
+static ef_tensor earlier(const ef_tensor *t, size_t elements)
+{
+    ef_tensor far = *t;
+    far.offset -= elements;
+    return far;
+}
+
+START_TEST(elements_are_counted_beyond_32_bits)
+{
+    enum { SIZE = 300, CHUNK = 4096 };
+    static const struct {
+        const char *source, *kernel;
+        size_t chunk;
+    } kernels[] = {{"gelu", "gelu_fwd_chunk", CHUNK},
+                   {"gelu", "gelu_fwd_item", 1},
+                   {"elementwise", "residual_add_chunk", CHUNK},
+                   {"elementwise", "residual_add_item", 1}};
+    ef_actor *a = ef_test_open();
+    float *x = ef_test_randn(SIZE, 1), *y = ef_test_randn(SIZE, 2);
+    for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++) {
+        double *want = ef_test_doubles(SIZE);
+        ef_tensor *ty = ef_test_f32(a, SHAPE(SIZE), y);
+        ef_tensor far_x = earlier(ef_test_f32(a, SHAPE(SIZE), x), FAR), far_y = earlier(ty, FAR);
+        ef__call call = {.op = "test",
+                         .source = kernels[k].source,
+                         .kernel = kernels[k].kernel,
+                         .global = {kernels[k].chunk == 1 ? SIZE : 1},
+                         .local = {1},
+                         .offset = {FAR / kernels[k].chunk},
+                         .args = {ef__t(&far_x), ef__t(&far_y), ef__n(FAR + SIZE)}};
+        if (kernels[k].chunk > 1)
+            call.args[3] = ef__n(CHUNK);
+        for (size_t i = 0; i < SIZE; i++)
+            want[i] = k < 2 ? ref_gelu(x[i]) : (double)x[i] + y[i];
+        ef_test_ok(a, ef__launch(a, &call));
+        ef_test_near(kernels[k].kernel, ty, want, 1e-6, 1e-6);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(rows_are_counted_beyond_32_bits)
+{
+    enum { ROWS = 3 };
+    const uint8_t keep[ROWS] = {1, 0, 1};
+    const size_t far_rows = FAR / C;
+    ef_actor *a = ef_test_open();
+    for (int item = 0; item < 2; item++) {
+        float *z = ef_test_randn(ROWS * C, 1);
+        ef_tensor *t = ef_test_f32(a, SHAPE(ROWS, C), z);
+        ef_tensor y = earlier(t, FAR), mask = earlier(ef_test_u8(a, SHAPE(ROWS), keep), far_rows);
+        ef__call call = {.op = "test",
+                         .source = "elementwise",
+                         .kernel = item ? "mask_rows_item" : "mask_rows_chunk",
+                         .global = {item ? ROWS * C : ROWS},
+                         .local = {1},
+                         .offset = {item ? FAR : far_rows},
+                         .args = {ef__t(&mask), ef__t(&y), ef__n(far_rows + ROWS), ef__n(C)}};
+        if (!item)
+            call.args[4] = ef__n(1);
+        ef_test_ok(a, ef__launch(a, &call));
+        for (size_t i = C; i < 2 * C; i++)
+            z[i] = 0;
+        ef_test_same_bits("y", t, z);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+/* ---- conv1d ---- */
+
+enum { FAR_ROWS = 24 << 22 }; /* times C passes 2^32; a multiple of any tile's rows */
+
+static ef__call far_panel(ef_actor *a, const ef_tensor *x, const ef_tensor *packed,
+                          const ef_tensor *y, int rows)
+{
+    const ef__device *device = ef__device_of(a);
+    ef__call call = ef__panel_call(device, "test", "conv1d_taps_panel");
+    const size_t tile = (size_t)call.defines[0].value;
+    const ef__arg args[] = {ef__t(x),    ef__t(packed), ef__t(y),
+                            ef__t(NULL), ef__t(NULL),   ef__t(NULL),
+                            ef__t(NULL), ef__i(1),      ef__i(FAR_ROWS + rows),
+                            ef__i(C),    ef__i(C),      ef__i(1),
+                            ef__i(-1),   ef__i(1),      ef__i(1),
+                            ef__i(0)};
+    memcpy(call.args, args, sizeof args);
+    call.offset[0] = FAR_ROWS / tile;
+    call.global[0] = ef__ceil_div((size_t)rows, tile);
+    call.global[1] = ef__ceil_div(C, ef__panel_width(device));
+    return call;
+}
+
+static ef__call far_direct(const ef_tensor *x, const ef_tensor *w, const ef_tensor *y, int rows)
+{
+    return (ef__call){.op = "test",
+                      .source = "conv1d_direct",
+                      .kernel = "conv1d_taps_direct",
+                      .defines = {{"T", 1}},
+                      .offset = {FAR_ROWS / 4 * (C / 4)},
+                      .global = {C / 4 * ef__ceil_div((size_t)rows, 4), 1},
+                      .local = {1, 1},
+                      .args = {ef__t(x), ef__t(w), ef__t(y), ef__t(NULL), ef__t(NULL), ef__t(NULL),
+                               ef__t(NULL), ef__t(NULL), ef__i(FAR_ROWS + rows),
+                               ef__i(FAR_ROWS + rows), ef__i(C), ef__i(C), ef__i(1), ef__n(1),
+                               ef__n(C), ef__n(1), ef__i(0)}};
+}
+
+START_TEST(row_offsets_pass_two_to_the_32)
+{
+    const int rows = 21;
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, (ref_conv){1, (size_t)rows, C, C, 1, 1}, false);
+    for (int panel = 0; panel <= ef_actor_device(a)->is_cpu; panel++) {
+        ef_tensor *y = conv_y(a, &p, NULL), *packed = NULL, x = earlier(p.tx, (size_t)FAR_ROWS * C),
+                  out = earlier(y, (size_t)FAR_ROWS * C);
+        ef_test_ok(a, ef__op_begin(a, "test"));
+        if (panel)
+            ef_test_ok(a, ef__pack(a, "test", p.tw, 0, 1, &packed));
+        const ef__call call =
+            panel ? far_panel(a, &x, packed, &out, rows) : far_direct(&x, p.tw, &out, rows);
+        ef_test_ok(a, ef__op_end(a, ef__launch(a, &call)));
+        conv_check_forward(panel ? "panel" : "direct", &p, y);
+        ef_tensor_free(packed);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+enum { WIDE = 512, LAST = 16 };
+
+/* A view of the last rows of t [1,rows,C]. */
+static ef_tensor *end_of(ef_actor *a, ef_tensor *t)
+{
+    const size_t rows = ef_tensor_dims(t)[1], width = ef_tensor_dims(t)[2], dims[] = {LAST, width};
+    ef_tensor *end;
+    ef_test_ok(a, ef_tensor_view(t, (rows - LAST) * width, 2, dims, "end", &end));
+    return end;
+}
+
+/* x has more than 2^31 elements, 9 GiB in one buffer, which only large GPUs have. forward reads its
+ * last rows, dx writes them; what stands before them does not matter. */
+START_TEST(offsets_pass_two_to_the_31)
+{
+    const size_t rows = ((size_t)1 << 31) / WIDE + 64, wide[] = {1, rows, WIDE},
+                 one[] = {1, rows, 1};
+    ef_actor *a = ef_test_open();
+    const ef_device_info *info = ef_actor_device(a);
+    float *ones = ef_test_floats(LAST * WIDE);
+    for (size_t i = 0; i < LAST * WIDE; i++)
+        ones[i] = 1;
+    ef_tensor *x, *y, *end_x, *end_y, *w = ef_test_f32(a, SHAPE(1, WIDE, 2), ones);
+    if (info->is_gpu && info->max_alloc_bytes > rows * WIDE * sizeof(float)) {
+        ef_test_ok(a, ef_tensor_new(a, EF_F32, 3, wide, "x", &x));
+        ef_test_ok(a, ef_tensor_new(a, EF_F32, 3, one, "y", &y));
+        end_x = end_of(a, x);
+        end_y = end_of(a, y);
+        ef_test_ok(a, ef_tensor_write(end_x, ones));
+        ef_test_ok(a, ef_conv1d_forward(a, x, w, 3, NULL, y));
+        ef_test_ok(a, ef_conv1d_dx(a, y, w, 3, NULL, x));
+        const float *got_y = ef_test_read(end_y), *got_x = ef_test_read(end_x);
+        for (size_t t = 3; t < LAST; t++)
+            ck_assert_float_eq(got_y[t], 2 * WIDE);
+        for (size_t i = 3 * WIDE; i < LAST * WIDE; i++)
+            ck_assert_float_eq(got_x[i], (i / WIDE + 3 < LAST ? 2 : 1) * 2 * WIDE);
+        ef_tensor_free(end_x);
+        ef_tensor_free(end_y);
+        ef_tensor_free(x);
+        ef_tensor_free(y);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("far");
+    TCase *t = ef_test_case(s, "far");
+    tcase_add_test(t, elements_are_counted_beyond_32_bits);
+    tcase_add_test(t, rows_are_counted_beyond_32_bits);
+    tcase_add_test(t, row_offsets_pass_two_to_the_32);
+    tcase_add_test(t, offsets_pass_two_to_the_31);
+    return s;
+}
+
+int main(void)
+{
+    return ef_test_main(suite, true);
+}
