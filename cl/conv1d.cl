@@ -30,7 +30,25 @@
 #ifndef PACK_ROWS
 #define PACK_ROWS 64 /* conv1d_pack: reduction channels per group */
 #endif
-#define TURN 64 /* conv1d_dw_panel: numbers of a row that are turned at a time */
+/* Row l's number c becomes row c's number l: each turn of the loop deals the two halves of the rows
+ * out in turn, as cards are shuffled. */
+static void turn(VEC *rows)
+{
+    VEC dealt[VW];
+#pragma unroll
+    for (int w = 1; w < VW; w *= 2) {
+#pragma unroll
+        for (int i = 0; i < VW; i++) {
+            const VEC a = rows[i / 2], b = rows[i / 2 + VW / 2];
+            dealt[i].even = i % 2 ? a.hi : a.lo;
+            dealt[i].odd = i % 2 ? b.hi : b.lo;
+        }
+#pragma unroll
+        for (int i = 0; i < VW; i++)
+            rows[i] = dealt[i];
+    }
+}
+
 /* n floats into a private row of `width` >= n floats, the rest zeros. */
 static void copy_row(float *to, __global const REAL *from, int n, int width)
 {
@@ -102,28 +120,24 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
             finish_panel(&e, sum + (p * tiles * ROWS + r) * PV, row0 + r, Cout, (p0 + p) * PW);
 }
 
-/* Sums are by tap, input channel, lane; rows of dw by lane, input channel, tap. Add n <= TURN
- * numbers of each of `lanes` rows, from number e on, by way of a private block that stays in L1. */
+/* Adds sums, which are by tap, input channel and lane, to rows of dw, by lane, input channel and
+ * tap: n <= VW numbers of VW rows (`lanes` of them there), from number e on. */
 static void add_turned(__global REAL *to, ulong row, int lanes, const VEC *sum, int next_tap, int K,
                        int e, int n)
 {
-    float turned[PW * TURN];
+    VEC turned[VW];
     int i = e / K, j = e % K;
-    for (int c = 0; c < n; c++) {
-        const float *from = (const float *)(sum + j * next_tap + i * PV);
 #pragma unroll
-        for (int l = 0; l < PW; l++)
-            turned[l * TURN + c] = from[l];
+    for (int c = 0; c < VW; c++) {
+        turned[c] = c < n ? sum[j * next_tap + i * PV] : (VEC)0.f;
         i += ++j == K;
         j = j == K ? 0 : j;
     }
-    for (int l = 0; l < lanes; l++, to += row) {
-        int c = 0;
-        for (; c + VW <= n; c += VW)
-            VSTORE(VLOAD(to + c) + LOADF(turned + l * TURN + c), to + c);
-        for (; c < n; c++)
-            STORE(LOAD(to, c) + turned[l * TURN + c], to, c);
-    }
+    turn(turned);
+#pragma unroll
+    for (int l = 0; l < VW; l++, to += row)
+        if (l < lanes)
+            store_lanes(load_lanes(to, n) + turned[l], to, n);
 }
 
 /* Weight gradient: dw [Cout][Cin][K] += ..., and, unless null, db [Cout] += sum of dy over rows.
@@ -184,29 +198,13 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
             }
         }
 
-    for (int p = 0; p < np; p++)
-        for (int e = 0; e < ni * K; e += TURN)
-            add_turned(PTR(dw) + ((ulong)(o0 + p * PW) * Cin + i0) * K + e, (ulong)Cin * K,
-                       min(PW, no - p * PW), sum + p * width * PV, np * width * PV, K, e,
-                       min(TURN, ni * K - e));
+    for (int p = 0; p < np * PV; p++)
+        for (int e = 0; e < ni * K; e += VW)
+            add_turned(PTR(dw) + ((ulong)(o0 + p * VW) * Cin + i0) * K + e, (ulong)Cin * K,
+                       no - p * VW, sum + p / PV * width * PV + p % PV, np * width * PV, K, e,
+                       ni * K - e);
     for (int o = 0; with_db && o < no; o++)
         STORE(LOAD(PTR(db), o0 + o) + ((const float *)sum_db)[o], PTR(db), o0 + o);
-}
-
-/* The first n lanes from p, `stride` apart, the others zero. */
-static VEC gather(__global const REAL *p, long stride, int n)
-{
-    if (n >= VW) {
-        float lane[VW];
-#pragma unroll
-        for (int l = 0; l < VW; l++)
-            lane[l] = LOAD(p, l * stride);
-        return LOADF(lane);
-    }
-    float lane[VW];
-    for (int l = 0; l < VW; l++)
-        lane[l] = l < n ? LOAD(p, l * stride) : 0.f;
-    return LOADF(lane);
 }
 
 /* Toom-Cook F(2,K): powers of the points 0, 1, -1 (K 3) or 0, +-5/8, +-3/2 (K 5), over the product
@@ -226,14 +224,36 @@ __constant float powers5[6][5] = {
     POWERS5(0.f, 0.87890625f), POWERS5(0.625f, -1.45263671875f), POWERS5(-0.625f, -1.45263671875f),
     POWERS5(1.5f, 8.3671875f), POWERS5(-1.5f, 8.3671875f),       {0, 0, 0, 0, 1}};
 
-/* VW weights at point s. */
-static VEC at_point(const VEC *tap, int K, int s)
+/* clang-format off */
+/* to_points3 and 5: VW weights of one row, tap by tap in slices `next` apart, to their values at
+ * the points. */
+#define TO_POINTS(K)                                                                               \
+    static void to_points##K(__global REAL *slices, long next)                                     \
+    {                                                                                              \
+        VEC tap[K];                                                                                \
+        UNROLL for (int j = 0; j < K; j++)                                                         \
+            tap[j] = VLOAD(slices + j * next);                                                     \
+        UNROLL for (int s = 0; s <= K; s++) {                                                      \
+            VEC sum = tap[0] * powers##K[s][0];                                                    \
+            UNROLL for (int j = 1; j < K; j++)                                                     \
+                sum = fma((VEC)powers##K[s][j], tap[j], sum);                                      \
+            VSTORE(sum, slices + s * next);                                                        \
+        }                                                                                          \
+    }
+TO_POINTS(3)
+TO_POINTS(5)
+/* clang-format on */
+
+/* VW numbers of each of `lanes` rows of w, `row` apart, turned; at is the first, end is w's. */
+static void load_turned(VEC *turned, __global const REAL *w, long at, long end, long row, int lanes)
 {
-    __constant float *power = K == 3 ? powers3[s] : powers5[s];
-    VEC sum = (VEC)0.f;
-    for (int j = 0; j < K; j++)
-        sum = fma((VEC)power[j], tap[j], sum);
-    return sum;
+    const bool whole = lanes >= VW && at + (VW - 1) * row + VW <= end;
+#pragma unroll
+    for (int l = 0; l < VW; l++)
+        turned[l] = whole       ? VLOAD(w + at + l * row)
+                    : l < lanes ? load_lanes(w + at + l * row, end - at - l * row)
+                                : (VEC)0.f;
+    turn(turned);
 }
 
 /* All packed copies of a model's weights in one launch: w [Cout][Cin][K] to [ceil(N/PW)][S][R][PW],
@@ -253,24 +273,29 @@ KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const i
     const long next_lane = layout ? K : Cin * K, next_r = layout ? Cin * K : K;
     const long slices = (R + PACK_ROWS - 1) / PACK_ROWS, p = (group - row[6]) / slices;
     const long r0 = (group - row[6]) % slices * PACK_ROWS, r1 = min(R, r0 + PACK_ROWS);
-    const int lanes = (int)min((long)PW, N - p * PW);
-    __global const REAL *from = PTR(w) + row[0] + p * PW * next_lane;
+    const long end = Cout * Cin * K, next_slice = R * PW;
+    const int run = layout ? 1 : (int)(r1 - r0); /* rows in one piece of memory */
+    __global const REAL *from = PTR(w) + row[0];
     __global REAL *to = PTR(packed) + row[1] + p * S * R * PW;
 
-    for (long r = r0; r < r1; r++)
-        for (int v = 0; v < PV; v++) {
-            __global const REAL *a = from + v * VW * next_lane + r * next_r + K - 1;
-            __global REAL *b = to + r * PW + v * VW;
-            const int n = lanes - v * VW;
-            if (S == K) {
-                for (int s = 0; s < S; s++)
-                    VSTORE(gather(a - s, next_lane, n), b + s * R * PW);
-            } else {
-                VEC tap[5];
-                for (int j = 0; j < K; j++)
-                    tap[j] = gather(a - j, next_lane, n);
-                for (int s = 0; s < S; s++)
-                    VSTORE(at_point(tap, K, s), b + s * R * PW);
+    for (int v = 0; v < PV; v++, to += VW) {
+        const long lane0 = p * PW + v * VW;
+        const int lanes = (int)min((long)VW, N - lane0);
+        for (long r = r0; r < r1; r += run) {
+            __global REAL *slice = to + r * PW;
+            for (int e = 0, j = K - 1; e < run * K; e += VW) {
+                VEC turned[VW];
+                load_turned(turned, from, lane0 * next_lane + r * next_r + e, end, next_lane, lanes);
+#pragma unroll
+                for (int c = 0; c < VW; c++) {
+                    if (e + c < run * K)
+                        VSTORE(turned[c], slice + j * next_slice);
+                    slice += j ? 0 : PW;
+                    j = j ? j - 1 : K - 1;
+                }
             }
         }
+        for (long r = r0; r < r1 && S > K; r++)
+            K == 3 ? to_points3(to + r * PW, next_slice) : to_points5(to + r * PW, next_slice);
+    }
 }
