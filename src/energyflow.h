@@ -371,10 +371,10 @@ typedef struct ef_batch {
     size_t tokens;       /* kept positions */
 } ef_batch;
 
-/* ef_dataset_open -- map an EFB1 file and check all of it: sizes, no samples, samples without ids,
+/* ef_dataset_open -- open an EFB1 file and check all of it: sizes, no samples, samples without ids,
  * ids that are no int32, non-finite targets. Samples and positions count from 0 in messages. The
- * file must not be changed in place while it is open. Errors: EIO, EFORMAT (the text names file and
- * sample), ENOMEM. */
+ * file stays open and is read as its samples are needed; replacing it is fine, but it must not be
+ * changed in place. Errors: EIO, EFORMAT (the text names file and sample), ENOMEM. */
 ef_status ef_dataset_open(const char *path, ef_dataset **dataset, ef_error *error);
 void ef_dataset_free(ef_dataset *dataset);
 
@@ -384,7 +384,10 @@ size_t ef_dataset_longest(const ef_dataset *dataset); /* most ids in a sample */
 int32_t ef_dataset_max_id(const ef_dataset *dataset);
 uint64_t ef_dataset_bytes(const ef_dataset *dataset);
 const char *ef_dataset_path(const ef_dataset *dataset);
-const char *ef_dataset_sha256(ef_dataset *dataset); /* hex; the first call, alone, computes it */
+
+/* ef_dataset_sha256 -- of the file, as hex; NULL: it cannot be read any more. The first call, alone,
+ * computes it. */
+const char *ef_dataset_sha256(ef_dataset *dataset);
 
 /* A loader gives an epoch's batches in an order that is a pure function of (seed, epoch). */
 typedef struct ef_loader ef_loader;
@@ -405,7 +408,7 @@ typedef struct ef_loader_options {
  * ahead. The dataset must outlive it; one thread at a time may use it. Of each sample, the ids
  * after the last unmasked one are left out, and each batch is padded to its own longest sample
  * only. Errors: EARG (batch 0), EFORMAT (an id passes vocab; the text names file, sample, position,
- * id and vocab), ENOMEM. */
+ * id and vocab), EIO, ENOMEM. */
 ef_status ef_loader_new(ef_dataset *dataset, const ef_loader_options *options, ef_loader **loader,
                         ef_error *error);
 void ef_loader_free(ef_loader *loader);
@@ -416,7 +419,7 @@ ef_status ef_loader_seek(ef_loader *loader, uint64_t epoch, size_t position, ef_
 
 /* ef_loader_next -- the next batch. The arrays of the last options.keep batches that were given are
  * valid, until ef_loader_free. *batch has B = 0 at the end of the epoch, and again until the next
- * ef_loader_seek. Errors: none so far. */
+ * ef_loader_seek. Errors: EIO (the file cannot be read any more, or was changed in place). */
 ef_status ef_loader_next(ef_loader *loader, ef_batch *batch, ef_error *error);
 
 size_t ef_loader_batches(const ef_loader *loader); /* batches in an epoch */

@@ -78,7 +78,7 @@ static void tell_cut(ef__run *r, size_t length)
     size_t cut = 0, N = ef_dataset_size(r->data);
     char text[512];
     for (size_t n = 0; n < N; n++)
-        cut += ef__dataset_sample(r->data, n).length > length;
+        cut += ef__dataset_length(r->data, n) > length;
     snprintf(text, sizeof text, "%s: %zu of %zu samples are longer than %zu ids and are cut",
              ef_dataset_path(r->data), cut, N, length);
     if (cut)
@@ -108,7 +108,7 @@ static ef_status check_val(ef__run *r, const ef_encoder_config *model)
     return status;
 }
 
-static void begin_state(ef__run *r)
+static ef_status begin_state(ef__run *r)
 {
     const ef_train_options *o = r->options;
     ef__run_state *s = &r->state;
@@ -121,9 +121,14 @@ static void begin_state(ef__run *r)
                          .trainer = o->trainer,
                          .data_bytes = ef_dataset_bytes(r->data)};
     s->trainer.decay = r->steps > s->trainer.warmup ? r->steps - s->trainer.warmup : 0;
-    if (o->save || o->resume)
-        snprintf(s->data_sha256, sizeof s->data_sha256, "%s", ef_dataset_sha256(r->data));
     ef__identity_of(r->actor, &s->identity);
+    if (!o->save && !o->resume)
+        return EF_OK;
+    const char *sha256 = ef_dataset_sha256(r->data);
+    if (!sha256)
+        return ef__error_set(r->error, EF_EIO, 0, NULL, "%s: cannot be read any more", o->data);
+    snprintf(s->data_sha256, sizeof s->data_sha256, "%s", sha256);
+    return EF_OK;
 }
 
 /* Take over where the checkpoint's run stood, if it may be continued. */
@@ -212,9 +217,10 @@ ef_status ef__run_open(ef__run *r)
         status = check_val(r, &model);
     if (!status) {
         tell_cut(r, model.length);
-        begin_state(r);
-        status = open_model(r, &model);
+        status = begin_state(r);
     }
+    if (!status)
+        status = open_model(r, &model);
     return status;
 }
 
