@@ -529,7 +529,7 @@ uint64_t ef_trainer_attempted(const ef_trainer *trainer);
 
 typedef struct ef_train_options {
     const char *data, *val; /* EFB files; val may be NULL */
-    const char *save; /* checkpoint or NULL; the best held-out cos goes beside m.st, to m.best.st */
+    const char *save; /* checkpoint or NULL; the model with the best held-out cos goes beside it */
     const char *resume, *init_from;
     bool strict_resume;
     uint64_t save_every; /* steps, 0: none; each epoch's end saves in any case */
@@ -565,6 +565,11 @@ typedef struct ef_train_observer { /* every member may be NULL */
 } ef_train_observer;
 
 void ef_train_options_default(ef_train_options *options);
+
+/* ef_train_best_path -- where the best model of a run goes that saves in path:
+ * "model.best.safetensors" beside "model.safetensors", "model.best" beside "model". Free it; NULL:
+ * no memory. */
+char *ef_train_best_path(const char *save);
 
 /* ef_train -- a whole run of eftrain. EF_ECANCELLED after should_stop, with everything saved.
  *   resume     continues bit for bit where the checkpoint stands. Another model, data file, seed or

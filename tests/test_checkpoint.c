@@ -179,7 +179,7 @@ START_TEST(the_best_model_is_beside_the_last)
                                     {"/x/.hidden", "/x/.hidden.best"},
                                     {"m.", "m.best."}};
     for (int i = 0; i < 4; i++) {
-        char *best = ef__best_path(names[i][0]);
+        char *best = ef_train_best_path(names[i][0]);
         ck_assert_str_eq(best, names[i][1]);
         free(best);
     }

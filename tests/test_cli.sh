@@ -281,6 +281,42 @@ if [ -e /dev/full ]; then
     check 'and is named' grep -q '^eftrain: /dev/full: ' err
 fi
 
+# ---- a file that is read or written already is not written ----
+
+mkdir same && cp data.efb val.efb model.safetensors same && cp data.efb same/m.best.st
+cp model.safetensors same/started.best.st
+ln -s data.efb same/link && ln same/val.efb same/hard
+# apart FIRST SECOND OPTION...: refused as the same file, and nothing in the folder is touched
+apart() {
+    first=$1 second=$2
+    shift 2
+    find same -exec ls -id {} + | sort >a && cat same/*.efb same/*.s* >b
+    expect 2 "^eftrain: $first and $second are the same file" $train "$@"
+    find same -exec ls -id {} + | sort >c && cat same/*.efb same/*.s* >d
+    check "$first as $second leaves all files alone" same a c
+    check "$first as $second leaves their contents" same b d
+}
+train="eftrain $small"
+apart --save --data --data same/data.efb --save same/data.efb
+apart --save --data --data same/data.efb --save same/../same/link
+apart --save --val --data data.efb --val same/val.efb --save same/hard
+apart --save --init-from --data data.efb --init-from same/model.safetensors --save same/model.safetensors
+apart "--save's best model" --data --data same/m.best.st --save same/m.st
+apart "--save's best model" --init-from --data data.efb --init-from same/started.best.st --save same/started.st
+apart --log-json --data --data same/data.efb --log-json same/link
+apart --log-json --val --data data.efb --val same/val.efb --log-json same/hard
+apart --log-json --resume --data data.efb --resume same/model.safetensors --log-json same/model.safetensors
+apart --log-json --init-from --data data.efb --init-from same/model.safetensors --log-json same/model.safetensors
+apart --log-json --save --data data.efb --save same/new --log-json same/../same/new
+apart --log-json "--save's best model" --data data.efb --save same/new --log-json same/new.best
+train="eftrain --data data.efb $small"
+echo old >kept.log
+expect 3 'seed is' $train --resume model.safetensors --seed 2 --log-json kept.log
+expect 3 'sample 47' $train --vocab-size 19 --log-json kept.log
+check 'a run that does not begin leaves the earlier log' [ "$(cat kept.log)" = old ]
+expect 0 'trained' $train --log-json kept.log
+check 'a run that begins replaces it' [ "$(grep -c '^{' kept.log)" -eq "$(wc -l <kept.log)" ]
+
 # ---- devices, kernels, memory, numbers ----
 
 OCL_ICD_VENDORS=/nonexistent

@@ -157,12 +157,52 @@ static int check_inputs(const ef_train_options *r)
     return code;
 }
 
+/* ---- no file is read and written at once, or written twice ---- */
+
+typedef struct place {
+    const char *option, *path; /* path NULL: not given */
+} place;
+
+/* Whether both are there and the same file, through whatever links. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return a && b && !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static int check_apart(place written, const place *others, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (same_file(written.path, others[i].path))
+            return ef__say_error(NAME, EF__USAGE, "%s and %s are the same file: %s", written.option,
+                                 others[i].option, written.path);
+    return 0;
+}
+
+/* A run may save where it is resumed from. */
+static int check_saves(const ef_train_options *r, const char *best)
+{
+    const place inputs[] = {{"--data", r->data}, {"--val", r->val}, {"--init-from", r->init_from}};
+    int code = check_apart((place){"--save", r->save}, inputs, 3);
+    return code ? code : check_apart((place){"--save's best model", best}, inputs, 3);
+}
+
+static int check_log(const settings *s, const char *best)
+{
+    const ef_train_options *r = &s->run;
+    const place others[] = {{"--data", r->data},           {"--val", r->val},
+                            {"--init-from", r->init_from}, {"--resume", r->resume},
+                            {"--save", r->save},           {"--save's best model", best}};
+    return check_apart((place){"--log-json", s->log}, others, 6);
+}
+
 /* ---- a run as it is seen ---- */
 
 typedef struct watch {
     ef__progress progress;
     FILE *log; /* or NULL */
     bool log_failed;
+    bool log_old; /* what an earlier run wrote is still there, and is to go */
     uint64_t step, skipped, best_epoch;
     ef_epoch_report last; /* epoch 0: none yet */
     double best_cos;
@@ -177,6 +217,9 @@ static json_t *real(double value)
 static void log_line(watch *w, json_t *object)
 {
     const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
+    if (w->log_old)
+        (void)!ftruncate(fileno(w->log), 0); /* a pipe holds nothing old */
+    w->log_old = false;
     if (!object || json_dumpf(object, w->log, flags) || fputc('\n', w->log) == EOF ||
         fflush(w->log))
         w->log_failed = true;
@@ -241,13 +284,35 @@ static void catch_signals(void)
 
 /* ---- main ---- */
 
-/* A run that is resumed continues its log. */
-static int open_log(const settings *s, watch *w)
+/* A run that is resumed continues its log; another one replaces it with its first line, so that a
+ * run that does not begin leaves what was there. Opening makes the file, so that all its names lead
+ * to it when they are compared. */
+static int open_log(const settings *s, const char *best, watch *w)
 {
-    if (!s->log)
+    if (s->log && !strcmp(s->log, "-"))
+        w->log = stdout;
+    if (!s->log || w->log)
         return 0;
-    w->log = !strcmp(s->log, "-") ? stdout : fopen(s->log, s->run.resume ? "ae" : "we");
-    return w->log ? 0 : ef__say_error(NAME, EF__RUNTIME, "%s: %s", s->log, strerror(errno));
+    bool made = access(s->log, F_OK);
+    w->log = fopen(s->log, "ae");
+    w->log_old = !s->run.resume;
+    if (!w->log)
+        return ef__say_error(NAME, EF__RUNTIME, "%s: %s", s->log, strerror(errno));
+    int code = check_log(s, best);
+    if (code && made)
+        unlink(s->log);
+    return code;
+}
+
+/* Nothing is written before everything that is to be written was found apart from the rest. */
+static int open_outputs(const settings *s, watch *w)
+{
+    char *best = s->run.save ? ef_train_best_path(s->run.save) : NULL;
+    int code = check_saves(&s->run, best);
+    if (!code)
+        code = open_log(s, best, w);
+    free(best);
+    return code;
 }
 
 static int close_log(const settings *s, watch *w, int code)
@@ -325,7 +390,7 @@ int main(int argc, char **argv)
     if (!code)
         code = check_inputs(&s.run);
     if (!code)
-        code = open_log(&s, &w);
+        code = open_outputs(&s, &w);
     if (!code) {
         settle(&s);
         code = ef__open_device(NAME, s.device, &actor);

@@ -4,14 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *ef__best_path(const char *path)
+char *ef_train_best_path(const char *save)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *slash = strrchr(save, '/'), *name = slash ? slash + 1 : save;
     const char *dot = strrchr(name, '.');
-    size_t length = strlen(path), stem = dot && dot > name ? (size_t)(dot - path) : length;
+    size_t length = strlen(save), stem = dot && dot > name ? (size_t)(dot - save) : length;
     char *best = malloc(length + sizeof ".best");
     if (best)
-        sprintf(best, "%.*s.best%s", (int)stem, path, path + stem);
+        sprintf(best, "%.*s.best%s", (int)stem, save, save + stem);
     return best;
 }
 

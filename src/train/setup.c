@@ -41,7 +41,7 @@ static ef_status check_saves(ef__run *r)
 {
     if (!r->options->save)
         return EF_OK;
-    r->best_path = ef__best_path(r->options->save);
+    r->best_path = ef_train_best_path(r->options->save);
     if (!r->best_path)
         return ef__error_set(r->error, EF_ENOMEM, 0, NULL, "train: out of memory");
     ef_status status = check_writable(r->options->save, r->error);
