@@ -205,7 +205,8 @@ START_TEST(a_state_survives_its_json)
     ef_trainer_options_default(&s.trainer);
     s.trainer.lr = 1.0f / 3;
     s.trainer.scope = EF_TRAIN_LAST;
-    char *text = ef__run_dump(&s);
+    char *text, *again;
+    ck_assert_int_eq(ef__run_dump("f", &s, &text, NULL), EF_OK);
     ck_assert_int_eq(ef__run_parse("f", text, &t, NULL), EF_OK);
     ck_assert_uint_eq(t.step, s.step);
     ck_assert_uint_eq(t.seed, s.seed);
@@ -213,7 +214,7 @@ START_TEST(a_state_survives_its_json)
     ck_assert_float_eq(t.trainer.lr, s.trainer.lr);
     ck_assert_int_eq(t.trainer.scope, s.trainer.scope);
     ck_assert_str_eq(t.identity.device, s.identity.device);
-    char *again = ef__run_dump(&t);
+    ck_assert_int_eq(ef__run_dump("f", &t, &again, NULL), EF_OK);
     ck_assert_str_eq(text, again);
     free(text);
     free(again);
@@ -225,13 +226,50 @@ START_TEST(a_state_survives_its_json)
     refused(ef__run_parse("f", "{\"version\":1}", &t, &error), EF_EFORMAT, &error, "f: metadata");
     refused(ef__config_parse("f", NULL, &d, &error), EF_EFORMAT, &error,
             "\"config\": is not there");
-    text = ef__config_dump(&c);
+    ck_assert_int_eq(ef__config_dump("f", &c, &text, NULL), EF_OK);
     ck_assert_int_eq(ef__config_parse("f", text, &d, NULL), EF_OK);
     ck_assert_uint_eq(d.blocks, 4);
     ck_assert_uint_eq(d.dilations[3], 8);
     ck_assert_float_eq(d.eps, c.eps);
     ck_assert(d.tanh);
     free(text);
+}
+END_TEST
+
+START_TEST(a_state_that_json_cannot_say_is_no_lack_of_memory)
+{
+    ef__run_state s = {.best_cos = NAN};
+    ef_encoder_config c;
+    ef_error error;
+    char *text = "";
+    refused(ef__run_dump("f", &s, &text, &error), EF_EFORMAT, &error, "f: metadata \"run\": ");
+    ck_assert_ptr_null(text);
+    s.best_cos = 0;
+    snprintf(s.identity.device, sizeof s.identity.device, "a\xff");
+    refused(ef__run_dump("f", &s, &text, &error), EF_EFORMAT, &error, "UTF-8");
+    ef_encoder_config_default(&c);
+    c.eps = INFINITY;
+    refused(ef__config_dump("f", &c, &text, &error), EF_EFORMAT, &error, "\"config\": ");
+}
+END_TEST
+
+/* Latin-1, and so long that what is kept of it ends anywhere. */
+START_TEST(an_identity_can_be_saved_whatever_the_environment_says)
+{
+    ef_actor *a = ef_test_open();
+    ef__run_state s = {0};
+    ef_trainer_options_default(&s.trainer);
+    for (int length = 180; length < 200; length++) {
+        char linear[512] = "", *text;
+        for (int i = 0; i < length; i++)
+            strcat(linear, i % 2 ? "\xe9" : "\xc3\xa9");
+        setenv("EF_LINEAR", linear, 1);
+        ef__identity_of(a, &s.identity);
+        ck_assert_int_eq(ef__run_dump("f", &s, &text, NULL), EF_OK);
+        ck_assert_ptr_nonnull(strstr(text, "linear %c3%a9%e9%c3%a9"));
+        free(text);
+    }
+    ef_test_close(a);
 }
 END_TEST
 
@@ -623,6 +661,8 @@ static Suite *suite(void)
     TCase *files = ef_test_case(s, "files");
     tcase_add_test(files, the_best_model_is_beside_the_last);
     tcase_add_test(files, a_state_survives_its_json);
+    tcase_add_test(files, a_state_that_json_cannot_say_is_no_lack_of_memory);
+    tcase_add_test(files, an_identity_can_be_saved_whatever_the_environment_says);
     tcase_add_test(files, a_saved_model_opens_for_inference_with_the_same_bits);
     tcase_add_test(files, no_epoch_at_all_saves_the_initial_model);
     TCase *resume = ef_test_case(s, "resume");

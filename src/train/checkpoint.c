@@ -54,29 +54,32 @@ static void put_arena(ef__st_writer *w, const ef__params *p, const char *prefix,
     }
 }
 
-static bool put_state(ef__st_writer *w, const ef_encoder *e, const ef__run_state *state)
+static ef_status put_state(ef__st_writer *w, const char *path, const ef_encoder *e,
+                           const ef__run_state *state, ef_error *error)
 {
-    char *config = ef__config_dump(&e->config), *run = ef__run_dump(state);
-    bool made = config && run;
-    if (made) {
+    char *config = NULL, *run = NULL;
+    ef_status status = ef__config_dump(path, &e->config, &config, error);
+    if (!status)
+        status = ef__run_dump(path, state, &run, error);
+    if (!status) {
         ef__st_put_metadata(w, "format", "pt");
         ef__st_put_metadata(w, "config", config);
         ef__st_put_metadata(w, "run", run);
     }
     free(config);
     free(run);
-    return made;
+    return status;
 }
 
 static ef_status write_files(ef_trainer *t, const ef__run_state *state, const snapshot *s,
                              const char *const *paths, ef_error *error)
 {
     const ef__params *p = &t->encoder->params;
-    ef_status status = EF_OK;
     ef__st_writer *w = ef__st_writer_new();
-    if (!w || !put_state(w, t->encoder, state)) {
-        status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", *paths);
-    } else {
+    if (!w)
+        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", *paths);
+    ef_status status = put_state(w, *paths, t->encoder, state, error);
+    if (!status) {
         put_arena(w, p, "", s->data[VALUE]);
         put_arena(w, p, "optim.m.", s->data[M]);
         put_arena(w, p, "optim.v.", s->data[V]);
