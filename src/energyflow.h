@@ -579,7 +579,7 @@ char *ef_train_best_path(const char *save);
  * Whatever can be wrong with options and files is found before the first step.
  * Errors: EARG (options; a bad id found on the device; a resume that is refused), EIO and EFORMAT
  * (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in a row; a
- * strict resume that is refused), ENOMEM, EBUILD. */
+ * model to save that is not finite; a strict resume that is refused), ENOMEM, EBUILD. */
 ef_status ef_train(ef_actor *a, const ef_train_options *options, const ef_train_observer *observer,
                    ef_error *error);
 

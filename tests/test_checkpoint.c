@@ -638,6 +638,42 @@ START_TEST(ten_skipped_steps_in_a_row_end_the_run)
 }
 END_TEST
 
+START_TEST(a_step_of_more_batches_than_there_are_is_a_step_of_them_all)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary all, more;
+    struct rlimit limit, kept;
+    o.accum = 8; /* 30 samples, 4 in a batch */
+    o.save = in_folder("all");
+    run_well(a, &o, &all);
+    ck_assert_uint_eq(all.steps, o.epochs);
+    o.accum = INT32_MAX;
+    o.save = in_folder("more");
+    getrlimit(RLIMIT_AS, &kept);
+    limit = kept;
+    limit.rlim_cur = (rlim_t)16 << 30; /* rings of that many batches would not fit */
+    setrlimit(RLIMIT_AS, &limit);
+    run_well(a, &o, &more);
+    setrlimit(RLIMIT_AS, &kept);
+    ck_assert_uint_eq(more.steps, all.steps);
+    for (size_t s = 0; s < all.steps; s++)
+        same_step(&all.step[s], &more.step[s]);
+    o.resume = o.save;
+    run_well(a, &o, &more); /* what was asked for is what is saved */
+    o.resume = NULL;
+    o.accum = (size_t)INT32_MAX + 1;
+    refused(run(a, &o, &more), EF_EARG, &more.error, "more than 2147483647 micro-batches");
+    o.accum = 1;
+    o.batch = SIZE_MAX;
+    refused(run(a, &o, &more), EF_EARG, &more.error, "more than 2147483647 samples");
+    o.batch = INT32_MAX;
+    run_well(a, &o, &more);
+    ck_assert_uint_eq(more.steps, o.epochs);
+    end(a);
+}
+END_TEST
+
 START_TEST(a_run_tells_how_many_samples_it_cuts)
 {
     ef_actor *a = begin();
@@ -678,6 +714,7 @@ static Suite *suite(void)
     tcase_add_test(broken, a_save_that_fails_leaves_the_old_file_and_no_other);
     tcase_add_test(broken, a_save_that_cannot_work_is_known_before_the_first_step);
     tcase_add_test(broken, ten_skipped_steps_in_a_row_end_the_run);
+    tcase_add_test(broken, a_step_of_more_batches_than_there_are_is_a_step_of_them_all);
     tcase_add_test(broken, a_run_tells_how_many_samples_it_cuts);
     return s;
 }

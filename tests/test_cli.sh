@@ -342,6 +342,17 @@ expect 2 'model: .*too many' $train --width 2147483647 --hidden 2147483647
 run $train --lr 1e38 --warmup 0 --clip 0 --epochs 10
 check 'ten skipped steps in a row end with 1' [ $status -eq 1 ]
 check 'and the step is named' grep -q '^eftrain: .*step [0-9]*: 10 steps in a row' err
+wild="$train --val val.efb --lr 3e38 --warmup 0 --clip 0" # the parameters overflow in the first step
+run $wild --epochs 1 --log-json wild.log
+check 'a held-out cosine that is not finite is no failure' [ $status -eq 0 ]
+check 'but a line' grep -q '^eftrain: epoch 1: the held-out cosine is not finite' err
+check 'and null in the log, not the best' grep -q '"val_cos":null,"best":false' wild.log
+cp model.safetensors wild.safetensors
+run $wild --epochs 1 --save wild.safetensors --save-every 1
+check 'a model that is not finite is not saved' [ $status -eq 1 ]
+check 'and that is said' grep -q '^eftrain: wild.safetensors: is not written: .*not finite' err
+check 'and the earlier one stays' same model.safetensors wild.safetensors
+check 'and none is the best' [ ! -e wild.best.safetensors ]
 
 [ "$failed" -eq 0 ] || { echo "cli: $failed of $checked checks failed"; exit 1; }
 echo "cli: $checked checks passed"

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The folder stays open from begin to commit, so that all of a save happens in the same one. */
@@ -86,8 +87,25 @@ static bool is_named(int fd, int folder, const char *name)
            own.st_dev == there.st_dev && own.st_ino == there.st_ino;
 }
 
+enum { WAIT_MS = 8000, LOOK_MS = 20 };
+
+/* Get the lock within the time that another save may take. */
+static bool lock_soon(int fd)
+{
+    const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
+    for (int ms = 0; flock(fd, LOCK_EX | LOCK_NB); ms += LOOK_MS) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return true; /* a file system without locks */
+        if (ms >= WAIT_MS)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* One name for all saves of a target, so that what a killed process left is written over by the
- * next; the lock, which ends with its process, keeps apart those who save at the same time. */
+ * next; the lock, which ends with its process, keeps apart those who save at the same time: they
+ * take turns. */
 static ef_status open_temp(ef__file *file, ef_error *error)
 {
     size_t size = strlen(file->name) + sizeof ".ef-tmp";
@@ -98,7 +116,7 @@ static ef_status open_temp(ef__file *file, ef_error *error)
         file->fd = open_again(file->folder, file->temp, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666);
         if (file->fd < 0)
             return failed(error, file->path, "cannot write beside it");
-        if (flock(file->fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        if (!lock_soon(file->fd))
             return ef__error_set(error, EF_EIO, 0, NULL, "%s: is being written by another",
                                  file->path);
         if (is_named(file->fd, file->folder, file->temp))

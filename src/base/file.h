@@ -13,7 +13,7 @@ typedef struct ef__file ef__file;
 
 /* ef__file_begin -- start to save path. A symbolic link is followed; an existing file keeps its
  * permissions. Errors: EIO (folder missing or not writable, path is no regular file,
- * another save of it is not at its end), ENOMEM. */
+ * another save of it is not at its end in 8 seconds), ENOMEM. */
 ef_status ef__file_begin(const char *path, ef__file **file, ef_error *error);
 
 /* ef__file_write -- append. After a failure only ef__file_abandon is left to do. Errors: EIO. */

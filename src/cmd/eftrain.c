@@ -54,7 +54,7 @@ static int read_options(settings *s, int argc, char **argv)
         {"Training", EF__GROUP, .help = ""},
         {"epochs", EF__U64, &r->epochs, "N", 0, most, .help = "times through the data"},
         {"batch", EF__SIZE, &r->batch, "N", 1, most, .help = "samples in a batch"},
-        {"accum", EF__SIZE, &r->accum, "N", 1, 65536, .help = "batches in a step"},
+        {"accum", EF__SIZE, &r->accum, "N", 1, most, .help = "batches in a step"},
         {"seed", EF__U64, &r->seed, "N", .help = "of initial parameters and order"},
         {"lr", EF__REAL, &t->lr, "X", .help = "learning rate"},
         {"min-lr", EF__REAL, &t->min_lr, "X", .fallback = "lr / 100",

@@ -18,9 +18,12 @@ static void notice(void *user, const char *text)
 static ef_status check_options(const ef__run *r)
 {
     const ef_train_options *o = r->options;
-    const char *wrong = !o->data        ? "no data file"
-                        : o->batch == 0 ? "a batch of 0 samples"
-                        : o->accum == 0 ? "0 micro-batches in a step"
+    const char *wrong = !o->data                ? "no data file"
+                        : o->batch == 0         ? "a batch of 0 samples"
+                        : o->accum == 0         ? "0 micro-batches in a step"
+                        : o->batch > INT32_MAX  ? "a batch of more than 2147483647 samples"
+                        : o->accum > INT32_MAX  ? "more than 2147483647 micro-batches in a step"
+                        : o->epochs > INT32_MAX ? "more than 2147483647 epochs"
                         : o->resume && o->init_from
                             ? "both a run to resume and a model to start from"
                             : NULL;
@@ -88,13 +91,14 @@ static void tell_cut(ef__run *r, size_t length)
 static ef_status open_loader(ef__run *r, const ef_encoder_config *model)
 {
     const ef_train_options *o = r->options;
+    r->accum = ef__min(o->accum, ef__ceil_div(ef_dataset_size(r->data), o->batch));
     ef_loader_options options = {.batch = o->batch,
                                  .length = model->length,
                                  .shuffle = true,
                                  .bucket = o->bucket,
                                  .seed = o->seed,
                                  .vocab = model->vocab,
-                                 .keep = o->accum};
+                                 .keep = r->accum};
     return ef_loader_new(r->data, &options, &r->loader, r->error);
 }
 
@@ -112,7 +116,7 @@ static ef_status begin_state(ef__run *r)
 {
     const ef_train_options *o = r->options;
     ef__run_state *s = &r->state;
-    uint64_t each = ef__ceil_div(ef_loader_batches(r->loader), o->accum);
+    uint64_t each = ef__ceil_div(ef_loader_batches(r->loader), r->accum);
     r->steps = o->epochs * each;
     *s = (ef__run_state){.seed = o->seed,
                          .batch = o->batch,
