@@ -152,6 +152,22 @@ check 'one device is the default' [ "$(grep -c '"default": true' out)" -eq 1 ]
 expect 0 '' efinfo --device 0
 check 'efinfo --device shows one' [ "$(grep -c 'work-group' out)" -eq 1 ]
 
+# ---- efbench ----
+
+tiny="--model sample --batch 2 --length 5 --rounds 1"
+if type python3 >/dev/null 2>&1; then
+    each_line='import json, sys; [json.loads(line)["verified"] for line in sys.stdin]'
+    for item in deferral launch ops encoder; do
+        run efbench --json $tiny $item
+        check "efbench $item ends well" [ $status -eq 0 ]
+        check "efbench --json $item prints JSON, a line each" python3 -c "$each_line" <out
+    done
+else
+    skip 'efbench --json' 'python3 is not installed'
+fi
+expect 0 'deferral.step' efbench $tiny deferral
+check 'efbench --model sample times no other' [ "$(grep -c D256 out)" -eq 0 ]
+
 # ---- locale ----
 
 german() {
@@ -206,6 +222,48 @@ check 'SIGKILL ended it early' [ "$(grep -c step part)" -lt 2400 ]
 expect 0 'trained: 2400 steps' $long --save part.safetensors --resume part.safetensors
 check 'a killed run that was resumed gives the model of the whole run' \
     same whole.safetensors part.safetensors
+for delay in 0.05 0.15 0.25 0.35 0.5; do # while kernels are compiled, too
+    POCL_CACHE_DIR=$tmp/cold$delay "$build/"$train --epochs 100000 --save early.safetensors >out 2>err &
+    pid=$!
+    sleep $delay
+    kill -TERM $pid
+    wait $pid 2>/dev/null
+    status=$?
+    check "SIGTERM after $delay s ends with 130, or kills before anything was begun" \
+        [ $status -eq 130 -o $status -eq 143 ]
+done
+check 'SIGTERM at any moment is an interruption' grep -q '^eftrain: interrupted; --resume early' err
+
+# ---- two at a time, files that change, closed streams ----
+
+for seed in 1 2 3; do
+    "$build/"$train --epochs 5 --save-every 1 --save shared.safetensors --seed $seed >out$seed 2>err$seed &
+    eval pid$seed=$!
+done
+for seed in 1 2 3; do
+    eval wait \$pid$seed
+    check "run $seed of three that save in one file ends well" [ $? -eq 0 ]
+done
+expect 0 'mean vector' eftexteval --data val.efb --checkpoint shared.safetensors
+cp data.efb cut.efb
+"$build/"eftrain --data cut.efb $small --epochs 100000 --log-json cut >out 2>err &
+pid=$!
+for _ in $(seq 200); do
+    [ "$(cat cut 2>/dev/null | wc -l)" -gt 100 ] && break
+    sleep 0.05
+done
+: >cut.efb
+wait $pid
+status=$?
+check 'a data file that is cut off in a run ends it with 1' [ $status -eq 1 ]
+check 'and is named' grep -q '^eftrain: cut.efb: was changed while in use' err
+"$build/"$train --epochs 2 --log-json streams 2>&- >/dev/null
+check 'what goes to a closed stderr goes nowhere else' [ "$(grep -vc '^{.*}$' streams)" -eq 0 ]
+"$build/"$train --log-json streams >&- 2>err
+check 'a closed stdout is noticed' [ $? -eq 1 ]
+check 'and nothing of it is in the log' [ "$(grep -vc '^{.*}$' streams)" -eq 0 ]
+
+expect 0 'trained: 2 steps' $train --batch 2147483647 --accum 2147483647 --epochs 2
 expect 0 'learning rate was .*0.001.* is .*0.002.*may differ' $long --resume whole.safetensors --lr 0.002
 expect 1 'learning rate' $long --resume whole.safetensors --lr 0.002 --strict-resume
 expect 3 'seed is 1, .* 2' $long --resume whole.safetensors --seed 2

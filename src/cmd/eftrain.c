@@ -7,7 +7,9 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +17,6 @@
 #include <unistd.h>
 
 #define NAME "eftrain"
-
-/* What a signal handler can reach: the one variable of the commands that is not on a stack. */
-static volatile sig_atomic_t interrupted;
 
 typedef struct settings {
     ef_train_options run;
@@ -206,6 +205,8 @@ typedef struct watch {
     uint64_t step, skipped, best_epoch;
     ef_epoch_report last; /* epoch 0: none yet */
     double best_cos;
+    sigset_t signals;
+    atomic_bool interrupted;
 } watch;
 
 /* JSON knows no NaN and no infinity. */
@@ -264,22 +265,39 @@ static void on_epoch(void *user, const ef_epoch_report *e)
 
 static bool should_stop(void *user)
 {
-    (void)user;
-    return interrupted;
+    return atomic_load(&((watch *)user)->interrupted);
 }
 
-/* The first signal asks for the end, the second of its kind kills. */
-static void on_signal(int number)
+/* The first signal asks for the end, the second kills. */
+static void *wait_for_signals(void *user)
 {
-    (void)number;
-    interrupted = 1;
+    watch *w = user;
+    int number;
+    sigwait(&w->signals, &number);
+    atomic_store(&w->interrupted, true);
+    sigwait(&w->signals, &number);
+    signal(number, SIG_DFL); /* a driver may have put its own there */
+    pthread_sigmask(SIG_UNBLOCK, &w->signals, NULL);
+    raise(number);
+    return NULL;
 }
 
-static void catch_signals(void)
+/* A thread takes the signals and they are blocked everywhere else, in threads and compilers that a
+ * driver starts too: LLVM's own handlers would remove the files of a kernel that is being built. */
+static int catch_signals(watch *w)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    pthread_t thread;
+    sigemptyset(&w->signals);
+    sigaddset(&w->signals, SIGINT);
+    sigaddset(&w->signals, SIGTERM);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    pthread_sigmask(SIG_BLOCK, &w->signals, NULL);
+    int code = pthread_create(&thread, NULL, wait_for_signals, w);
+    if (code)
+        return ef__say_error(NAME, EF__RUNTIME, "no thread for signals: %s", strerror(code));
+    pthread_detach(thread);
+    return 0;
 }
 
 /* ---- main ---- */
@@ -337,7 +355,7 @@ static void print_summary(const settings *s, const watch *w)
     fprintf(to, "%s%s\n", s->run.save ? "; saved in " : "", s->run.save ? s->run.save : "");
 }
 
-/* Every input could be read at first, so EF_EIO is that of a write. EF_EARG is the command line's
+/* Every input could be read at first, so EF_EIO is that of a write or of a file that changed. EF_EARG is the command line's
  * fault where model or trainer refuse what they are to be, else a file's: an id, another run. */
 static int exit_code(ef_status status, const ef_error *error)
 {
@@ -370,7 +388,6 @@ static int train(const settings *s, ef_actor *actor, watch *w)
     const ef_train_observer observer = {w, on_notice, on_step, on_epoch, should_stop};
     ef_error error = {0};
     ef__progress_begin(&w->progress, NAME);
-    catch_signals();
     ef_status status = ef_train(actor, &s->run, &observer, &error);
     ef__progress_clear(&w->progress);
     return say_result(s, w, status, &error);
@@ -393,7 +410,9 @@ int main(int argc, char **argv)
         code = open_outputs(&s, &w);
     if (!code) {
         settle(&s);
-        code = ef__open_device(NAME, s.device, &actor);
+        code = catch_signals(&w);
+        if (!code)
+            code = ef__open_device(NAME, s.device, &actor);
         if (!code)
             code = train(&s, actor, &w);
         ef_actor_close(actor);
