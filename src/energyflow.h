@@ -385,8 +385,8 @@ int32_t ef_dataset_max_id(const ef_dataset *dataset);
 uint64_t ef_dataset_bytes(const ef_dataset *dataset);
 const char *ef_dataset_path(const ef_dataset *dataset);
 
-/* ef_dataset_sha256 -- of the file, as hex; NULL: it cannot be read any more. The first call, alone,
- * computes it. */
+/* ef_dataset_sha256 -- of the file, as hex; NULL: it cannot be read any more. The first call,
+ * alone, computes it. */
 const char *ef_dataset_sha256(ef_dataset *dataset);
 
 /* A loader gives an epoch's batches in an order that is a pure function of (seed, epoch). */

@@ -1,9 +1,9 @@
 /* eftrain -- train a text encoder from a teacher's vectors: ef_train with a command line, a
  * progress display, a log and signals. */
+#include "cmd/files.h"
 #include "cmd/options.h"
 #include "cmd/progress.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define NAME "eftrain"
@@ -131,68 +130,6 @@ static int check_usage(const settings *s)
                         : r->save_every && !r->save      ? "--save-every needs --save"
                                                          : NULL;
     return wrong ? ef__say_error(NAME, EF__USAGE, "%s", wrong) : 0;
-}
-
-/* What is wrong with a file to be read, as far as can be seen from outside. */
-static int check_input(const char *path)
-{
-    struct stat about;
-    if (!path)
-        return 0;
-    if (stat(path, &about) || access(path, R_OK))
-        return ef__say_error(NAME, EF__DATA, "%s: cannot read: %s", path, strerror(errno));
-    if (!S_ISREG(about.st_mode))
-        return ef__say_error(NAME, EF__DATA, "%s: is not a regular file", path);
-    return 0;
-}
-
-/* Every input is looked at before the device is opened. */
-static int check_inputs(const ef_train_options *r)
-{
-    const char *paths[] = {r->data, r->val, r->resume, r->init_from};
-    int code = 0;
-    for (size_t i = 0; !code && i < sizeof paths / sizeof *paths; i++)
-        code = check_input(paths[i]);
-    return code;
-}
-
-/* ---- no file is read and written at once, or written twice ---- */
-
-typedef struct place {
-    const char *option, *path; /* path NULL: not given */
-} place;
-
-/* Whether both are there and the same file, through whatever links. */
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return a && b && !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-static int check_apart(place written, const place *others, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (same_file(written.path, others[i].path))
-            return ef__say_error(NAME, EF__USAGE, "%s and %s are the same file: %s", written.option,
-                                 others[i].option, written.path);
-    return 0;
-}
-
-/* A run may save where it is resumed from. */
-static int check_saves(const ef_train_options *r, const char *best)
-{
-    const place inputs[] = {{"--data", r->data}, {"--val", r->val}, {"--init-from", r->init_from}};
-    int code = check_apart((place){"--save", r->save}, inputs, 3);
-    return code ? code : check_apart((place){"--save's best model", best}, inputs, 3);
-}
-
-static int check_log(const settings *s, const char *best)
-{
-    const ef_train_options *r = &s->run;
-    const place others[] = {{"--data", r->data},           {"--val", r->val},
-                            {"--init-from", r->init_from}, {"--resume", r->resume},
-                            {"--save", r->save},           {"--save's best model", best}};
-    return check_apart((place){"--log-json", s->log}, others, 6);
 }
 
 /* ---- a run as it is seen ---- */
@@ -316,7 +253,7 @@ static int open_log(const settings *s, const char *best, watch *w)
     w->log_old = !s->run.resume;
     if (!w->log)
         return ef__say_error(NAME, EF__RUNTIME, "%s: %s", s->log, strerror(errno));
-    int code = check_log(s, best);
+    int code = ef__check_log(NAME, &s->run, s->log, best);
     if (code && made)
         unlink(s->log);
     return code;
@@ -326,7 +263,7 @@ static int open_log(const settings *s, const char *best, watch *w)
 static int open_outputs(const settings *s, watch *w)
 {
     char *best = s->run.save ? ef_train_best_path(s->run.save) : NULL;
-    int code = check_saves(&s->run, best);
+    int code = ef__check_saves(NAME, &s->run, best);
     if (!code)
         code = open_log(s, best, w);
     free(best);
@@ -355,8 +292,9 @@ static void print_summary(const settings *s, const watch *w)
     fprintf(to, "%s%s\n", s->run.save ? "; saved in " : "", s->run.save ? s->run.save : "");
 }
 
-/* Every input could be read at first, so EF_EIO is that of a write or of a file that changed. EF_EARG is the command line's
- * fault where model or trainer refuse what they are to be, else a file's: an id, another run. */
+/* Every input could be read at first, so EF_EIO is that of a write, or of a file that changed.
+ * EF_EARG is the command line's fault where model or trainer refuse what they are to be, else a
+ * file's: an id, another run. */
 static int exit_code(ef_status status, const ef_error *error)
 {
     const char *const refusing[] = {"encoder", "model", "trainer"};
@@ -405,7 +343,7 @@ int main(int argc, char **argv)
         return code;
     code = check_usage(&s);
     if (!code)
-        code = check_inputs(&s.run);
+        code = ef__check_inputs(NAME, &s.run);
     if (!code)
         code = open_outputs(&s, &w);
     if (!code) {

@@ -21,8 +21,8 @@ void ef_train_options_default(ef_train_options *options)
 
 /* ---- a step ---- */
 
-/* The micro-batches of the next step, r->accum at most; *count 0 at the end of the epoch. The loader
- * keeps them all. */
+/* The micro-batches of the next step, r->accum at most; *count 0 at the end of the epoch. The
+ * loader keeps them all. */
 static ef_status fetch(ef__run *r, ef_batch *batches, size_t *count)
 {
     for (*count = 0; *count < r->accum; ++*count) {

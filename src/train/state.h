@@ -30,8 +30,8 @@ typedef struct ef__run_state {
 
 /* path: for messages. */
 
-/* *text is malloc'ed. Errors: EFORMAT (something that JSON cannot say: NaN, infinity, a text that is
- * not UTF-8), ENOMEM; *text is NULL then. */
+/* *text is malloc'ed. Errors: EFORMAT (something that JSON cannot say: NaN, infinity, a text that
+ * is not UTF-8), ENOMEM; *text is NULL then. */
 ef_status ef__config_dump(const char *path, const ef_encoder_config *config, char **text,
                           ef_error *error);
 ef_status ef__run_dump(const char *path, const ef__run_state *state, char **text, ef_error *error);
