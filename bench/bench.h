@@ -11,7 +11,7 @@ typedef struct bench {
     const char *device; /* of --device */
     bool json;
     size_t rounds, batch, length; /* batch, length 0: the item's own */
-    int model;                    /* of ops and encoder: 0 full, 1 sample */
+    int model;                    /* 0 full, 1 sample */
     ef_actor *actor;              /* for ceilings and the device's name; items open their own */
     ef_error error;
     bool wrong;      /* a line was not verified */

@@ -94,9 +94,10 @@ static ef_status compare(bench *b, const bench_shape *s)
 ef_status bench_deferral(bench *b)
 {
     bench_shape shapes[] = {bench_sample, bench_sample, bench_full};
+    size_t count = b->model ? 2 : 3; /* the small model alone, or both */
     ef_status status = EF_OK;
     shapes[1].B = 4;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !status; i++) {
+    for (size_t i = 0; i < count && !status; i++) {
         shapes[i].B = b->batch ? b->batch : shapes[i].B;
         shapes[i].L = b->length ? b->length : shapes[i].L;
         if (i != 1 || !b->batch)

@@ -88,9 +88,10 @@ int main(int argc, char **argv)
         {"device", EF__TEXT, &b.device, "D", .fallback = "EF_DEVICE, else a GPU, else the CPU",
          .help = "index or part of the name"},
         {"rounds", EF__SIZE, &b.rounds, "N", 1, 101, .help = "a time is the median of so many"},
-        {"model", EF__CHOICE, &b.model, "full|sample", .help = "of ops and encoder"},
+        {"model", EF__CHOICE, &b.model, "full|sample",
+         .help = "of ops and encoder; deferral times the sample, with full both"},
         {"batch", EF__SIZE, &b.batch, "B", 1, most, "the item's own", "samples in a batch"},
-        {"length", EF__SIZE, &b.length, "L", 1, most, "the item's own", "steps of a sample"},
+        {"length", EF__SIZE, &b.length, "L", 1, most, "the item's own", "positions of a sample"},
         {0}};
     const ef__command command = {
         .name = "efbench",

@@ -377,10 +377,10 @@ typedef struct ef_batch {
     size_t tokens;       /* kept positions */
 } ef_batch;
 
-/* ef_dataset_open -- map an EFB1 file and check all of it: sizes, no samples, samples without ids,
+/* ef_dataset_open -- open an EFB1 file and check all of it: sizes, no samples, samples without ids,
  * ids that are no int32, non-finite targets. Samples and positions count from 0 in messages. The
- * file must not be changed in place while it is open. Errors: EIO, EFORMAT (the text names file and
- * sample), ENOMEM. */
+ * file stays open and is read as its samples are needed; replacing it is fine, but it must not be
+ * changed in place. Errors: EIO, EFORMAT (the text names file and sample), ENOMEM. */
 ef_status ef_dataset_open(const char *path, ef_dataset **dataset, ef_error *error);
 void ef_dataset_free(ef_dataset *dataset);
 
@@ -390,7 +390,10 @@ size_t ef_dataset_longest(const ef_dataset *dataset); /* most ids in a sample */
 int32_t ef_dataset_max_id(const ef_dataset *dataset);
 uint64_t ef_dataset_bytes(const ef_dataset *dataset);
 const char *ef_dataset_path(const ef_dataset *dataset);
-const char *ef_dataset_sha256(ef_dataset *dataset); /* hex; the first call, alone, computes it */
+
+/* ef_dataset_sha256 -- of the file, as hex; NULL: it cannot be read any more. The first call,
+ * alone, computes it. */
+const char *ef_dataset_sha256(ef_dataset *dataset);
 
 /* A loader gives an epoch's batches in an order that is a pure function of (seed, epoch). */
 typedef struct ef_loader ef_loader;
@@ -411,7 +414,7 @@ typedef struct ef_loader_options {
  * ahead. The dataset must outlive it; one thread at a time may use it. Of each sample, the ids
  * after the last unmasked one are left out, and each batch is padded to its own longest sample
  * only. Errors: EARG (batch 0), EFORMAT (an id passes vocab; the text names file, sample, position,
- * id and vocab), ENOMEM. */
+ * id and vocab), EIO, ENOMEM. */
 ef_status ef_loader_new(ef_dataset *dataset, const ef_loader_options *options, ef_loader **loader,
                         ef_error *error);
 void ef_loader_free(ef_loader *loader);
@@ -422,7 +425,7 @@ ef_status ef_loader_seek(ef_loader *loader, uint64_t epoch, size_t position, ef_
 
 /* ef_loader_next -- the next batch. The arrays of the last options.keep batches that were given are
  * valid, until ef_loader_free. *batch has B = 0 at the end of the epoch, and again until the next
- * ef_loader_seek. Errors: none so far. */
+ * ef_loader_seek. Errors: EIO (the file cannot be read any more, or was changed in place). */
 ef_status ef_loader_next(ef_loader *loader, ef_batch *batch, ef_error *error);
 
 size_t ef_loader_batches(const ef_loader *loader); /* batches in an epoch */
@@ -532,7 +535,7 @@ uint64_t ef_trainer_attempted(const ef_trainer *trainer);
 
 typedef struct ef_train_options {
     const char *data, *val; /* EFB files; val may be NULL */
-    const char *save; /* checkpoint or NULL; the best held-out cos goes beside m.st, to m.best.st */
+    const char *save; /* checkpoint or NULL; the model with the best held-out cos goes beside it */
     const char *resume, *init_from;
     bool strict_resume;
     uint64_t save_every; /* steps, 0: none; each epoch's end saves in any case */
@@ -569,6 +572,11 @@ typedef struct ef_train_observer { /* every member may be NULL */
 
 void ef_train_options_default(ef_train_options *options);
 
+/* ef_train_best_path -- where the best model of a run goes that saves in path:
+ * "model.best.safetensors" beside "model.safetensors", "model.best" beside "model". Free it; NULL:
+ * no memory. */
+char *ef_train_best_path(const char *save);
+
 /* ef_train -- a whole run of eftrain. EF_ECANCELLED after should_stop, with everything saved.
  *   resume     continues bit for bit where the checkpoint stands. Another model, data file, seed or
  *              order of batches is refused with both values named; another device, driver, library,
@@ -577,7 +585,7 @@ void ef_train_options_default(ef_train_options *options);
  * Whatever can be wrong with options and files is found before the first step.
  * Errors: EARG (options; a bad id found on the device; a resume that is refused), EIO and EFORMAT
  * (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in a row; a
- * strict resume that is refused), ENOMEM, EBUILD. */
+ * model to save that is not finite; a strict resume that is refused), ENOMEM, EBUILD. */
 ef_status ef_train(ef_actor *a, const ef_train_options *options, const ef_train_observer *observer,
                    ef_error *error);
 

@@ -163,7 +163,7 @@ START_TEST(an_abandoned_save_leaves_the_old_file)
 }
 END_TEST
 
-START_TEST(a_second_save_at_the_same_time_is_refused)
+START_TEST(a_save_that_does_not_end_lets_no_second_one_in)
 {
     ef_error error = {0};
     ef__file *a, *b;
@@ -176,6 +176,31 @@ START_TEST(a_second_save_at_the_same_time_is_refused)
     ck_assert_int_eq(save("file", "bb", 2, NULL), EF_OK);
     holds("file", "bb", 2);
     ck_assert_int_eq(count_files(false), 1);
+}
+END_TEST
+
+START_TEST(saves_at_the_same_time_take_turns)
+{
+    ef__file *file;
+    char ready;
+    int line[2];
+    ck_assert_int_eq(pipe(line), 0);
+    pid_t child = fork();
+    if (!child) {
+        bool well = !ef__file_begin("file", &file, NULL) && write(line[1], "x", 1) == 1 &&
+                    !usleep(300000) && !ef__file_write(file, "first", 5, NULL) &&
+                    !ef__file_commit(file, NULL);
+        _exit(!well);
+    }
+    int how;
+    ck_assert_int_eq(read(line[0], &ready, 1), 1);
+    ck_assert_int_eq(save("file", "second", 6, NULL), EF_OK);
+    ck_assert_int_eq(waitpid(child, &how, 0), child);
+    ck_assert_int_eq(how, 0);
+    holds("file", "second", 6);
+    ck_assert_int_eq(count_files(false), 1);
+    close(line[0]);
+    close(line[1]);
 }
 END_TEST
 
@@ -562,7 +587,8 @@ static Suite *suite(void)
     tcase_add_test(file, a_save_replaces_the_file_and_leaves_nothing_else);
     tcase_add_test(file, a_save_follows_a_symbolic_link);
     tcase_add_test(file, an_abandoned_save_leaves_the_old_file);
-    tcase_add_test(file, a_second_save_at_the_same_time_is_refused);
+    tcase_add_test(file, a_save_that_does_not_end_lets_no_second_one_in);
+    tcase_add_test(file, saves_at_the_same_time_take_turns);
     tcase_add_test(file, what_a_killed_save_left_is_taken_over);
     tcase_add_test(file, a_full_disk_leaves_the_old_file);
     tcase_add_test(file, no_space_left_is_named);

@@ -1,174 +1,12 @@
-/* Tests of checkpoints and whole runs: save, open, resume, refuse, stop, break. */
-#include "ef_test.h"
+/* Tests of checkpoints and whole runs: save, open, refuse, break. */
+#include "diary.h"
 #include "mutate.h"
 #include "train/checkpoint.h"
 #include "train/resume.h"
-#include "train_data.h"
 #include <math.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-/* ---- a place for files, and a run that remembers what it said ---- */
-
-enum { MOST_STEPS = 64, SAMPLES = 30 };
-
-typedef struct diary {
-    ef_actor *a;
-    ef_step_report step[MOST_STEPS];
-    ef_epoch_report epoch[MOST_STEPS];
-    size_t steps, epochs, notices, stop_after, lose_after;
-    char notice[4096];
-    ef_error error;
-} diary;
-
-static char folder[64];
-
-static void make_folder(void)
-{
-    snprintf(folder, sizeof folder, "/tmp/ef_test_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-}
-
-static void remove_folder(void)
-{
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    ck_assert_int_eq(system(command), 0);
-}
-
-/* The path of a file in the folder: the kit's string. */
-static char *in_folder(const char *name)
-{
-    char *path = ef_test_alloc(256);
-    snprintf(path, 256, "%s/%s", folder, name);
-    return path;
-}
-
-static void on_notice(void *user, const char *text)
-{
-    diary *d = user;
-    size_t used = strlen(d->notice);
-    d->notices++;
-    snprintf(d->notice + used, sizeof d->notice - used, "%s\n", text);
-}
-
-static void on_step(void *user, const ef_step_report *report)
-{
-    diary *d = user;
-    ck_assert_uint_lt(d->steps, MOST_STEPS);
-    d->step[d->steps++] = *report;
-    if (d->lose_after && d->steps == d->lose_after)
-        ef__fail(d->a, EF_EDEVICE, -36, "test", "test: the device is gone");
-}
-
-static void on_epoch(void *user, const ef_epoch_report *report)
-{
-    diary *d = user;
-    d->epoch[d->epochs++] = *report;
-}
-
-static bool should_stop(void *user)
-{
-    diary *d = user;
-    return d->stop_after && d->steps == d->stop_after;
-}
-
-static ef_train_options tiny_options(void)
-{
-    ef_train_options o;
-    ef_train_options_default(&o);
-    o.data = in_folder("train.efb");
-    o.epochs = 3;
-    o.batch = 4;
-    o.model.width = 8;
-    o.model.hidden = 12;
-    o.model.taps = 3;
-    o.model.blocks = 2;
-    o.model.length = 7; /* some samples are longer */
-    o.trainer.warmup = 3;
-    return o;
-}
-
-static ef_status run(ef_actor *a, const ef_train_options *o, diary *d)
-{
-    size_t stop = d->stop_after, lose = d->lose_after;
-    *d = (diary){.a = a, .stop_after = stop, .lose_after = lose};
-    return ef_train(a, o, &(ef_train_observer){d, on_notice, on_step, on_epoch, should_stop},
-                    &d->error);
-}
-
-static void run_well(ef_actor *a, const ef_train_options *o, diary *d)
-{
-    ef_status status = run(a, o, d);
-    ck_assert_msg(status == EF_OK, "ef_train: %s", d->error.text);
-}
-
-static void refused(ef_status got, ef_status want, const ef_error *error, const char *text)
-{
-    ck_assert_msg(got == want, "got %s (%s), want %s", ef_strerror(got), error->text,
-                  ef_strerror(want));
-    ck_assert_msg(strstr(error->text, text) != NULL, "\"%s\" does not contain \"%s\"", error->text,
-                  text);
-}
-
-static unsigned char *read_file(const char *path, size_t *bytes)
-{
-    FILE *f = fopen(path, "rb");
-    ck_assert_msg(f != NULL, "cannot open %s", path);
-    unsigned char *data = ef_test_alloc(1 << 20);
-    *bytes = fread(data, 1, 1 << 20, f);
-    ck_assert_uint_lt(*bytes, 1 << 20);
-    fclose(f);
-    return data;
-}
-
-static void write_file(const char *path, const void *data, size_t bytes)
-{
-    FILE *f = fopen(path, "wb");
-    ck_assert_msg(f != NULL, "cannot open %s", path);
-    ck_assert_uint_eq(fwrite(data, 1, bytes, f), bytes);
-    ck_assert_int_eq(fclose(f), 0);
-}
-
-static void same_files(const char *one, const char *two)
-{
-    size_t n, m;
-    unsigned char *a = read_file(one, &n), *b = read_file(two, &m);
-    ck_assert_uint_eq(n, m);
-    ck_assert_mem_eq(a, b, n);
-}
-
-/* A step's report without what the clock says. */
-static void same_step(const ef_step_report *a, const ef_step_report *b)
-{
-    ck_assert_uint_eq(a->step, b->step);
-    ck_assert_uint_eq(a->epoch, b->epoch);
-    ck_assert_double_eq(a->loss, b->loss);
-    ck_assert_double_eq(a->mse, b->mse);
-    ck_assert_double_eq(a->cos, b->cos);
-    ck_assert_double_eq(a->grad_norm, b->grad_norm);
-    ck_assert_double_eq(a->lr, b->lr);
-}
-
-static ef_actor *begin(void)
-{
-    ef_actor *a = ef_test_open();
-    make_folder();
-    train_data_write(in_folder("train.efb"), SAMPLES, 1);
-    train_data_write(in_folder("val.efb"), 9, 2);
-    return a;
-}
-
-static void end(ef_actor *a)
-{
-    remove_folder();
-    ef_test_close(a);
-}
 
 /* ---- files ---- */
 
@@ -179,7 +17,7 @@ START_TEST(the_best_model_is_beside_the_last)
                                     {"/x/.hidden", "/x/.hidden.best"},
                                     {"m.", "m.best."}};
     for (int i = 0; i < 4; i++) {
-        char *best = ef__best_path(names[i][0]);
+        char *best = ef_train_best_path(names[i][0]);
         ck_assert_str_eq(best, names[i][1]);
         free(best);
     }
@@ -205,7 +43,8 @@ START_TEST(a_state_survives_its_json)
     ef_trainer_options_default(&s.trainer);
     s.trainer.lr = 1.0f / 3;
     s.trainer.scope = EF_TRAIN_LAST;
-    char *text = ef__run_dump(&s);
+    char *text, *again;
+    ck_assert_int_eq(ef__run_dump("f", &s, &text, NULL), EF_OK);
     ck_assert_int_eq(ef__run_parse("f", text, &t, NULL), EF_OK);
     ck_assert_uint_eq(t.step, s.step);
     ck_assert_uint_eq(t.seed, s.seed);
@@ -213,7 +52,7 @@ START_TEST(a_state_survives_its_json)
     ck_assert_float_eq(t.trainer.lr, s.trainer.lr);
     ck_assert_int_eq(t.trainer.scope, s.trainer.scope);
     ck_assert_str_eq(t.identity.device, s.identity.device);
-    char *again = ef__run_dump(&t);
+    ck_assert_int_eq(ef__run_dump("f", &t, &again, NULL), EF_OK);
     ck_assert_str_eq(text, again);
     free(text);
     free(again);
@@ -225,13 +64,50 @@ START_TEST(a_state_survives_its_json)
     refused(ef__run_parse("f", "{\"version\":1}", &t, &error), EF_EFORMAT, &error, "f: metadata");
     refused(ef__config_parse("f", NULL, &d, &error), EF_EFORMAT, &error,
             "\"config\": is not there");
-    text = ef__config_dump(&c);
+    ck_assert_int_eq(ef__config_dump("f", &c, &text, NULL), EF_OK);
     ck_assert_int_eq(ef__config_parse("f", text, &d, NULL), EF_OK);
     ck_assert_uint_eq(d.blocks, 4);
     ck_assert_uint_eq(d.dilations[3], 8);
     ck_assert_float_eq(d.eps, c.eps);
     ck_assert(d.tanh);
     free(text);
+}
+END_TEST
+
+START_TEST(a_state_that_json_cannot_say_is_no_lack_of_memory)
+{
+    ef__run_state s = {.best_cos = NAN};
+    ef_encoder_config c;
+    ef_error error;
+    char *text = "";
+    refused(ef__run_dump("f", &s, &text, &error), EF_EFORMAT, &error, "f: metadata \"run\": ");
+    ck_assert_ptr_null(text);
+    s.best_cos = 0;
+    snprintf(s.identity.device, sizeof s.identity.device, "a\xff");
+    refused(ef__run_dump("f", &s, &text, &error), EF_EFORMAT, &error, "UTF-8");
+    ef_encoder_config_default(&c);
+    c.eps = INFINITY;
+    refused(ef__config_dump("f", &c, &text, &error), EF_EFORMAT, &error, "\"config\": ");
+}
+END_TEST
+
+/* Latin-1, and so long that what is kept of it ends anywhere. */
+START_TEST(an_identity_can_be_saved_whatever_the_environment_says)
+{
+    ef_actor *a = ef_test_open();
+    ef__run_state s = {0};
+    ef_trainer_options_default(&s.trainer);
+    for (int length = 180; length < 200; length++) {
+        char linear[512] = "", *text;
+        for (int i = 0; i < length; i++)
+            strcat(linear, i % 2 ? "\xe9" : "\xc3\xa9");
+        setenv("EF_LINEAR", linear, 1);
+        ef__identity_of(a, &s.identity);
+        ck_assert_int_eq(ef__run_dump("f", &s, &text, NULL), EF_OK);
+        ck_assert_ptr_nonnull(strstr(text, "linear %c3%a9%e9%c3%a9"));
+        free(text);
+    }
+    ef_test_close(a);
 }
 END_TEST
 
@@ -287,170 +163,6 @@ START_TEST(no_epoch_at_all_saves_the_initial_model)
     ef_test_same_bits("parameters", e->params.value, ef_test_read(fresh->params.value));
     ef_encoder_free(e);
     ef_encoder_free(fresh);
-    end(a);
-}
-END_TEST
-
-/* ---- resume ---- */
-
-START_TEST(a_resumed_run_is_the_unbroken_run_bit_for_bit)
-{
-    ef_actor *a = begin();
-    static diary whole, first, second;
-    const size_t stops[] = {1, 5, 8, 13, 23}, accums[] = {1, 3};
-    for (int j = 0; j < 2; j++) {
-        ef_train_options o = tiny_options();
-        o.val = in_folder("val.efb");
-        o.accum = accums[j];
-        o.bucket = j == 0;
-        o.save = in_folder("whole");
-        run_well(a, &o, &whole);
-        for (size_t i = 0; i < ef_test_size(1, 3, 5) && stops[i] < whole.steps; i++) {
-            o.save = in_folder("broken");
-            o.resume = NULL;
-            first.stop_after = stops[i];
-            refused(run(a, &o, &first), EF_ECANCELLED, &first.error, "stopped");
-            ck_assert_uint_eq(first.steps, stops[i]);
-            o.resume = o.save;
-            o.strict_resume = true;
-            run_well(a, &o, &second);
-            ck_assert_uint_eq(first.steps + second.steps, whole.steps);
-            for (size_t s = 0; s < second.steps; s++)
-                same_step(&second.step[s], &whole.step[first.steps + s]);
-            same_files(in_folder("whole"), in_folder("broken"));
-        }
-    }
-    end(a);
-}
-END_TEST
-
-START_TEST(save_every_saves_between_epochs)
-{
-    ef_actor *a = begin();
-    ef_train_options o = tiny_options();
-    static diary d, whole, rest;
-    o.save = in_folder("m");
-    o.save_every = 3;
-    run_well(a, &o, &whole);
-    o.save = in_folder("n");
-    d.lose_after = 5; /* nothing is written after that */
-    refused(run(a, &o, &d), EF_EDEVICE, &d.error, "the device is gone");
-    ef_test_ok(a, ef_actor_reset(a));
-    o.resume = o.save;
-    run_well(a, &o, &rest);
-    ck_assert_uint_eq(rest.step[0].step, 4);
-    for (size_t s = 0; s < rest.steps; s++)
-        same_step(&rest.step[s], &whole.step[3 + s]);
-    same_files(in_folder("m"), in_folder("n"));
-    end(a);
-}
-END_TEST
-
-START_TEST(a_lost_device_writes_nothing)
-{
-    ef_actor *a = begin();
-    ef_train_options o = tiny_options();
-    diary d = {0};
-    o.save = in_folder("m");
-    d.lose_after = 2;
-    refused(run(a, &o, &d), EF_EDEVICE, &d.error, "the device is gone");
-    ck_assert_int_ne(access(o.save, F_OK), 0);
-    ef_test_ok(a, ef_actor_reset(a));
-    end(a);
-}
-END_TEST
-
-START_TEST(another_model_or_data_file_is_refused_with_both_values)
-{
-    ef_actor *a = begin();
-    ef_train_options o = tiny_options(), other;
-    diary d = {0};
-    o.save = in_folder("m");
-    o.epochs = 1;
-    run_well(a, &o, &d);
-    o.save = NULL;
-    o.epochs = 2;
-    o.resume = in_folder("m");
-    other = o;
-    other.model.width = 9;
-    refused(run(a, &other, &d), EF_EARG, &d.error, "width is 8, this run's is 9");
-    other = o;
-    other.model.vocab = 40;
-    refused(run(a, &other, &d), EF_EARG, &d.error, "vocabulary size is 19, this run's is 40");
-    other = o;
-    other.model.dilations[1] = 3;
-    refused(run(a, &other, &d), EF_EARG, &d.error, "dilation of block 1 is 2, this run's is 3");
-    other = o;
-    other.seed = 9;
-    refused(run(a, &other, &d), EF_EARG, &d.error, "seed is 1, this run's is 9");
-    other = o;
-    other.init_from = in_folder("m");
-    refused(run(a, &other, &d), EF_EARG, &d.error, "both");
-    train_data_write(in_folder("train.efb"), SAMPLES, 3);
-    refused(run(a, &o, &d), EF_EARG, &d.error, "SHA-256");
-    train_data_write(in_folder("train.efb"), SAMPLES + 9, 1);
-    refused(run(a, &o, &d), EF_EARG, &d.error, "data file's size");
-    ck_assert_uint_eq(d.steps, 0);
-    end(a);
-}
-END_TEST
-
-START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
-{
-    ef_actor *a = begin();
-    ef_train_options o = tiny_options();
-    ef_encoder_config c;
-    ef_encoder_config_default(&c);
-    diary d = {.a = a};
-    ef__run_state now = {.trainer = o.trainer}, saved;
-    ef__identity_of(a, &now.identity);
-    saved = now;
-    ef__resume_side was = {&c, &saved}, is = {&c, &now};
-    ck_assert_int_eq(ef__resume_check("f", was, is, true, on_notice, &d, &d.error), EF_OK);
-    ck_assert_uint_eq(d.notices, 0);
-    snprintf(saved.identity.driver, sizeof saved.identity.driver, "another driver 1.0");
-    ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
-    ck_assert_uint_eq(d.notices, 1);
-    ck_assert_ptr_nonnull(strstr(d.notice, "driver was \"another driver 1.0\""));
-    refused(ef__resume_check("f", was, is, true, on_notice, &d, &d.error), EF_ESTATE, &d.error,
-            "driver is another driver 1.0");
-    ck_assert_uint_eq(d.notices, 1);
-    saved = now;
-    saved.trainer.lr = 0.25f;
-    ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
-    ck_assert_ptr_nonnull(strstr(d.notice, "learning rate was \"0.25\""));
-    end(a);
-}
-END_TEST
-
-START_TEST(init_from_takes_the_parameters_and_starts_afresh)
-{
-    ef_actor *a = begin();
-    ef_train_options o = tiny_options();
-    static diary first, second;
-    ef_encoder *from, *to;
-    ef_error error;
-    ef__st_reader *file;
-    o.save = in_folder("m");
-    run_well(a, &o, &first);
-    o.init_from = in_folder("m");
-    o.save = in_folder("n");
-    o.epochs = 0;
-    run_well(a, &o, &second);
-    ck_assert_int_eq(ef_encoder_open(a, in_folder("m"), &from, &error), EF_OK);
-    ck_assert_int_eq(ef_encoder_open(a, in_folder("n"), &to, &error), EF_OK);
-    ef_test_same_bits("parameters", to->params.value, ef_test_read(from->params.value));
-    ck_assert_int_eq(ef__st_open(in_folder("n"), &file, &error), EF_OK);
-    const ef__st_tensor *m = ef__st_find(file, "optim.m.proj.weight");
-    ck_assert_mem_eq(m->data, ef_test_alloc(m->bytes), m->bytes);
-    ef__st_close(file);
-    ef_encoder_free(from);
-    ef_encoder_free(to);
-    o.epochs = 1;
-    run_well(a, &o, &second);
-    ck_assert_uint_eq(second.step[0].step, 1);
-    o.model.hidden = 13;
-    refused(run(a, &o, &second), EF_EFORMAT, &second.error, "blocks.0.conv1.weight");
     end(a);
 }
 END_TEST
@@ -600,6 +312,42 @@ START_TEST(ten_skipped_steps_in_a_row_end_the_run)
 }
 END_TEST
 
+START_TEST(a_step_of_more_batches_than_there_are_is_a_step_of_them_all)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary all, more;
+    struct rlimit limit, kept;
+    o.accum = 8; /* 30 samples, 4 in a batch */
+    o.save = in_folder("all");
+    run_well(a, &o, &all);
+    ck_assert_uint_eq(all.steps, o.epochs);
+    o.accum = INT32_MAX;
+    o.save = in_folder("more");
+    getrlimit(RLIMIT_AS, &kept);
+    limit = kept;
+    limit.rlim_cur = (rlim_t)16 << 30; /* rings of that many batches would not fit */
+    setrlimit(RLIMIT_AS, &limit);
+    run_well(a, &o, &more);
+    setrlimit(RLIMIT_AS, &kept);
+    ck_assert_uint_eq(more.steps, all.steps);
+    for (size_t s = 0; s < all.steps; s++)
+        same_step(&all.step[s], &more.step[s]);
+    o.resume = o.save;
+    run_well(a, &o, &more); /* what was asked for is what is saved */
+    o.resume = NULL;
+    o.accum = (size_t)INT32_MAX + 1;
+    refused(run(a, &o, &more), EF_EARG, &more.error, "more than 2147483647 micro-batches");
+    o.accum = 1;
+    o.batch = SIZE_MAX;
+    refused(run(a, &o, &more), EF_EARG, &more.error, "more than 2147483647 samples");
+    o.batch = INT32_MAX;
+    run_well(a, &o, &more);
+    ck_assert_uint_eq(more.steps, o.epochs);
+    end(a);
+}
+END_TEST
+
 START_TEST(a_run_tells_how_many_samples_it_cuts)
 {
     ef_actor *a = begin();
@@ -623,21 +371,17 @@ static Suite *suite(void)
     TCase *files = ef_test_case(s, "files");
     tcase_add_test(files, the_best_model_is_beside_the_last);
     tcase_add_test(files, a_state_survives_its_json);
+    tcase_add_test(files, a_state_that_json_cannot_say_is_no_lack_of_memory);
+    tcase_add_test(files, an_identity_can_be_saved_whatever_the_environment_says);
     tcase_add_test(files, a_saved_model_opens_for_inference_with_the_same_bits);
     tcase_add_test(files, no_epoch_at_all_saves_the_initial_model);
-    TCase *resume = ef_test_case(s, "resume");
-    tcase_add_test(resume, a_resumed_run_is_the_unbroken_run_bit_for_bit);
-    tcase_add_test(resume, save_every_saves_between_epochs);
-    tcase_add_test(resume, a_lost_device_writes_nothing);
-    tcase_add_test(resume, another_model_or_data_file_is_refused_with_both_values);
-    tcase_add_test(resume, what_changed_gets_one_notice_or_a_refusal_when_strict);
-    tcase_add_test(resume, init_from_takes_the_parameters_and_starts_afresh);
     TCase *broken = ef_test_case(s, "broken");
     tcase_add_test(broken, a_broken_checkpoint_is_refused_by_name_and_never_crashes);
     tcase_add_test(broken, a_value_that_is_no_number_is_refused_by_tensor);
     tcase_add_test(broken, a_save_that_fails_leaves_the_old_file_and_no_other);
     tcase_add_test(broken, a_save_that_cannot_work_is_known_before_the_first_step);
     tcase_add_test(broken, ten_skipped_steps_in_a_row_end_the_run);
+    tcase_add_test(broken, a_step_of_more_batches_than_there_are_is_a_step_of_them_all);
     tcase_add_test(broken, a_run_tells_how_many_samples_it_cuts);
     return s;
 }

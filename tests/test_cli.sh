@@ -152,6 +152,22 @@ check 'one device is the default' [ "$(grep -c '"default": true' out)" -eq 1 ]
 expect 0 '' efinfo --device 0
 check 'efinfo --device shows one' [ "$(grep -c 'work-group' out)" -eq 1 ]
 
+# ---- efbench ----
+
+tiny="--model sample --batch 2 --length 5 --rounds 1"
+if type python3 >/dev/null 2>&1; then
+    each_line='import json, sys; [json.loads(line)["verified"] for line in sys.stdin]'
+    for item in deferral launch ops encoder; do
+        run efbench --json $tiny $item
+        check "efbench $item ends well" [ $status -eq 0 ]
+        check "efbench --json $item prints JSON, a line each" python3 -c "$each_line" <out
+    done
+else
+    skip 'efbench --json' 'python3 is not installed'
+fi
+expect 0 'deferral.step' efbench $tiny deferral
+check 'efbench --model sample times no other' [ "$(grep -c D256 out)" -eq 0 ]
+
 # ---- locale ----
 
 german() {
@@ -206,6 +222,48 @@ check 'SIGKILL ended it early' [ "$(grep -c step part)" -lt 2400 ]
 expect 0 'trained: 2400 steps' $long --save part.safetensors --resume part.safetensors
 check 'a killed run that was resumed gives the model of the whole run' \
     same whole.safetensors part.safetensors
+for delay in 0.05 0.15 0.25 0.35 0.5; do # while kernels are compiled, too
+    POCL_CACHE_DIR=$tmp/cold$delay "$build/"$train --epochs 100000 --save early.safetensors >out 2>err &
+    pid=$!
+    sleep $delay
+    kill -TERM $pid
+    wait $pid 2>/dev/null
+    status=$?
+    check "SIGTERM after $delay s ends with 130, or kills before anything was begun" \
+        [ $status -eq 130 -o $status -eq 143 ]
+done
+check 'SIGTERM at any moment is an interruption' grep -q '^eftrain: interrupted; --resume early' err
+
+# ---- two at a time, files that change, closed streams ----
+
+for seed in 1 2 3; do
+    "$build/"$train --epochs 5 --save-every 1 --save shared.safetensors --seed $seed >out$seed 2>err$seed &
+    eval pid$seed=$!
+done
+for seed in 1 2 3; do
+    eval wait \$pid$seed
+    check "run $seed of three that save in one file ends well" [ $? -eq 0 ]
+done
+expect 0 'mean vector' eftexteval --data val.efb --checkpoint shared.safetensors
+cp data.efb cut.efb
+"$build/"eftrain --data cut.efb $small --epochs 100000 --log-json cut >out 2>err &
+pid=$!
+for _ in $(seq 200); do
+    [ "$(cat cut 2>/dev/null | wc -l)" -gt 100 ] && break
+    sleep 0.05
+done
+: >cut.efb
+wait $pid
+status=$?
+check 'a data file that is cut off in a run ends it with 1' [ $status -eq 1 ]
+check 'and is named' grep -q '^eftrain: cut.efb: was changed while in use' err
+"$build/"$train --epochs 2 --log-json streams 2>&- >/dev/null
+check 'what goes to a closed stderr goes nowhere else' [ "$(grep -vc '^{.*}$' streams)" -eq 0 ]
+"$build/"$train --log-json streams >&- 2>err
+check 'a closed stdout is noticed' [ $? -eq 1 ]
+check 'and nothing of it is in the log' [ "$(grep -vc '^{.*}$' streams)" -eq 0 ]
+
+expect 0 'trained: 2 steps' $train --batch 2147483647 --accum 2147483647 --epochs 2
 expect 0 'learning rate was .*0.001.* is .*0.002.*may differ' $long --resume whole.safetensors --lr 0.002
 expect 1 'learning rate' $long --resume whole.safetensors --lr 0.002 --strict-resume
 expect 3 'seed is 1, .* 2' $long --resume whole.safetensors --seed 2
@@ -281,6 +339,42 @@ if [ -e /dev/full ]; then
     check 'and is named' grep -q '^eftrain: /dev/full: ' err
 fi
 
+# ---- a file that is read or written already is not written ----
+
+mkdir same && cp data.efb val.efb model.safetensors same && cp data.efb same/m.best.st
+cp model.safetensors same/started.best.st
+ln -s data.efb same/link && ln same/val.efb same/hard
+# apart FIRST SECOND OPTION...: refused as the same file, and nothing in the folder is touched
+apart() {
+    first=$1 second=$2
+    shift 2
+    find same -exec ls -id {} + | sort >a && cat same/*.efb same/*.s* >b
+    expect 2 "^eftrain: $first and $second are the same file" $train "$@"
+    find same -exec ls -id {} + | sort >c && cat same/*.efb same/*.s* >d
+    check "$first as $second leaves all files alone" same a c
+    check "$first as $second leaves their contents" same b d
+}
+train="eftrain $small"
+apart --save --data --data same/data.efb --save same/data.efb
+apart --save --data --data same/data.efb --save same/../same/link
+apart --save --val --data data.efb --val same/val.efb --save same/hard
+apart --save --init-from --data data.efb --init-from same/model.safetensors --save same/model.safetensors
+apart "--save's best model" --data --data same/m.best.st --save same/m.st
+apart "--save's best model" --init-from --data data.efb --init-from same/started.best.st --save same/started.st
+apart --log-json --data --data same/data.efb --log-json same/link
+apart --log-json --val --data data.efb --val same/val.efb --log-json same/hard
+apart --log-json --resume --data data.efb --resume same/model.safetensors --log-json same/model.safetensors
+apart --log-json --init-from --data data.efb --init-from same/model.safetensors --log-json same/model.safetensors
+apart --log-json --save --data data.efb --save same/new --log-json same/../same/new
+apart --log-json "--save's best model" --data data.efb --save same/new --log-json same/new.best
+train="eftrain --data data.efb $small"
+echo old >kept.log
+expect 3 'seed is' $train --resume model.safetensors --seed 2 --log-json kept.log
+expect 3 'sample 47' $train --vocab-size 19 --log-json kept.log
+check 'a run that does not begin leaves the earlier log' [ "$(cat kept.log)" = old ]
+expect 0 'trained' $train --log-json kept.log
+check 'a run that begins replaces it' [ "$(grep -c '^{' kept.log)" -eq "$(wc -l <kept.log)" ]
+
 # ---- devices, kernels, memory, numbers ----
 
 OCL_ICD_VENDORS=/nonexistent
@@ -306,6 +400,17 @@ expect 2 'model: .*too many' $train --width 2147483647 --hidden 2147483647
 run $train --lr 1e38 --warmup 0 --clip 0 --epochs 10
 check 'ten skipped steps in a row end with 1' [ $status -eq 1 ]
 check 'and the step is named' grep -q '^eftrain: .*step [0-9]*: 10 steps in a row' err
+wild="$train --val val.efb --lr 3e38 --warmup 0 --clip 0" # the parameters overflow in the first step
+run $wild --epochs 1 --log-json wild.log
+check 'a held-out cosine that is not finite is no failure' [ $status -eq 0 ]
+check 'but a line' grep -q '^eftrain: epoch 1: the held-out cosine is not finite' err
+check 'and null in the log, not the best' grep -q '"val_cos":null,"best":false' wild.log
+cp model.safetensors wild.safetensors
+run $wild --epochs 1 --save wild.safetensors --save-every 1
+check 'a model that is not finite is not saved' [ $status -eq 1 ]
+check 'and that is said' grep -q '^eftrain: wild.safetensors: is not written: .*not finite' err
+check 'and the earlier one stays' same model.safetensors wild.safetensors
+check 'and none is the best' [ ! -e wild.best.safetensors ]
 
 [ "$failed" -eq 0 ] || { echo "cli: $failed of $checked checks failed"; exit 1; }
 echo "cli: $checked checks passed"

@@ -259,6 +259,38 @@ START_TEST(any_dilation_is_legal)
 END_TEST
 
 /* No rows: nothing to do. No inputs: the epilogue of zero. */
+/* 1 x 1 weights at that many places of one buffer; each result is checked. */
+static void multiply_views(ef_actor *a, ef_tensor *all, const float *weights, size_t count)
+{
+    const size_t dims[3] = {1, 1, 1};
+    ef_tensor *x = ef_test_f32(a, SHAPE(1, 1, 1), (float[]){3}),
+              *y = ef_test_f32(a, SHAPE(1, 1, 1), NULL);
+    for (size_t i = 0; i < count; i++) {
+        ef_tensor *w;
+        ef_test_ok(a, ef_tensor_view(all, 16 * i, 3, dims, "w", &w));
+        ef_test_ok(a, ef_conv1d_forward(a, x, w, 1, NULL, y));
+        ef_tensor_free(w);
+        if (i % 100 == 0)
+            ck_assert_float_eq(*(const float *)ef_test_read(y), 3 * weights[16 * i]);
+    }
+}
+
+START_TEST(weights_at_any_number_of_places_need_no_more_memory)
+{
+    ef_actor *a = ef_test_open();
+    size_t count = ef_test_size(1100, 3000, 3000);
+    const float *weights = ef_test_randn(16 * count, 1);
+    ef_tensor *all = ef_test_f32(a, SHAPE(1, 1, 16 * count), weights);
+    ef_stats early, late;
+    multiply_views(a, all, weights, 1050);
+    ef_actor_stats(a, &early);
+    multiply_views(a, all, weights, count);
+    ef_actor_stats(a, &late);
+    ck_assert_uint_le(late.pool_bytes, early.pool_bytes + 4096);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(empty_tensors_are_legal)
 {
     ef_actor *a = ef_test_open();
@@ -293,6 +325,7 @@ static Suite *suite(void)
     tcase_add_test(rules, what_does_not_fit_is_refused_by_name);
     tcase_add_test(rules, an_output_may_not_overlap_the_input);
     tcase_add_test(rules, any_dilation_is_legal);
+    tcase_add_test(rules, weights_at_any_number_of_places_need_no_more_memory);
     tcase_add_test(rules, empty_tensors_are_legal);
     return s;
 }

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The folder stays open from begin to commit, so that all of a save happens in the same one. */
@@ -86,8 +87,25 @@ static bool is_named(int fd, int folder, const char *name)
            own.st_dev == there.st_dev && own.st_ino == there.st_ino;
 }
 
+enum { WAIT_MS = 8000, LOOK_MS = 20 };
+
+/* Get the lock within the time that another save may take. */
+static bool lock_soon(int fd)
+{
+    const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
+    for (int ms = 0; flock(fd, LOCK_EX | LOCK_NB); ms += LOOK_MS) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return true; /* a file system without locks */
+        if (ms >= WAIT_MS)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* One name for all saves of a target, so that what a killed process left is written over by the
- * next; the lock, which ends with its process, keeps apart those who save at the same time. */
+ * next; the lock, which ends with its process, keeps apart those who save at the same time: they
+ * take turns. */
 static ef_status open_temp(ef__file *file, ef_error *error)
 {
     size_t size = strlen(file->name) + sizeof ".ef-tmp";
@@ -98,7 +116,7 @@ static ef_status open_temp(ef__file *file, ef_error *error)
         file->fd = open_again(file->folder, file->temp, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666);
         if (file->fd < 0)
             return failed(error, file->path, "cannot write beside it");
-        if (flock(file->fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        if (!lock_soon(file->fd))
             return ef__error_set(error, EF_EIO, 0, NULL, "%s: is being written by another",
                                  file->path);
         if (is_named(file->fd, file->folder, file->temp))
@@ -179,7 +197,7 @@ void ef__file_abandon(ef__file *file)
     file_free(file);
 }
 
-static ef_status map_open_file(int fd, const char *path, ef__map *map, ef_error *error)
+static ef_status check_readable(int fd, const char *path, size_t *bytes, ef_error *error)
 {
     struct stat st;
     if (fstat(fd, &st))
@@ -187,22 +205,57 @@ static ef_status map_open_file(int fd, const char *path, ef__map *map, ef_error 
     if (!S_ISREG(st.st_mode))
         return ef__error_set(error, EF_EIO, 0, NULL, "%s: is not a regular file", path);
     if ((uintmax_t)st.st_size > SIZE_MAX / 2)
-        return ef__error_set(error, EF_EIO, 0, NULL, "%s: is too large to map", path);
-    void *data = "";
-    if (st.st_size)
-        data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED)
-        return failed(error, path, "cannot map it");
-    *map = (ef__map){data, (size_t)st.st_size};
+        return ef__error_set(error, EF_EIO, 0, NULL, "%s: is too large", path);
+    *bytes = (size_t)st.st_size;
+    return EF_OK;
+}
+
+ef_status ef__file_open(const char *path, int *out, size_t *bytes, ef_error *error)
+{
+    int fd = open_again(AT_FDCWD, path, O_RDONLY | O_NONBLOCK, 0); /* or a FIFO would block */
+    if (fd < 0)
+        return failed(error, path, "cannot open");
+    ef_status status = check_readable(fd, path, bytes, error);
+    if (status)
+        close(fd);
+    else
+        *out = fd;
+    return status;
+}
+
+ef_status ef__file_read(int fd, const char *path, size_t at, void *to, size_t bytes,
+                        ef_error *error)
+{
+    for (char *next = to; bytes;) {
+        ssize_t n = pread(fd, next, bytes < SSIZE_MAX ? bytes : SSIZE_MAX, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return failed(error, path, "cannot read");
+        if (n == 0)
+            return ef__error_set(error, EF_EIO, 0, NULL,
+                                 "%s: was changed while in use: it ends at byte %zu now", path, at);
+        next += n;
+        at += (size_t)n;
+        bytes -= (size_t)n;
+    }
     return EF_OK;
 }
 
 ef_status ef__file_map(const char *path, ef__map *map, ef_error *error)
 {
-    int fd = open_again(AT_FDCWD, path, O_RDONLY | O_NONBLOCK, 0); /* or a FIFO would block */
-    if (fd < 0)
-        return failed(error, path, "cannot open");
-    ef_status status = map_open_file(fd, path, map, error);
+    int fd;
+    size_t bytes;
+    void *data = "";
+    ef_status status = ef__file_open(path, &fd, &bytes, error);
+    if (status)
+        return status;
+    if (bytes)
+        data = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED)
+        status = failed(error, path, "cannot map it");
+    else
+        *map = (ef__map){data, bytes};
     close(fd);
     return status;
 }

@@ -1,4 +1,4 @@
-/* Files: saves that are whole or not there at all, and read-only maps.
+/* Files: saves that are whole or not there at all, reads at any place, and read-only maps.
  * A save writes to a temporary file beside the target and renames it over the target at the end:
  * whatever fails before that leaves an existing target as it was and no temporary file behind. (A
  * killed process may leave one, named TARGET.ef-tmp; the next save of TARGET takes its place.)
@@ -13,7 +13,7 @@ typedef struct ef__file ef__file;
 
 /* ef__file_begin -- start to save path. A symbolic link is followed; an existing file keeps its
  * permissions. Errors: EIO (folder missing or not writable, path is no regular file,
- * another save of it is not at its end), ENOMEM. */
+ * another save of it is not at its end in 8 seconds), ENOMEM. */
 ef_status ef__file_begin(const char *path, ef__file **file, ef_error *error);
 
 /* ef__file_write -- append. After a failure only ef__file_abandon is left to do. Errors: EIO. */
@@ -27,6 +27,15 @@ ef_status ef__file_commit(ef__file *file, ef_error *error);
 /* ef__file_abandon -- drop what was written and free file; NULL is fine. */
 void ef__file_abandon(ef__file *file);
 
+/* ef__file_open -- open a regular file to read from: its descriptor (close it) and its size.
+ * Errors: EIO. */
+ef_status ef__file_open(const char *path, int *fd, size_t *bytes, ef_error *error);
+
+/* ef__file_read -- so many bytes from any place of an open file; path is for messages. Errors: EIO,
+ * also when the file has become too short for that. */
+ef_status ef__file_read(int fd, const char *path, size_t at, void *to, size_t bytes,
+                        ef_error *error);
+
 /* A file's bytes, mapped read-only. data is never NULL, even of an empty file. */
 typedef struct ef__map {
     const unsigned char *data;
@@ -34,7 +43,8 @@ typedef struct ef__map {
 } ef__map;
 
 /* ef__file_map -- map a regular file. Who changes the file in place changes the map (and kills its
- * reader by making the file shorter); a save by ef__file_begin does not. Errors: EIO. */
+ * reader by making the file shorter); a save by ef__file_begin does not. So: for files that are
+ * read at once, not for those that stay open for hours. Errors: EIO. */
 ef_status ef__file_map(const char *path, ef__map *map, ef_error *error);
 
 /* ef__file_unmap -- let go of a map; of a zeroed one too. */

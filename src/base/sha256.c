@@ -89,17 +89,22 @@ void ef__sha256_end(ef__sha256 *sha, unsigned char digest[EF__SHA256_BYTES])
         store_be32(digest + 4 * i, sha->state[i]);
 }
 
-void ef__sha256_hex(const void *data, size_t bytes, char hex[EF__SHA256_HEX])
+void ef__sha256_end_hex(ef__sha256 *sha, char hex[EF__SHA256_HEX])
 {
     static const char digit[] = "0123456789abcdef";
     unsigned char digest[EF__SHA256_BYTES];
-    ef__sha256 sha;
-    ef__sha256_begin(&sha);
-    ef__sha256_add(&sha, data, bytes);
-    ef__sha256_end(&sha, digest);
+    ef__sha256_end(sha, digest);
     for (int i = 0; i < EF__SHA256_BYTES; i++) {
         hex[2 * i] = digit[digest[i] >> 4];
         hex[2 * i + 1] = digit[digest[i] & 15];
     }
     hex[EF__SHA256_HEX - 1] = 0;
+}
+
+void ef__sha256_hex(const void *data, size_t bytes, char hex[EF__SHA256_HEX])
+{
+    ef__sha256 sha;
+    ef__sha256_begin(&sha);
+    ef__sha256_add(&sha, data, bytes);
+    ef__sha256_end_hex(&sha, hex);
 }

@@ -18,7 +18,8 @@ void ef__sha256_begin(ef__sha256 *sha);
 void ef__sha256_add(ef__sha256 *sha, const void *data, size_t bytes);
 void ef__sha256_end(ef__sha256 *sha, unsigned char digest[EF__SHA256_BYTES]);
 
-/* ef__sha256_hex -- the digest of one piece of memory as lower case hexadecimal. */
+/* The digest as lower case hexadecimal: at the end of pieces, and of one piece of memory. */
+void ef__sha256_end_hex(ef__sha256 *sha, char hex[EF__SHA256_HEX]);
 void ef__sha256_hex(const void *data, size_t bytes, char hex[EF__SHA256_HEX]);
 
 #endif

@@ -1,23 +1,21 @@
 /* eftrain -- train a text encoder from a teacher's vectors: ef_train with a command line, a
  * progress display, a log and signals. */
+#include "cmd/files.h"
 #include "cmd/options.h"
 #include "cmd/progress.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define NAME "eftrain"
-
-/* What a signal handler can reach: the one variable of the commands that is not on a stack. */
-static volatile sig_atomic_t interrupted;
 
 typedef struct settings {
     ef_train_options run;
@@ -54,7 +52,7 @@ static int read_options(settings *s, int argc, char **argv)
         {"Training", EF__GROUP, .help = ""},
         {"epochs", EF__U64, &r->epochs, "N", 0, most, .help = "times through the data"},
         {"batch", EF__SIZE, &r->batch, "N", 1, most, .help = "samples in a batch"},
-        {"accum", EF__SIZE, &r->accum, "N", 1, 65536, .help = "batches in a step"},
+        {"accum", EF__SIZE, &r->accum, "N", 1, most, .help = "batches in a step"},
         {"seed", EF__U64, &r->seed, "N", .help = "of initial parameters and order"},
         {"lr", EF__REAL, &t->lr, "X", .help = "learning rate"},
         {"min-lr", EF__REAL, &t->min_lr, "X", .fallback = "lr / 100",
@@ -134,38 +132,18 @@ static int check_usage(const settings *s)
     return wrong ? ef__say_error(NAME, EF__USAGE, "%s", wrong) : 0;
 }
 
-/* What is wrong with a file to be read, as far as can be seen from outside. */
-static int check_input(const char *path)
-{
-    struct stat about;
-    if (!path)
-        return 0;
-    if (stat(path, &about) || access(path, R_OK))
-        return ef__say_error(NAME, EF__DATA, "%s: cannot read: %s", path, strerror(errno));
-    if (!S_ISREG(about.st_mode))
-        return ef__say_error(NAME, EF__DATA, "%s: is not a regular file", path);
-    return 0;
-}
-
-/* Every input is looked at before the device is opened. */
-static int check_inputs(const ef_train_options *r)
-{
-    const char *paths[] = {r->data, r->val, r->resume, r->init_from};
-    int code = 0;
-    for (size_t i = 0; !code && i < sizeof paths / sizeof *paths; i++)
-        code = check_input(paths[i]);
-    return code;
-}
-
 /* ---- a run as it is seen ---- */
 
 typedef struct watch {
     ef__progress progress;
     FILE *log; /* or NULL */
     bool log_failed;
+    bool log_old; /* what an earlier run wrote is still there, and is to go */
     uint64_t step, skipped, best_epoch;
     ef_epoch_report last; /* epoch 0: none yet */
     double best_cos;
+    sigset_t signals;
+    atomic_bool interrupted;
 } watch;
 
 /* JSON knows no NaN and no infinity. */
@@ -177,6 +155,9 @@ static json_t *real(double value)
 static void log_line(watch *w, json_t *object)
 {
     const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
+    if (w->log_old)
+        (void)!ftruncate(fileno(w->log), 0); /* a pipe holds nothing old */
+    w->log_old = false;
     if (!object || json_dumpf(object, w->log, flags) || fputc('\n', w->log) == EOF ||
         fflush(w->log))
         w->log_failed = true;
@@ -221,33 +202,72 @@ static void on_epoch(void *user, const ef_epoch_report *e)
 
 static bool should_stop(void *user)
 {
-    (void)user;
-    return interrupted;
+    return atomic_load(&((watch *)user)->interrupted);
 }
 
-/* The first signal asks for the end, the second of its kind kills. */
-static void on_signal(int number)
+/* The first signal asks for the end, the second kills. */
+static void *wait_for_signals(void *user)
 {
-    (void)number;
-    interrupted = 1;
+    watch *w = user;
+    int number;
+    sigwait(&w->signals, &number);
+    atomic_store(&w->interrupted, true);
+    sigwait(&w->signals, &number);
+    signal(number, SIG_DFL); /* a driver may have put its own there */
+    pthread_sigmask(SIG_UNBLOCK, &w->signals, NULL);
+    raise(number);
+    return NULL;
 }
 
-static void catch_signals(void)
+/* A thread takes the signals and they are blocked everywhere else, in threads and compilers that a
+ * driver starts too: LLVM's own handlers would remove the files of a kernel that is being built. */
+static int catch_signals(watch *w)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    pthread_t thread;
+    sigemptyset(&w->signals);
+    sigaddset(&w->signals, SIGINT);
+    sigaddset(&w->signals, SIGTERM);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    pthread_sigmask(SIG_BLOCK, &w->signals, NULL);
+    int code = pthread_create(&thread, NULL, wait_for_signals, w);
+    if (code)
+        return ef__say_error(NAME, EF__RUNTIME, "no thread for signals: %s", strerror(code));
+    pthread_detach(thread);
+    return 0;
 }
 
 /* ---- main ---- */
 
-/* A run that is resumed continues its log. */
-static int open_log(const settings *s, watch *w)
+/* A run that is resumed continues its log; another one replaces it with its first line, so that a
+ * run that does not begin leaves what was there. Opening makes the file, so that all its names lead
+ * to it when they are compared. */
+static int open_log(const settings *s, const char *best, watch *w)
 {
-    if (!s->log)
+    if (s->log && !strcmp(s->log, "-"))
+        w->log = stdout;
+    if (!s->log || w->log)
         return 0;
-    w->log = !strcmp(s->log, "-") ? stdout : fopen(s->log, s->run.resume ? "ae" : "we");
-    return w->log ? 0 : ef__say_error(NAME, EF__RUNTIME, "%s: %s", s->log, strerror(errno));
+    bool made = access(s->log, F_OK);
+    w->log = fopen(s->log, "ae");
+    w->log_old = !s->run.resume;
+    if (!w->log)
+        return ef__say_error(NAME, EF__RUNTIME, "%s: %s", s->log, strerror(errno));
+    int code = ef__check_log(NAME, &s->run, s->log, best);
+    if (code && made)
+        unlink(s->log);
+    return code;
+}
+
+/* Nothing is written before everything that is to be written was found apart from the rest. */
+static int open_outputs(const settings *s, watch *w)
+{
+    char *best = s->run.save ? ef_train_best_path(s->run.save) : NULL;
+    int code = ef__check_saves(NAME, &s->run, best);
+    if (!code)
+        code = open_log(s, best, w);
+    free(best);
+    return code;
 }
 
 static int close_log(const settings *s, watch *w, int code)
@@ -272,8 +292,9 @@ static void print_summary(const settings *s, const watch *w)
     fprintf(to, "%s%s\n", s->run.save ? "; saved in " : "", s->run.save ? s->run.save : "");
 }
 
-/* Every input could be read at first, so EF_EIO is that of a write. EF_EARG is the command line's
- * fault where model or trainer refuse what they are to be, else a file's: an id, another run. */
+/* Every input could be read at first, so EF_EIO is that of a write, or of a file that changed.
+ * EF_EARG is the command line's fault where model or trainer refuse what they are to be, else a
+ * file's: an id, another run. */
 static int exit_code(ef_status status, const ef_error *error)
 {
     const char *const refusing[] = {"encoder", "model", "trainer"};
@@ -305,7 +326,6 @@ static int train(const settings *s, ef_actor *actor, watch *w)
     const ef_train_observer observer = {w, on_notice, on_step, on_epoch, should_stop};
     ef_error error = {0};
     ef__progress_begin(&w->progress, NAME);
-    catch_signals();
     ef_status status = ef_train(actor, &s->run, &observer, &error);
     ef__progress_clear(&w->progress);
     return say_result(s, w, status, &error);
@@ -323,12 +343,14 @@ int main(int argc, char **argv)
         return code;
     code = check_usage(&s);
     if (!code)
-        code = check_inputs(&s.run);
+        code = ef__check_inputs(NAME, &s.run);
     if (!code)
-        code = open_log(&s, &w);
+        code = open_outputs(&s, &w);
     if (!code) {
         settle(&s);
-        code = ef__open_device(NAME, s.device, &actor);
+        code = catch_signals(&w);
+        if (!code)
+            code = ef__open_device(NAME, s.device, &actor);
         if (!code)
             code = train(&s, actor, &w);
         ef_actor_close(actor);

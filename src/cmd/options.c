@@ -1,5 +1,6 @@
 #include "cmd/options.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <locale.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MOST_OPTIONS = 64, HELP_COLUMN = 28, LONG = 256 };
 
@@ -261,8 +263,17 @@ int ef__options_parse(const ef__command *c, int argc, char **argv)
 
 /* ---- how a command begins, fails and ends ---- */
 
+/* A closed standard stream stays closed: no file of ours may get its number, and its output. */
+static void keep_streams_closed(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 void ef__command_begin(void)
 {
+    keep_streams_closed();
     uselocale(
         newlocale(LC_ALL_MASK, "C", (locale_t)0)); /* holds even if a driver calls setlocale */
     setenv("POCL_AFFINITY", "1", 0);               /* threads stay on their cores */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { HEADER = 12 };
 
@@ -21,11 +22,23 @@ static ef_status bad(const ef_dataset *d, ef_error *error, const char *format, .
     return ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: %s", d->path, text);
 }
 
+/* Both inside the file as it was when it was opened. */
+static ef_status fetch(const ef_dataset *d, size_t at, void *to, size_t bytes, ef_error *error)
+{
+    if (!d->memory)
+        return ef__file_read(d->fd, d->path, at, to, bytes, error);
+    memcpy(to, d->memory + at, bytes);
+    return EF_OK;
+}
+
 static ef_status check_header(ef_dataset *d, ef_error *error)
 {
-    const unsigned char *data = d->map.data;
-    size_t bytes = d->map.bytes;
-    if (bytes >= 4 && !memcmp(data, "EFB2", 4))
+    unsigned char data[HEADER] = {0};
+    size_t bytes = d->bytes;
+    ef_status status = fetch(d, 0, data, ef__min(bytes, HEADER), error);
+    if (status)
+        return status;
+    if (!memcmp(data, "EFB2", 4))
         return bad(d, error, "is an EFB2 file, only EFB1 can be read");
     if (bytes < HEADER || memcmp(data, "EFB1", 4))
         return bad(d, error, "is not an EFB1 file");
@@ -77,89 +90,140 @@ static uint64_t sample_bytes(const ef_dataset *d, uint32_t length)
     return 4 + 5 * (uint64_t)length + 4 * (uint64_t)d->width;
 }
 
-/* Check sample number index, which starts at *at, and move *at behind it. */
-static ef_status check_sample(ef_dataset *d, size_t index, size_t *at, ef_error *error)
+/* Where sample number index begins is known; find out where it ends. */
+static ef_status check_length(ef_dataset *d, size_t index, ef_error *error)
 {
-    size_t left = d->map.bytes - *at;
-    uint32_t length = left < 4 ? 0 : ef__load_u32(d->map.data + *at);
+    size_t at = d->offset[index], left = d->bytes - at;
+    unsigned char data[4] = {0};
+    ef_status status = fetch(d, at, data, ef__min(left, 4), error);
+    if (status)
+        return status;
+    uint32_t length = ef__load_u32(data);
     if (left < 4 || sample_bytes(d, length) > left)
         return bad(d, error, "sample %zu of %zu: length %lu passes the end of the file", index,
                    d->count, (unsigned long)length);
     if (!length)
         return bad(d, error, "sample %zu: has no ids", index);
-    d->offset[index] = *at;
-    *at += (size_t)sample_bytes(d, length);
+    d->offset[index + 1] = at + (size_t)sample_bytes(d, length);
     if (length > d->longest)
         d->longest = length;
-    ef__sample s = ef__dataset_sample(d, index);
-    ef_status status = check_ids(d, index, &s, error);
+    return EF_OK;
+}
+
+/* room: as large as the largest sample so far. */
+static ef_status check_sample(ef_dataset *d, size_t index, unsigned char **room, ef_error *error)
+{
+    size_t longest = d->longest;
+    ef__sample s;
+    ef_status status = check_length(d, index, error);
+    if (status)
+        return status;
+    if (d->longest > longest) {
+        unsigned char *more = realloc(*room, ef__dataset_room(d));
+        if (!more)
+            return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", d->path);
+        *room = more;
+    }
+    status = ef__dataset_read(d, index, *room, &s, error);
+    if (!status)
+        status = check_ids(d, index, &s, error);
     return status ? status : check_target(d, index, &s, error);
 }
 
+/* Samples are read one after the other: a file larger than memory is read once. */
 static ef_status check_all(ef_dataset *d, ef_error *error)
 {
-    size_t at = HEADER;
+    unsigned char *room = NULL;
     ef_status status = check_header(d, error);
     if (status)
         return status;
-    if (!(d->offset = malloc(d->count * sizeof *d->offset)))
+    if (!(d->offset = malloc((d->count + 1) * sizeof *d->offset)))
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", d->path);
-    for (size_t i = 0; i < d->count; i++)
-        if ((status = check_sample(d, i, &at, error)))
-            return status;
-    if (at < d->map.bytes)
-        return bad(d, error, "%zu bytes after the last of %zu samples", d->map.bytes - at,
-                   d->count);
-    return EF_OK;
+    d->offset[0] = HEADER;
+    for (size_t i = 0; i < d->count && !status; i++)
+        status = check_sample(d, i, &room, error);
+    free(room);
+    if (!status && d->offset[d->count] < d->bytes)
+        status = bad(d, error, "%zu bytes after the last of %zu samples",
+                     d->bytes - d->offset[d->count], d->count);
+    return status;
+}
+
+/* Takes fd over; -1: memory is read instead. */
+static ef_status open_dataset(const char *path, int fd, const void *memory, size_t bytes,
+                              ef_dataset **dataset, ef_error *error)
+{
+    ef_dataset *d = calloc(1, sizeof *d);
+    ef_status status = EF_ENOMEM;
+    if (d) {
+        d->fd = fd;
+        d->memory = memory;
+        d->bytes = bytes;
+        d->path = strdup(path);
+    }
+    if (!d || !d->path)
+        ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", path);
+    else
+        status = check_all(d, error);
+    if (!status)
+        *dataset = d;
+    else if (d)
+        ef_dataset_free(d);
+    else if (fd >= 0)
+        close(fd);
+    return status;
 }
 
 ef_status ef__dataset_parse(const char *path, const void *data, size_t bytes, ef_dataset **dataset,
                             ef_error *error)
 {
-    ef_dataset *d = calloc(1, sizeof *d);
-    if (!d || !(d->path = strdup(path))) {
-        free(d);
-        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", path);
-    }
-    d->map = (ef__map){data, bytes};
-    ef_status status = check_all(d, error);
-    if (status)
-        ef_dataset_free(d);
-    else
-        *dataset = d;
-    return status;
+    return open_dataset(path, -1, data, bytes, dataset, error);
 }
 
 ef_status ef_dataset_open(const char *path, ef_dataset **dataset, ef_error *error)
 {
-    ef__map map;
-    ef_status status = ef__file_map(path, &map, error);
-    if (status)
-        return status;
-    status = ef__dataset_parse(path, map.data, map.bytes, dataset, error);
-    if (status)
-        ef__file_unmap(&map);
-    else
-        (*dataset)->mapped = true;
-    return status;
+    int fd;
+    size_t bytes;
+    ef_status status = ef__file_open(path, &fd, &bytes, error);
+    return status ? status : open_dataset(path, fd, NULL, bytes, dataset, error);
 }
 
 void ef_dataset_free(ef_dataset *d)
 {
     if (!d)
         return;
-    if (d->mapped)
-        ef__file_unmap(&d->map);
+    if (d->fd >= 0)
+        close(d->fd);
     free(d->offset);
     free(d->path);
     free(d);
 }
 
-ef__sample ef__dataset_sample(const ef_dataset *d, size_t index)
+/* ---- Samples ---- */
+
+size_t ef__dataset_length(const ef_dataset *d, size_t index)
 {
-    const unsigned char *at = d->map.data + d->offset[index];
-    size_t length = ef__load_u32(at);
-    return (ef__sample){length, at + 4, at + 4 + 4 * length, at + 4 + 5 * length};
+    return (d->offset[index + 1] - d->offset[index] - (size_t)sample_bytes(d, 0)) / 5;
+}
+
+size_t ef__dataset_room(const ef_dataset *d)
+{
+    return (size_t)sample_bytes(d, (uint32_t)d->longest);
+}
+
+ef_status ef__dataset_read(const ef_dataset *d, size_t index, unsigned char *room, ef__sample *s,
+                           ef_error *error)
+{
+    size_t at = d->offset[index], length = ef__dataset_length(d, index);
+    ef_status status = fetch(d, at, room, d->offset[index + 1] - at, error);
+    if (status)
+        return status;
+    if (ef__load_u32(room) != length)
+        return ef__error_set(error, EF_EIO, 0, NULL,
+                             "%s: was changed while in use: sample %zu is not what it was", d->path,
+                             index);
+    *s = (ef__sample){length, room + 4, room + 4 + 4 * length, room + 4 + 5 * length};
+    return EF_OK;
 }
 
 size_t ef_dataset_size(const ef_dataset *d)
@@ -184,7 +248,7 @@ int32_t ef_dataset_max_id(const ef_dataset *d)
 
 uint64_t ef_dataset_bytes(const ef_dataset *d)
 {
-    return d->map.bytes;
+    return d->bytes;
 }
 
 const char *ef_dataset_path(const ef_dataset *d)
@@ -194,7 +258,17 @@ const char *ef_dataset_path(const ef_dataset *d)
 
 const char *ef_dataset_sha256(ef_dataset *d)
 {
-    if (!*d->sha256)
-        ef__sha256_hex(d->map.data, d->map.bytes, d->sha256);
+    unsigned char piece[16384];
+    ef__sha256 sha;
+    if (*d->sha256)
+        return d->sha256;
+    ef__sha256_begin(&sha);
+    for (size_t at = 0, n; at < d->bytes; at += n) {
+        n = ef__min(d->bytes - at, sizeof piece);
+        if (fetch(d, at, piece, n, NULL))
+            return NULL;
+        ef__sha256_add(&sha, piece, n);
+    }
+    ef__sha256_end_hex(&sha, d->sha256);
     return d->sha256;
 }

@@ -1,6 +1,6 @@
 /* The loader: a thread prepares one batch ahead into a ring of buffers.
  * While state is WANTED the thread owns everything but state, which the lock guards; otherwise the
- * caller does. All memory is taken when the loader is made, so the thread cannot fail. */
+ * caller does. All memory is taken when the loader is made, so the thread can fail to read only. */
 #include "base/size.h"
 #include "data/efb.h"
 #include "data/order.h"
@@ -12,7 +12,7 @@
 enum state {
     IDLE,   /* nothing asked for */
     WANTED, /* batch `position` is to be prepared, in ring[slot] */
-    READY,  /* it is there */
+    READY,  /* it is there, or could not be read: see `status` */
     QUIT
 };
 
@@ -34,6 +34,9 @@ struct ef_loader {
     size_t position;
     struct slot *ring;
     size_t slots, slot;
+    unsigned char *room; /* for a sample, as it is in the file */
+    ef_status status;    /* of the batch that is READY, and why */
+    ef_error error;
     enum state state;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -43,10 +46,13 @@ struct ef_loader {
 
 /* ---- The thread ---- */
 
-static void fill_row(const ef_loader *l, size_t sample, size_t row, struct slot *slot)
+static ef_status fill_row(ef_loader *l, size_t sample, size_t row, struct slot *slot)
 {
-    ef__sample s = ef__dataset_sample(l->dataset, sample);
+    ef__sample s;
     ef_batch *b = &slot->batch;
+    ef_status status = ef__dataset_read(l->dataset, sample, l->room, &s, &l->error);
+    if (status)
+        return status;
     int32_t *ids = slot->ids + row * b->L;
     uint8_t *mask = slot->mask + row * b->L;
     size_t kept = l->kept[sample];
@@ -61,6 +67,7 @@ static void fill_row(const ef_loader *l, size_t sample, size_t row, struct slot 
         uint32_t bits = ef__load_u32(s.target + 4 * i);
         memcpy(&slot->target[row * b->E + i], &bits, sizeof bits);
     }
+    return EF_OK;
 }
 
 static void prepare(ef_loader *l)
@@ -82,8 +89,9 @@ static void prepare(ef_loader *l)
         if (l->kept[sample[r]] > b.L)
             b.L = l->kept[sample[r]];
     slot->batch = b;
-    for (size_t r = 0; r < b.B; r++)
-        fill_row(l, sample[r], r, slot);
+    l->status = EF_OK;
+    for (size_t r = 0; r < b.B && !l->status; r++)
+        l->status = fill_row(l, sample[r], r, slot);
 }
 
 static void set_state(ef_loader *l, enum state state)
@@ -159,7 +167,9 @@ static ef_status measure(ef_loader *l, size_t *longest, ef_error *error)
     ef_status status = EF_OK;
     *longest = 1;
     for (size_t i = 0; i < l->dataset->count && !status; i++) {
-        ef__sample s = ef__dataset_sample(l->dataset, i);
+        ef__sample s;
+        if ((status = ef__dataset_read(l->dataset, i, l->room, &s, error)))
+            break;
         size_t kept = kept_of(&s, l->options.length);
         l->kept[i] = (uint32_t)kept;
         if (kept > *longest)
@@ -198,8 +208,9 @@ static ef_status set_up(ef_loader *l, ef_error *error)
     size_t count = l->dataset->count, longest;
     l->kept = array(count, 1, sizeof *l->kept);
     l->order = array(count, 1, sizeof *l->order);
+    l->room = malloc(ef__dataset_room(l->dataset));
     l->key = array(ef__min(count, EF__ORDER_POOL * l->options.batch), 1, sizeof *l->key);
-    if (!l->kept || !l->order || !l->key)
+    if (!l->kept || !l->order || !l->room || !l->key)
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "out of memory for %zu samples", count);
     ef_status status = measure(l, &longest, error);
     if (status)
@@ -256,6 +267,7 @@ void ef_loader_free(ef_loader *l)
     free(l->ring);
     free(l->key);
     free(l->order);
+    free(l->room);
     free(l->kept);
     free(l);
 }
@@ -290,18 +302,21 @@ ef_status ef_loader_seek(ef_loader *l, uint64_t epoch, size_t position, ef_error
 
 ef_status ef_loader_next(ef_loader *l, ef_batch *batch, ef_error *error)
 {
-    (void)error; /* nothing fails so far */
+    ef_status status = EF_OK;
     pthread_mutex_lock(&l->lock);
     if (l->state == IDLE)
         ask(l);
     settle(l);
     *batch = (ef_batch){0};
-    if (l->state == READY) {
+    if (l->state == READY && l->status) {
+        status = ef__error_set(error, l->status, 0, NULL, "%s", l->error.text);
+        set_state(l, IDLE); /* who asks again has it read again */
+    } else if (l->state == READY) {
         *batch = l->ring[l->slot].batch;
         l->slot = (l->slot + 1) % l->slots;
         l->position++;
         ask(l);
     }
     pthread_mutex_unlock(&l->lock);
-    return EF_OK;
+    return status;
 }

@@ -1,6 +1,7 @@
 /* Weights in panels for cl/conv1d.cl, kept beside the memory that they come from. A lease's
  * attachment lists every layout that was ever asked for of any weight in it; when the lease was
- * written since, the next request repacks the whole list in one launch, the others find it fresh.
+ * written since, the next request repacks the whole list in one launch, the others find it fresh. A
+ * list that is full starts again: a model's weights are far fewer, but views may be of any place.
  * Queue order keeps an earlier operation's panels intact: a repack is enqueued behind it. */
 #include "base/size.h"
 #include "op/conv1d.h"
@@ -122,6 +123,15 @@ static ef_status repack(ef_actor *a, const char *op, const ef_tensor *w, panels 
     return status;
 }
 
+enum { MOST_COPIES = 1024 };
+
+/* What was handed out stays as it is, in queue order. */
+static void start_again(panels *p)
+{
+    p->count = p->groups = p->used = 0;
+    p->fresh = false;
+}
+
 /* The list beside w's memory, made if it is not there; NULL: no memory. */
 static panels *beside(const ef_tensor *w)
 {
@@ -157,6 +167,10 @@ ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, 
     ef_status status = EF_OK;
     while (i < p->count && !same(&p->copies[i], &wanted))
         i++;
+    if (i == MOST_COPIES) {
+        start_again(p);
+        i = 0;
+    }
     if (i == p->count)
         status = append(a, op, p, &wanted);
     if (!status && (!p->fresh || p->version != ef__tensor_version(w)))

@@ -4,14 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *ef__best_path(const char *path)
+char *ef_train_best_path(const char *save)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *slash = strrchr(save, '/'), *name = slash ? slash + 1 : save;
     const char *dot = strrchr(name, '.');
-    size_t length = strlen(path), stem = dot && dot > name ? (size_t)(dot - path) : length;
+    size_t length = strlen(save), stem = dot && dot > name ? (size_t)(dot - save) : length;
     char *best = malloc(length + sizeof ".best");
     if (best)
-        sprintf(best, "%.*s.best%s", (int)stem, path, path + stem);
+        sprintf(best, "%.*s.best%s", (int)stem, save, save + stem);
     return best;
 }
 
@@ -24,6 +24,9 @@ typedef struct snapshot {
     ef_readback *readback[PARTS];
     const void *data[PARTS];
 } snapshot;
+
+/* Of an arena's names in a file. */
+static const char *const prefix[] = {[VALUE] = "", [M] = "optim.m.", [V] = "optim.v."};
 
 static ef_status take(ef_trainer *t, snapshot *s)
 {
@@ -44,42 +47,72 @@ static ef_status take(ef_trainer *t, snapshot *s)
     return status;
 }
 
-static void put_arena(ef__st_writer *w, const ef__params *p, const char *prefix, const void *arena)
+/* The place of the first value that is no finite number; count: there is none. */
+static size_t find_not_finite(const void *data, size_t count)
+{
+    float value;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(&value, (const char *)data + i * sizeof value, sizeof value);
+        if (!isfinite(value))
+            return i;
+    }
+    return count;
+}
+
+/* What could not be loaded again must not take the place of what can. */
+static ef_status check_arena_taken(const ef__params *p, const char *before, const float *arena,
+                                   const char *path, ef_error *error)
+{
+    for (size_t i = 0; i < p->segments; i++) {
+        const ef__segment *s = &p->segment[i];
+        if (find_not_finite(arena + s->offset, s->count) < s->count)
+            return ef__error_set(error, EF_ESTATE, 0, NULL,
+                                 "%s: is not written: the run's \"%s%s\" is not finite", path,
+                                 before, s->name);
+    }
+    return EF_OK;
+}
+
+static void put_arena(ef__st_writer *w, const ef__params *p, const char *before, const void *arena)
 {
     char name[sizeof p->segment->name + 16];
     for (size_t i = 0; i < p->segments; i++) {
         const ef__segment *s = &p->segment[i];
-        snprintf(name, sizeof name, "%s%s", prefix, s->name);
+        snprintf(name, sizeof name, "%s%s", before, s->name);
         ef__st_put(w, name, EF__ST_F32, s->rank, s->dims, (const float *)arena + s->offset);
     }
 }
 
-static bool put_state(ef__st_writer *w, const ef_encoder *e, const ef__run_state *state)
+static ef_status put_state(ef__st_writer *w, const char *path, const ef_encoder *e,
+                           const ef__run_state *state, ef_error *error)
 {
-    char *config = ef__config_dump(&e->config), *run = ef__run_dump(state);
-    bool made = config && run;
-    if (made) {
+    char *config = NULL, *run = NULL;
+    ef_status status = ef__config_dump(path, &e->config, &config, error);
+    if (!status)
+        status = ef__run_dump(path, state, &run, error);
+    if (!status) {
         ef__st_put_metadata(w, "format", "pt");
         ef__st_put_metadata(w, "config", config);
         ef__st_put_metadata(w, "run", run);
     }
     free(config);
     free(run);
-    return made;
+    return status;
 }
 
 static ef_status write_files(ef_trainer *t, const ef__run_state *state, const snapshot *s,
                              const char *const *paths, ef_error *error)
 {
     const ef__params *p = &t->encoder->params;
-    ef_status status = EF_OK;
     ef__st_writer *w = ef__st_writer_new();
-    if (!w || !put_state(w, t->encoder, state)) {
-        status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", *paths);
-    } else {
-        put_arena(w, p, "", s->data[VALUE]);
-        put_arena(w, p, "optim.m.", s->data[M]);
-        put_arena(w, p, "optim.v.", s->data[V]);
+    if (!w)
+        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", *paths);
+    ef_status status = put_state(w, *paths, t->encoder, state, error);
+    for (int i = VALUE; i <= V && !status; i++) {
+        status = check_arena_taken(p, prefix[i], s->data[i], *paths, error);
+        put_arena(w, p, prefix[i], s->data[i]);
+    }
+    if (!status) {
         ef__st_put(w, "optim.counts", EF__ST_I32, 1, ef_tensor_dims(t->counts), s->data[COUNTS]);
         for (; *paths && !status; paths++)
             status = ef__st_save(w, *paths, error);
@@ -104,39 +137,35 @@ ef_status ef__checkpoint_save(ef_trainer *t, const ef__run_state *state, const c
 
 static ef_status check_finite(const ef__st_reader *file, const ef__st_tensor *t, ef_error *error)
 {
-    float value;
-    for (size_t i = 0; i < t->count; i++) {
-        memcpy(&value, (const char *)t->data + i * sizeof value, sizeof value);
-        if (!isfinite(value))
-            return ef__error_set(error, EF_EFORMAT, 0, NULL,
-                                 "%s: tensor \"%s\": value %zu is not a finite number",
-                                 ef__st_path(file), t->name, i);
-    }
-    return EF_OK;
+    size_t i = find_not_finite(t->data, t->count);
+    return i == t->count ? EF_OK
+                         : ef__error_set(error, EF_EFORMAT, 0, NULL,
+                                         "%s: tensor \"%s\": value %zu is not a finite number",
+                                         ef__st_path(file), t->name, i);
 }
 
 /* The file's tensor for a segment, of the right shape and finite. */
-static ef_status find(const ef__st_reader *file, const char *prefix, const ef__segment *s,
+static ef_status find(const ef__st_reader *file, const char *before, const ef__segment *s,
                       const ef__st_tensor **tensor, ef_error *error)
 {
     char name[sizeof s->name + 16];
-    snprintf(name, sizeof name, "%s%s", prefix, s->name);
+    snprintf(name, sizeof name, "%s%s", before, s->name);
     ef_status status = ef__st_need(file, name, EF__ST_F32, s->rank, s->dims, tensor, error);
     return status ? status : check_finite(file, *tensor, error);
 }
 
-static ef_status check_arena(const ef__st_reader *file, const char *prefix, const ef__params *p,
+static ef_status check_arena(const ef__st_reader *file, const char *before, const ef__params *p,
                              ef_error *error)
 {
     const ef__st_tensor *tensor;
     ef_status status = EF_OK;
     for (size_t i = 0; i < p->segments && !status; i++)
-        status = find(file, prefix, &p->segment[i], &tensor, error);
+        status = find(file, before, &p->segment[i], &tensor, error);
     return status;
 }
 
 /* A file that has passed check_arena. Padding keeps its zeros. */
-static ef_status write_arena(const ef__st_reader *file, const char *prefix, ef__params *p,
+static ef_status write_arena(const ef__st_reader *file, const char *before, ef__params *p,
                              ef_tensor *arena)
 {
     char name[sizeof p->segment->name + 16];
@@ -144,7 +173,7 @@ static ef_status write_arena(const ef__st_reader *file, const char *prefix, ef__
     for (size_t i = 0; i < p->segments && !status; i++) {
         const ef__segment *s = &p->segment[i];
         ef_tensor *view = NULL;
-        snprintf(name, sizeof name, "%s%s", prefix, s->name);
+        snprintf(name, sizeof name, "%s%s", before, s->name);
         status = ef_tensor_view(arena, s->offset, 1, &s->count, name, &view);
         if (!status)
             status = ef_tensor_write(view, ef__st_find(file, name)->data);
@@ -155,9 +184,10 @@ static ef_status write_arena(const ef__st_reader *file, const char *prefix, ef__
 
 ef_status ef__checkpoint_params(const ef__st_reader *file, ef_encoder *e, ef_error *error)
 {
-    ef_status status = check_arena(file, "", &e->params, error);
+    ef_status status = check_arena(file, prefix[VALUE], &e->params, error);
     return status ? status
-                  : ef__actor_says(e->actor, write_arena(file, "", &e->params, e->params.value),
+                  : ef__actor_says(e->actor,
+                                   write_arena(file, prefix[VALUE], &e->params, e->params.value),
                                    error);
 }
 
@@ -168,14 +198,14 @@ ef_status ef__checkpoint_optim(const ef__st_reader *file, ef_trainer *t, ef_erro
     size_t dims[1] = {EF__COUNTS};
     ef_status status = ef__st_need(file, "optim.counts", EF__ST_I32, 1, dims, &counts, error);
     if (!status)
-        status = check_arena(file, "optim.m.", p, error);
+        status = check_arena(file, prefix[M], p, error);
     if (!status)
-        status = check_arena(file, "optim.v.", p, error);
+        status = check_arena(file, prefix[V], p, error);
     if (status)
         return status;
-    status = write_arena(file, "optim.m.", p, p->m);
+    status = write_arena(file, prefix[M], p, p->m);
     if (!status)
-        status = write_arena(file, "optim.v.", p, p->v);
+        status = write_arena(file, prefix[V], p, p->v);
     if (!status)
         status = ef_tensor_write(t->counts, counts->data);
     return ef__actor_says(p->actor, status, error);

@@ -9,13 +9,10 @@
 #include "train/state.h"
 #include "train/trainer.h"
 
-/* Where the best model of a run goes: "model.best.safetensors" beside "model.safetensors", and
- * "model.best" beside "model". malloc'ed; NULL: out of memory. */
-char *ef__best_path(const char *path);
-
 /* Read everything back in one batch, then write it to each of the paths (NULL ends): a file is
  * there whole or not at all, and none is touched unless the device did well. Live state is not
- * touched. Errors: EIO, ENOMEM, EDEVICE and what else the batch failed with. */
+ * touched. Errors: EIO, ESTATE (not all numbers are finite), EFORMAT (the state cannot be written),
+ * ENOMEM, EDEVICE and what else the batch failed with. */
 ef_status ef__checkpoint_save(ef_trainer *t, const ef__run_state *state, const char *const *paths,
                               ef_error *error);
 

@@ -16,19 +16,31 @@ typedef struct evaluation {
     ef_error *error;
 } evaluation;
 
-static double *mean_target(ef_dataset *dataset)
+static ef_status add_targets(ef_dataset *dataset, unsigned char *room, double *mean,
+                             ef_error *error)
 {
     size_t E = ef_dataset_width(dataset), N = ef_dataset_size(dataset);
-    double *mean = calloc(E, sizeof *mean);
-    for (size_t n = 0; mean && n < N; n++) {
-        const unsigned char *target = ef__dataset_sample(dataset, n).target;
+    ef_status status = EF_OK;
+    ef__sample s;
+    for (size_t n = 0; n < N && !(status = ef__dataset_read(dataset, n, room, &s, error)); n++)
         for (size_t e = 0; e < E; e++) {
             float value;
-            memcpy(&value, target + e * sizeof value, sizeof value);
+            memcpy(&value, s.target + e * sizeof value, sizeof value);
             mean[e] += (double)value / (double)N;
         }
-    }
-    return mean;
+    return status;
+}
+
+/* Free *mean, also after a failure. */
+static ef_status mean_target(ef_dataset *dataset, double **mean, ef_error *error)
+{
+    unsigned char *room = malloc(ef__dataset_room(dataset));
+    *mean = calloc(ef_dataset_width(dataset), sizeof **mean);
+    ef_status status = room && *mean
+                           ? add_targets(dataset, room, *mean, error)
+                           : ef__error_set(error, EF_ENOMEM, 0, NULL, "evaluation: out of memory");
+    free(room);
+    return status;
 }
 
 typedef struct comparison {
@@ -146,10 +158,11 @@ ef_status ef_evaluate(ef_encoder *encoder, ef_dataset *dataset, size_t batch, si
                              ef_dataset_path(dataset), ef_dataset_width(dataset), c->out);
     ef_loader_options options = {
         .batch = batch ? batch : 64, .length = length ? length : c->length, .vocab = c->vocab};
-    double started = ef__now(), *mean = mean_target(dataset);
+    double started = ef__now(), *mean;
+    ef_status status = mean_target(dataset, &mean, error);
     evaluation v = {.encoder = encoder, .mean = mean, .error = error};
-    ef_status status = mean ? ef_loader_new(dataset, &options, &v.loader, error)
-                            : ef__error_set(error, EF_ENOMEM, 0, NULL, "evaluation: out of memory");
+    if (!status)
+        status = ef_loader_new(dataset, &options, &v.loader, error);
     if (!status)
         status = evaluate_all(&v);
     if (!status)

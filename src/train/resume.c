@@ -6,74 +6,77 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whatever a driver or the environment says becomes printable ASCII: JSON takes it, in any encoding
+ * and cut anywhere. */
+static void put_text(char *to, size_t size, const char *text)
+{
+    static const char digit[] = "0123456789abcdef";
+    char *end = to + size - 4; /* of an escape and the final 0 */
+    for (; *text && to < end; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c >= ' ' && c <= '~') {
+            *to++ = *text;
+        } else {
+            *to++ = '%';
+            *to++ = digit[c >> 4];
+            *to++ = digit[c & 15];
+        }
+    }
+    *to = 0;
+}
+
 /* The kernels that this library was built with; a folder of others is named instead. */
 static void describe_kernels(char *text, size_t size)
 {
     const char *folder = getenv("EF_CL_DIR");
-    unsigned char digest[EF__SHA256_BYTES];
+    char hex[EF__SHA256_HEX];
     ef__sha256 sha;
     ef__sha256_begin(&sha);
     for (size_t i = 0; i < ef__kernel_source_count; i++)
         for (size_t j = 0; j < ef__kernel_sources[i].count; j++)
             ef__sha256_add(&sha, ef__kernel_sources[i].lines[j],
                            strlen(ef__kernel_sources[i].lines[j]));
-    ef__sha256_end(&sha, digest);
-    if (folder)
-        snprintf(text, size, "of %s", folder);
-    else
-        snprintf(text, size, "%02x%02x%02x%02x", digest[0], digest[1], digest[2], digest[3]);
+    ef__sha256_end_hex(&sha, hex);
+    snprintf(text, size, folder ? "of %s" : "%.8s", folder ? folder : hex);
 }
 
-void ef__identity_of(ef_actor *a, ef__identity *identity)
+void ef__identity_of(ef_actor *a, ef__identity *id)
 {
     const ef_device_info *d = ef_actor_device(a);
     const char *linear = getenv("EF_LINEAR");
-    char kernels[200];
+    char kernels[200], text[512];
     describe_kernels(kernels, sizeof kernels);
-    snprintf(identity->device, sizeof identity->device, "%s, %u units, vectors of %u", d->name,
-             d->compute_units, d->vector_width);
-    snprintf(identity->driver, sizeof identity->driver, "%s %s", d->platform, d->driver);
-    snprintf(identity->library, sizeof identity->library, "%s", ef_version_full());
-    snprintf(identity->variants, sizeof identity->variants, "kernels %s, linear %s", kernels,
-             linear ? linear : "default");
+    snprintf(text, sizeof text, "%s, %u units, vectors of %u", d->name, d->compute_units,
+             d->vector_width);
+    put_text(id->device, sizeof id->device, text);
+    snprintf(text, sizeof text, "%s %s", d->platform, d->driver);
+    put_text(id->driver, sizeof id->driver, text);
+    put_text(id->library, sizeof id->library, ef_version_full());
+    snprintf(text, sizeof text, "kernels %s, linear %s", kernels, linear ? linear : "default");
+    put_text(id->variants, sizeof id->variants, text);
 }
 
 /* A comparison in progress: the first thing that is refused ends it. */
 typedef struct comparison {
     const char *path;
-    bool strict;
+    ef_status refusal; /* of what should be the same; EF_OK: it gets a notice */
     void (*notice)(void *user, const char *text);
     void *user;
     ef_error *error;
     ef_status status;
 } comparison;
 
-static void refuse(comparison *c, ef_status status, const char *what, const char *saved,
-                   const char *now)
+static void compare(comparison *c, ef_status refusal, const char *what, const char *saved,
+                    const char *now)
 {
-    if (!c->status)
-        c->status = ef__error_set(c->error, status, 0, NULL,
+    char text[1280];
+    if (c->status || !strcmp(saved, now))
+        return;
+    if (refusal) {
+        c->status = ef__error_set(c->error, refusal, 0, NULL,
                                   "%s: cannot be resumed: its %s is %s, this run's is %s", c->path,
                                   what, saved, now);
-}
-
-static void must_be(comparison *c, const char *what, uint64_t saved, uint64_t now)
-{
-    char a[24], b[24];
-    snprintf(a, sizeof a, "%" PRIu64, saved);
-    snprintf(b, sizeof b, "%" PRIu64, now);
-    if (saved != now)
-        refuse(c, EF_EARG, what, a, b);
-}
-
-static void should_be_text(comparison *c, const char *what, const char *saved, const char *now)
-{
-    char text[1200];
-    if (!strcmp(saved, now))
-        return;
-    if (c->strict) {
-        refuse(c, EF_ESTATE, what, saved, now);
-    } else if (c->notice && !c->status) {
+    } else if (c->notice) {
         snprintf(text, sizeof text,
                  "%s: its %s was \"%s\" and is \"%s\" now: results may differ from an unbroken run",
                  c->path, what, saved, now);
@@ -81,12 +84,29 @@ static void should_be_text(comparison *c, const char *what, const char *saved, c
     }
 }
 
+static void must_be(comparison *c, const char *what, uint64_t saved, uint64_t now)
+{
+    char a[24], b[24];
+    snprintf(a, sizeof a, "%" PRIu64, saved);
+    snprintf(b, sizeof b, "%" PRIu64, now);
+    compare(c, EF_EARG, what, a, b);
+}
+
+/* Nine digits tell any two floats apart. */
 static void should_be(comparison *c, const char *what, double saved, double now)
 {
     char a[32], b[32];
     snprintf(a, sizeof a, "%.9g", saved);
     snprintf(b, sizeof b, "%.9g", now);
-    should_be_text(c, what, a, b);
+    compare(c, c->refusal, what, a, b);
+}
+
+static void compare_identities(comparison *c, const ef__identity *saved, const ef__identity *now)
+{
+    compare(c, c->refusal, "device", saved->device, now->device);
+    compare(c, c->refusal, "driver", saved->driver, now->driver);
+    compare(c, c->refusal, "library", saved->library, now->library);
+    compare(c, c->refusal, "variants", saved->variants, now->variants);
 }
 
 static void compare_models(comparison *c, const ef_encoder_config *saved,
@@ -129,21 +149,17 @@ ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_s
                            bool strict, void (*notice)(void *user, const char *text), void *user,
                            ef_error *error)
 {
-    comparison c = {path, strict, notice, user, error, EF_OK};
+    comparison c = {path, strict ? EF_ESTATE : EF_OK, notice, user, error, EF_OK};
     const ef__run_state *was = saved.state, *is = now.state;
     compare_models(&c, saved.config, now.config);
     must_be(&c, "data file's size", was->data_bytes, is->data_bytes);
-    if (strcmp(was->data_sha256, is->data_sha256))
-        refuse(&c, EF_EARG, "data file's SHA-256", was->data_sha256, is->data_sha256);
+    compare(&c, EF_EARG, "data file's SHA-256", was->data_sha256, is->data_sha256);
     must_be(&c, "seed", was->seed, is->seed);
     must_be(&c, "batch", was->batch, is->batch);
     must_be(&c, "number of micro-batches", was->accum, is->accum);
     must_be(&c, "bucketing", was->bucket, is->bucket);
     should_be(&c, "eps", saved.config->eps, now.config->eps);
     compare_trainers(&c, &was->trainer, &is->trainer);
-    should_be_text(&c, "device", was->identity.device, is->identity.device);
-    should_be_text(&c, "driver", was->identity.driver, is->identity.driver);
-    should_be_text(&c, "library", was->identity.library, is->identity.library);
-    should_be_text(&c, "variants", was->identity.variants, is->identity.variants);
+    compare_identities(&c, &was->identity, &is->identity);
     return c.status;
 }

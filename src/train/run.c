@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,11 +21,11 @@ void ef_train_options_default(ef_train_options *options)
 
 /* ---- a step ---- */
 
-/* The micro-batches of the next step; *count 0 at the end of the epoch. The loader keeps them
- * all. */
+/* The micro-batches of the next step, r->accum at most; *count 0 at the end of the epoch. The
+ * loader keeps them all. */
 static ef_status fetch(ef__run *r, ef_batch *batches, size_t *count)
 {
-    for (*count = 0; *count < r->options->accum; ++*count) {
+    for (*count = 0; *count < r->accum; ++*count) {
         ef_status status = ef_loader_next(r->loader, &batches[*count], r->error);
         if (status || batches[*count].B == 0)
             return status;
@@ -112,6 +113,16 @@ static ef_status stop(ef__run *r)
                                (unsigned long long)r->state.step);
 }
 
+static void tell_not_finite(const ef__run *r)
+{
+    char text[160];
+    snprintf(text, sizeof text,
+             "epoch %llu: the held-out cosine is not finite: the model is of no use",
+             (unsigned long long)r->state.epoch + 1);
+    if (r->watch.on_notice)
+        r->watch.on_notice(r->watch.user, text);
+}
+
 /* Validate, move on to the next epoch, save, tell. */
 static ef_status end_epoch(ef__run *r, const progress *p)
 {
@@ -130,6 +141,8 @@ static ef_status end_epoch(ef__run *r, const progress *p)
         report.val_mse = val.mse;
         report.val_cos = val.cos;
         report.best = isfinite(val.cos) && (!s->has_best || val.cos > s->best_cos);
+        if (!isfinite(val.cos))
+            tell_not_finite(r);
     }
     if (report.best) {
         s->has_best = true;
@@ -164,7 +177,7 @@ static ef_status run_epoch(ef__run *r, ef_batch *batches)
 
 static ef_status run_all(ef__run *r)
 {
-    ef_batch *batches = calloc(r->options->accum, sizeof *batches);
+    ef_batch *batches = calloc(r->accum, sizeof *batches);
     ef_status status = EF_OK;
     if (!batches)
         status = ef__error_set(r->error, EF_ENOMEM, 0, NULL, "train: out of memory");

@@ -14,6 +14,7 @@ typedef struct ef__run {
     ef_encoder *encoder;
     ef_trainer *trainer;
     char *best_path;
+    size_t accum;        /* batches in a step: as asked for, or the epoch's if they are fewer */
     uint64_t steps;      /* of the whole run */
     ef__run_state state; /* where the run stands: what a checkpoint would say now */
 } ef__run;

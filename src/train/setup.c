@@ -18,9 +18,12 @@ static void notice(void *user, const char *text)
 static ef_status check_options(const ef__run *r)
 {
     const ef_train_options *o = r->options;
-    const char *wrong = !o->data        ? "no data file"
-                        : o->batch == 0 ? "a batch of 0 samples"
-                        : o->accum == 0 ? "0 micro-batches in a step"
+    const char *wrong = !o->data                ? "no data file"
+                        : o->batch == 0         ? "a batch of 0 samples"
+                        : o->accum == 0         ? "0 micro-batches in a step"
+                        : o->batch > INT32_MAX  ? "a batch of more than 2147483647 samples"
+                        : o->accum > INT32_MAX  ? "more than 2147483647 micro-batches in a step"
+                        : o->epochs > INT32_MAX ? "more than 2147483647 epochs"
                         : o->resume && o->init_from
                             ? "both a run to resume and a model to start from"
                             : NULL;
@@ -41,7 +44,7 @@ static ef_status check_saves(ef__run *r)
 {
     if (!r->options->save)
         return EF_OK;
-    r->best_path = ef__best_path(r->options->save);
+    r->best_path = ef_train_best_path(r->options->save);
     if (!r->best_path)
         return ef__error_set(r->error, EF_ENOMEM, 0, NULL, "train: out of memory");
     ef_status status = check_writable(r->options->save, r->error);
@@ -78,7 +81,7 @@ static void tell_cut(ef__run *r, size_t length)
     size_t cut = 0, N = ef_dataset_size(r->data);
     char text[512];
     for (size_t n = 0; n < N; n++)
-        cut += ef__dataset_sample(r->data, n).length > length;
+        cut += ef__dataset_length(r->data, n) > length;
     snprintf(text, sizeof text, "%s: %zu of %zu samples are longer than %zu ids and are cut",
              ef_dataset_path(r->data), cut, N, length);
     if (cut)
@@ -88,13 +91,14 @@ static void tell_cut(ef__run *r, size_t length)
 static ef_status open_loader(ef__run *r, const ef_encoder_config *model)
 {
     const ef_train_options *o = r->options;
+    r->accum = ef__min(o->accum, ef__ceil_div(ef_dataset_size(r->data), o->batch));
     ef_loader_options options = {.batch = o->batch,
                                  .length = model->length,
                                  .shuffle = true,
                                  .bucket = o->bucket,
                                  .seed = o->seed,
                                  .vocab = model->vocab,
-                                 .keep = o->accum};
+                                 .keep = r->accum};
     return ef_loader_new(r->data, &options, &r->loader, r->error);
 }
 
@@ -108,11 +112,11 @@ static ef_status check_val(ef__run *r, const ef_encoder_config *model)
     return status;
 }
 
-static void begin_state(ef__run *r)
+static ef_status begin_state(ef__run *r)
 {
     const ef_train_options *o = r->options;
     ef__run_state *s = &r->state;
-    uint64_t each = ef__ceil_div(ef_loader_batches(r->loader), o->accum);
+    uint64_t each = ef__ceil_div(ef_loader_batches(r->loader), r->accum);
     r->steps = o->epochs * each;
     *s = (ef__run_state){.seed = o->seed,
                          .batch = o->batch,
@@ -121,9 +125,14 @@ static void begin_state(ef__run *r)
                          .trainer = o->trainer,
                          .data_bytes = ef_dataset_bytes(r->data)};
     s->trainer.decay = r->steps > s->trainer.warmup ? r->steps - s->trainer.warmup : 0;
-    if (o->save || o->resume)
-        snprintf(s->data_sha256, sizeof s->data_sha256, "%s", ef_dataset_sha256(r->data));
     ef__identity_of(r->actor, &s->identity);
+    if (!o->save && !o->resume)
+        return EF_OK;
+    const char *sha256 = ef_dataset_sha256(r->data);
+    if (!sha256)
+        return ef__error_set(r->error, EF_EIO, 0, NULL, "%s: cannot be read any more", o->data);
+    snprintf(s->data_sha256, sizeof s->data_sha256, "%s", sha256);
+    return EF_OK;
 }
 
 /* Take over where the checkpoint's run stood, if it may be continued. */
@@ -212,9 +221,10 @@ ef_status ef__run_open(ef__run *r)
         status = check_val(r, &model);
     if (!status) {
         tell_cut(r, model.length);
-        begin_state(r);
-        status = open_model(r, &model);
+        status = begin_state(r);
     }
+    if (!status)
+        status = open_model(r, &model);
     return status;
 }
 

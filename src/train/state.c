@@ -11,54 +11,64 @@ static json_int_t integer(uint64_t value)
     return (json_int_t)value;
 }
 
-static char *dump(json_t *json)
-{
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
-    return text;
-}
-
-char *ef__config_dump(const ef_encoder_config *c)
-{
-    json_t *dilations = json_array();
-    for (size_t i = 0; i < c->blocks; i++)
-        json_array_append_new(dilations, json_integer(integer(c->dilations[i])));
-    return dump(json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:b}", "vocab",
-                          integer(c->vocab), "width", integer(c->width), "hidden",
-                          integer(c->hidden), "taps", integer(c->taps), "out", integer(c->out),
-                          "length", integer(c->length), "dilations", dilations, "eps", c->eps,
-                          "tanh", c->tanh));
-}
-
-char *ef__run_dump(const ef__run_state *s)
-{
-    const ef_trainer_options *t = &s->trainer;
-    const ef__identity *id = &s->identity;
-    json_t *json =
-        json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:I, s:s, s:I, s:I, s:b}", "version",
-                  EF__FORMAT_VERSION, "step", integer(s->step), "epoch", integer(s->epoch),
-                  "position", integer(s->position), "skipped", integer(s->skipped), "seed",
-                  integer(s->seed), "has_best", s->has_best, "best_cos", s->best_cos, "data_bytes",
-                  integer(s->data_bytes), "data_sha256", s->data_sha256, "batch", integer(s->batch),
-                  "accum", integer(s->accum), "bucket", s->bucket);
-    json_t *trainer = json_pack(
-        "{s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:i, s:i}", "alpha", t->alpha,
-        "beta", t->beta, "lr", t->lr, "min_lr", t->min_lr, "warmup", integer(t->warmup), "decay",
-        integer(t->decay), "weight_decay", t->weight_decay, "beta1", t->beta1, "beta2", t->beta2,
-        "epsilon", t->epsilon, "clip", t->clip, "optim", (int)t->optim, "scope", (int)t->scope);
-    json_t *identity = json_pack("{s:s, s:s, s:s, s:s}", "device", id->device, "driver", id->driver,
-                                 "library", id->library, "variants", id->variants);
-    if (json_object_set_new(json, "trainer", trainer) ||
-        json_object_set_new(json, "identity", identity)) {
-        json_decref(json);
-        return NULL;
-    }
-    return dump(json);
-}
-
 static ef_status bad(const char *path, const char *what, const char *why, ef_error *error)
 {
     return ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: metadata \"%s\": %s", path, what, why);
+}
+
+/* The text of what json_pack_ex gave: NULL, and why, for what JSON does not know, a NaN or a text
+ * that is not UTF-8. */
+static ef_status dump(const char *path, const char *what, json_t *json, const json_error_t *why,
+                      char **text, ef_error *error)
+{
+    enum json_error_code code = json ? json_error_out_of_memory : json_error_code(why);
+    *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    if (*text)
+        return EF_OK;
+    if (code == json_error_out_of_memory || code == json_error_null_value) /* a part's memory */
+        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", path);
+    return bad(path, what, why->text, error);
+}
+
+ef_status ef__config_dump(const char *path, const ef_encoder_config *c, char **text,
+                          ef_error *error)
+{
+    json_error_t why;
+    json_t *dilations = json_array();
+    for (size_t i = 0; i < c->blocks; i++)
+        if (json_array_append_new(dilations, json_integer(integer(c->dilations[i])))) {
+            json_decref(dilations);
+            dilations = NULL;
+        }
+    json_t *json =
+        json_pack_ex(&why, 0, "{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:b}", "vocab",
+                     integer(c->vocab), "width", integer(c->width), "hidden", integer(c->hidden),
+                     "taps", integer(c->taps), "out", integer(c->out), "length", integer(c->length),
+                     "dilations", dilations, "eps", c->eps, "tanh", c->tanh);
+    return dump(path, "config", json, &why, text, error);
+}
+
+ef_status ef__run_dump(const char *path, const ef__run_state *s, char **text, ef_error *error)
+{
+    const ef_trainer_options *t = &s->trainer;
+    const ef__identity *id = &s->identity;
+    json_error_t why;
+    json_t *json = json_pack_ex(
+        &why, 0,
+        "{s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:I, s:s, s:I, s:I, s:b,"
+        " s:{s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:i, s:i},"
+        " s:{s:s, s:s, s:s, s:s}}",
+        "version", EF__FORMAT_VERSION, "step", integer(s->step), "epoch", integer(s->epoch),
+        "position", integer(s->position), "skipped", integer(s->skipped), "seed", integer(s->seed),
+        "has_best", s->has_best, "best_cos", s->best_cos, "data_bytes", integer(s->data_bytes),
+        "data_sha256", s->data_sha256, "batch", integer(s->batch), "accum", integer(s->accum),
+        "bucket", s->bucket, "trainer", "alpha", t->alpha, "beta", t->beta, "lr", t->lr, "min_lr",
+        t->min_lr, "warmup", integer(t->warmup), "decay", integer(t->decay), "weight_decay",
+        t->weight_decay, "beta1", t->beta1, "beta2", t->beta2, "epsilon", t->epsilon, "clip",
+        t->clip, "optim", (int)t->optim, "scope", (int)t->scope, "identity", "device", id->device,
+        "driver", id->driver, "library", id->library, "variants", id->variants);
+    return dump(path, "run", json, &why, text, error);
 }
 
 static json_t *load(const char *path, const char *what, const char *text, ef_error *error)

@@ -9,7 +9,7 @@
 
 enum { EF__FORMAT_VERSION = 1 };
 
-/* What has to be the same for a run to continue bit for bit. */
+/* What has to be the same for a run to continue bit for bit: printable ASCII. */
 typedef struct ef__identity {
     char device[400], driver[300], library[256], variants[256];
 } ef__identity;
@@ -28,11 +28,15 @@ typedef struct ef__run_state {
     ef__identity identity;
 } ef__run_state;
 
-/* Texts are malloc'ed; NULL: out of memory. */
-char *ef__config_dump(const ef_encoder_config *config);
-char *ef__run_dump(const ef__run_state *state);
+/* path: for messages. */
 
-/* path: for messages. Errors: EFORMAT, ENOMEM; outputs untouched. */
+/* *text is malloc'ed. Errors: EFORMAT (something that JSON cannot say: NaN, infinity, a text that
+ * is not UTF-8), ENOMEM; *text is NULL then. */
+ef_status ef__config_dump(const char *path, const ef_encoder_config *config, char **text,
+                          ef_error *error);
+ef_status ef__run_dump(const char *path, const ef__run_state *state, char **text, ef_error *error);
+
+/* Errors: EFORMAT, ENOMEM; outputs untouched. */
 ef_status ef__config_parse(const char *path, const char *text, ef_encoder_config *config,
                            ef_error *error);
 ef_status ef__run_parse(const char *path, const char *text, ef__run_state *state, ef_error *error);

@@ -1,0 +1,65 @@
+#include "cmd/files.h"
+#include "cmd/options.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What is wrong with a file to be read, as far as can be seen from outside. */
+static int check_input(const char *command, const char *path)
+{
+    struct stat about;
+    if (!path)
+        return 0;
+    if (stat(path, &about) || access(path, R_OK))
+        return ef__say_error(command, EF__DATA, "%s: cannot read: %s", path, strerror(errno));
+    if (!S_ISREG(about.st_mode))
+        return ef__say_error(command, EF__DATA, "%s: is not a regular file", path);
+    return 0;
+}
+
+int ef__check_inputs(const char *command, const ef_train_options *r)
+{
+    const char *paths[] = {r->data, r->val, r->resume, r->init_from};
+    int code = 0;
+    for (size_t i = 0; !code && i < sizeof paths / sizeof *paths; i++)
+        code = check_input(command, paths[i]);
+    return code;
+}
+
+/* ---- no file is read and written at once, or written twice ---- */
+
+typedef struct place {
+    const char *option, *path; /* path NULL: not given */
+} place;
+
+/* Whether both are there and the same file, through whatever links. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return a && b && !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static int check_apart(const char *command, place written, const place *others, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (same_file(written.path, others[i].path))
+            return ef__say_error(command, EF__USAGE, "%s and %s are the same file: %s",
+                                 written.option, others[i].option, written.path);
+    return 0;
+}
+
+int ef__check_saves(const char *command, const ef_train_options *r, const char *best)
+{
+    const place inputs[] = {{"--data", r->data}, {"--val", r->val}, {"--init-from", r->init_from}};
+    int code = check_apart(command, (place){"--save", r->save}, inputs, 3);
+    return code ? code : check_apart(command, (place){"--save's best model", best}, inputs, 3);
+}
+
+int ef__check_log(const char *command, const ef_train_options *r, const char *log, const char *best)
+{
+    const place others[] = {{"--data", r->data},           {"--val", r->val},
+                            {"--init-from", r->init_from}, {"--resume", r->resume},
+                            {"--save", r->save},           {"--save's best model", best}};
+    return check_apart(command, (place){"--log-json", log}, others, 6);
+}

@@ -1,0 +1,184 @@
+/* Tests of runs that end early and go on: the same bits, or a refusal. */
+#include "diary.h"
+#include "train/checkpoint.h"
+#include "train/resume.h"
+
+START_TEST(a_resumed_run_is_the_unbroken_run_bit_for_bit)
+{
+    ef_actor *a = begin();
+    static diary whole, first, second;
+    const size_t stops[] = {1, 5, 8, 13, 23}, accums[] = {1, 3};
+    for (int j = 0; j < 2; j++) {
+        ef_train_options o = tiny_options();
+        o.val = in_folder("val.efb");
+        o.accum = accums[j];
+        o.bucket = j == 0;
+        o.save = in_folder("whole");
+        run_well(a, &o, &whole);
+        for (size_t i = 0; i < ef_test_size(1, 3, 5) && stops[i] < whole.steps; i++) {
+            o.save = in_folder("broken");
+            o.resume = NULL;
+            first.stop_after = stops[i];
+            refused(run(a, &o, &first), EF_ECANCELLED, &first.error, "stopped");
+            ck_assert_uint_eq(first.steps, stops[i]);
+            o.resume = o.save;
+            o.strict_resume = true;
+            run_well(a, &o, &second);
+            ck_assert_uint_eq(first.steps + second.steps, whole.steps);
+            for (size_t s = 0; s < second.steps; s++)
+                same_step(&second.step[s], &whole.step[first.steps + s]);
+            same_files(in_folder("whole"), in_folder("broken"));
+        }
+    }
+    end(a);
+}
+END_TEST
+
+START_TEST(save_every_saves_between_epochs)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary d, whole, rest;
+    o.save = in_folder("m");
+    o.save_every = 3;
+    run_well(a, &o, &whole);
+    o.save = in_folder("n");
+    d.lose_after = 5; /* nothing is written after that */
+    refused(run(a, &o, &d), EF_EDEVICE, &d.error, "the device is gone");
+    ef_test_ok(a, ef_actor_reset(a));
+    o.resume = o.save;
+    run_well(a, &o, &rest);
+    ck_assert_uint_eq(rest.step[0].step, 4);
+    for (size_t s = 0; s < rest.steps; s++)
+        same_step(&rest.step[s], &whole.step[3 + s]);
+    same_files(in_folder("m"), in_folder("n"));
+    end(a);
+}
+END_TEST
+
+START_TEST(a_lost_device_writes_nothing)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    diary d = {0};
+    o.save = in_folder("m");
+    d.lose_after = 2;
+    refused(run(a, &o, &d), EF_EDEVICE, &d.error, "the device is gone");
+    ck_assert_int_ne(access(o.save, F_OK), 0);
+    ef_test_ok(a, ef_actor_reset(a));
+    end(a);
+}
+END_TEST
+
+START_TEST(another_model_or_data_file_is_refused_with_both_values)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options(), other;
+    diary d = {0};
+    o.save = in_folder("m");
+    o.epochs = 1;
+    run_well(a, &o, &d);
+    o.save = NULL;
+    o.epochs = 2;
+    o.resume = in_folder("m");
+    other = o;
+    other.model.width = 9;
+    refused(run(a, &other, &d), EF_EARG, &d.error, "width is 8, this run's is 9");
+    other = o;
+    other.model.vocab = 40;
+    refused(run(a, &other, &d), EF_EARG, &d.error, "vocabulary size is 19, this run's is 40");
+    other = o;
+    other.model.dilations[1] = 3;
+    refused(run(a, &other, &d), EF_EARG, &d.error, "dilation of block 1 is 2, this run's is 3");
+    other = o;
+    other.seed = 9;
+    refused(run(a, &other, &d), EF_EARG, &d.error, "seed is 1, this run's is 9");
+    other = o;
+    other.init_from = in_folder("m");
+    refused(run(a, &other, &d), EF_EARG, &d.error, "both");
+    train_data_write(in_folder("train.efb"), SAMPLES, 3);
+    refused(run(a, &o, &d), EF_EARG, &d.error, "SHA-256");
+    train_data_write(in_folder("train.efb"), SAMPLES + 9, 1);
+    refused(run(a, &o, &d), EF_EARG, &d.error, "data file's size");
+    ck_assert_uint_eq(d.steps, 0);
+    end(a);
+}
+END_TEST
+
+START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    ef_encoder_config c;
+    ef_encoder_config_default(&c);
+    diary d = {.a = a};
+    ef__run_state now = {.trainer = o.trainer}, saved;
+    ef__identity_of(a, &now.identity);
+    saved = now;
+    ef__resume_side was = {&c, &saved}, is = {&c, &now};
+    ck_assert_int_eq(ef__resume_check("f", was, is, true, on_notice, &d, &d.error), EF_OK);
+    ck_assert_uint_eq(d.notices, 0);
+    snprintf(saved.identity.driver, sizeof saved.identity.driver, "another driver 1.0");
+    ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
+    ck_assert_uint_eq(d.notices, 1);
+    ck_assert_ptr_nonnull(strstr(d.notice, "driver was \"another driver 1.0\""));
+    refused(ef__resume_check("f", was, is, true, on_notice, &d, &d.error), EF_ESTATE, &d.error,
+            "driver is another driver 1.0");
+    ck_assert_uint_eq(d.notices, 1);
+    saved = now;
+    saved.trainer.lr = 0.25f;
+    ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
+    ck_assert_ptr_nonnull(strstr(d.notice, "learning rate was \"0.25\""));
+    end(a);
+}
+END_TEST
+
+START_TEST(init_from_takes_the_parameters_and_starts_afresh)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary first, second;
+    ef_encoder *from, *to;
+    ef_error error;
+    ef__st_reader *file;
+    o.save = in_folder("m");
+    run_well(a, &o, &first);
+    o.init_from = in_folder("m");
+    o.save = in_folder("n");
+    o.epochs = 0;
+    run_well(a, &o, &second);
+    ck_assert_int_eq(ef_encoder_open(a, in_folder("m"), &from, &error), EF_OK);
+    ck_assert_int_eq(ef_encoder_open(a, in_folder("n"), &to, &error), EF_OK);
+    ef_test_same_bits("parameters", to->params.value, ef_test_read(from->params.value));
+    ck_assert_int_eq(ef__st_open(in_folder("n"), &file, &error), EF_OK);
+    const ef__st_tensor *m = ef__st_find(file, "optim.m.proj.weight");
+    ck_assert_mem_eq(m->data, ef_test_alloc(m->bytes), m->bytes);
+    ef__st_close(file);
+    ef_encoder_free(from);
+    ef_encoder_free(to);
+    o.epochs = 1;
+    run_well(a, &o, &second);
+    ck_assert_uint_eq(second.step[0].step, 1);
+    o.model.hidden = 13;
+    refused(run(a, &o, &second), EF_EFORMAT, &second.error, "blocks.0.conv1.weight");
+    end(a);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("resume");
+    TCase *resume = ef_test_case(s, "resume");
+    tcase_add_test(resume, a_resumed_run_is_the_unbroken_run_bit_for_bit);
+    tcase_add_test(resume, save_every_saves_between_epochs);
+    tcase_add_test(resume, a_lost_device_writes_nothing);
+    tcase_add_test(resume, another_model_or_data_file_is_refused_with_both_values);
+    tcase_add_test(resume, what_changed_gets_one_notice_or_a_refusal_when_strict);
+    tcase_add_test(resume, init_from_takes_the_parameters_and_starts_afresh);
+    return s;
+}
+
+int main(void)
+{
+    return ef_test_main(suite, true);
+}
