@@ -246,3 +246,82 @@ static void finish_panel(const epilogue *e, const VEC *sum, long row, int Cout, 
     for (int v = 0; v < PV && o < Cout; v++, o += VW)
         finish(e, sum[v], row * Cout + o, row, o, Cout - o);
 }
+
+/* Row l's number c becomes row c's number l: each turn of the loop deals the two halves of the rows
+ * out in turn, as cards are shuffled. */
+static void turn(VEC *rows)
+{
+    VEC dealt[VW];
+#pragma unroll
+    for (int w = 1; w < VW; w *= 2) {
+#pragma unroll
+        for (int i = 0; i < VW; i++) {
+            const VEC a = rows[i / 2], b = rows[i / 2 + VW / 2];
+            dealt[i].even = i % 2 ? a.hi : a.lo;
+            dealt[i].odd = i % 2 ? b.hi : b.lo;
+        }
+#pragma unroll
+        for (int i = 0; i < VW; i++)
+            rows[i] = dealt[i];
+    }
+}
+
+/* Adds sums, which are by tap, input channel and lane, to rows of dw, by lane, input channel and
+ * tap: n <= VW numbers of VW rows (`lanes` of them there), from number e on. */
+static void add_turned(__global REAL *to, ulong row, int lanes, const VEC *sum, int next_tap, int K,
+                       int e, int n)
+{
+    VEC turned[VW];
+    int i = e / K, j = e % K;
+#pragma unroll
+    for (int c = 0; c < VW; c++) {
+        turned[c] = c < n ? sum[j * next_tap + i * PV] : (VEC)0.f;
+        i += ++j == K;
+        j = j == K ? 0 : j;
+    }
+    turn(turned);
+#pragma unroll
+    for (int l = 0; l < VW; l++, to += row)
+        if (l < lanes)
+            store_lanes(load_lanes(to, n) + turned[l], to, n);
+}
+
+/* A group's block of dw, from input and output channel on; sums are by tap (next_tap apart), panel
+ * (next_panel apart), input channel, lane. */
+static void add_dw(__global REAL *dw, ulong row, int no, int ni, int K, const VEC *sum,
+                   int next_tap, int next_panel)
+{
+    for (int o = 0; o < no; o += VW)
+        for (int e = 0; e < ni * K; e += VW)
+            add_turned(dw + o * row + e, row, no - o, sum + o / PW * next_panel + o / VW % PV,
+                       next_tap, K, e, ni * K - e);
+}
+
+static void add_db(__global REAL *db, int no, const VEC *sum)
+{
+    for (int o = 0; o < no; o += VW)
+        store_lanes(load_lanes(db + o, no - o) + sum[o / VW], db + o, no - o);
+}
+
+/* ---- Toom-Cook F(2,K), K 3 or 5: cl/conv1d_toom.cl says how ----
+ *
+ * at: the points; the last, infinity, stands as 1. points: what a row at distance i counts at point
+ * s. powers: powers of the point over the product of its distances to the others. */
+#define POWERS3(x, scale) 1.f / (scale), (x) / (scale), (x) * (x) / (scale)
+#define POWERS5(x, scale)                                                                          \
+    POWERS3(x, scale), (x) * (x) * (x) / (scale), (x) * (x) * (x) * (x) / (scale)
+
+__constant float at3[4] = {0, 1, -1, 1};
+__constant float points3[4][4] = {{-1, 0, 1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}};
+__constant float powers3[4][3] = {
+    {POWERS3(0.f, -1.f)}, {POWERS3(1.f, 2.f)}, {POWERS3(-1.f, 2.f)}, {0, 0, 1}};
+
+__constant float at5[6] = {0, 0.625f, -0.625f, 1.5f, -1.5f, 1};
+__constant float points5[6][6] = {
+    {0.87890625f, 0, -2.640625f, 0, 1, 0},    {0, -1.40625f, -2.25f, 0.625f, 1, 0},
+    {0, 1.40625f, -2.25f, -0.625f, 1, 0},     {0, -0.5859375f, -0.390625f, 1.5f, 1, 0},
+    {0, 0.5859375f, -0.390625f, -1.5f, 1, 0}, {0, 0.87890625f, 0, -2.640625f, 0, 1}};
+__constant float powers5[6][5] = {
+    {POWERS5(0.f, 0.87890625f)},         {POWERS5(0.625f, -1.45263671875f)},
+    {POWERS5(-0.625f, -1.45263671875f)}, {POWERS5(1.5f, 8.3671875f)},
+    {POWERS5(-1.5f, 8.3671875f)},        {0, 0, 0, 0, 1}};

@@ -27,42 +27,19 @@
 #ifndef DW_SUMS
 #define DW_SUMS (49152 / (ROWS * PW)) /* tiles times panels times K per group: 192 KB of sums */
 #endif
+#define BLOCK 32 /* conv1d_pack: rows that are brought to the points at a time */
 #ifndef PACK_ROWS
 #define PACK_ROWS 64 /* conv1d_pack: reduction channels per group */
 #endif
-/* Row l's number c becomes row c's number l: each turn of the loop deals the two halves of the rows
- * out in turn, as cards are shuffled. */
-static void turn(VEC *rows)
+/* A private row of `width` floats, of which the first `there` are in memory, the others zero. It
+ * ends with a whole vector: what runs over is for the next row to write. */
+static void copy_row(float *to, __global const REAL *from, int there, int width)
 {
-    VEC dealt[VW];
-#pragma unroll
-    for (int w = 1; w < VW; w *= 2) {
-#pragma unroll
-        for (int i = 0; i < VW; i++) {
-            const VEC a = rows[i / 2], b = rows[i / 2 + VW / 2];
-            dealt[i].even = i % 2 ? a.hi : a.lo;
-            dealt[i].odd = i % 2 ? b.hi : b.lo;
-        }
-#pragma unroll
-        for (int i = 0; i < VW; i++)
-            rows[i] = dealt[i];
-    }
-}
-
-/* n floats into a private row of `width` >= n floats, the rest zeros. */
-static void copy_row(float *to, __global const REAL *from, int n, int width)
-{
-    int i = 0;
-    for (; i + 4 * VW <= n; i += 4 * VW)
-#pragma unroll
-        for (int u = 0; u < 4; u++)
-            STOREF(VLOAD(from + i + u * VW), to + i + u * VW);
-    for (; i + VW <= n; i += VW)
-        STOREF(VLOAD(from + i), to + i);
-    for (; i < n; i++)
-        to[i] = LOAD(from, i);
-    for (; i < width; i++)
-        to[i] = 0.f;
+    int c = 0;
+    for (; c < width && c + VW <= there; c += VW)
+        STOREF(VLOAD(from + c), to + c);
+    for (; c < width; c += VW)
+        STOREF(c < there ? load_lanes(from + c, there - c) : (VEC)0.f, to + c);
 }
 
 /* Forward and input gradient: y[row,o] = sum over s, i of x[row + s*step, i] w[s,i,o], epilogue.
@@ -120,26 +97,6 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
             finish_panel(&e, sum + (p * tiles * ROWS + r) * PV, row0 + r, Cout, (p0 + p) * PW);
 }
 
-/* Adds sums, which are by tap, input channel and lane, to rows of dw, by lane, input channel and
- * tap: n <= VW numbers of VW rows (`lanes` of them there), from number e on. */
-static void add_turned(__global REAL *to, ulong row, int lanes, const VEC *sum, int next_tap, int K,
-                       int e, int n)
-{
-    VEC turned[VW];
-    int i = e / K, j = e % K;
-#pragma unroll
-    for (int c = 0; c < VW; c++) {
-        turned[c] = c < n ? sum[j * next_tap + i * PV] : (VEC)0.f;
-        i += ++j == K;
-        j = j == K ? 0 : j;
-    }
-    turn(turned);
-#pragma unroll
-    for (int l = 0; l < VW; l++, to += row)
-        if (l < lanes)
-            store_lanes(load_lanes(to, n) + turned[l], to, n);
-}
-
 /* Weight gradient: dw [Cout][Cin][K] += ..., and, unless null, db [Cout] += sum of dy over rows.
  *   x [B*L, Cin]   dy [B*L, Cout]   K = 1 knows no sequences: give it as B = 1 and one long L
  * Grid (ceil(Cin / (tiles*ROWS)), ceil(Cout / (panels*PW))); tiles <= DW_TILES and
@@ -157,7 +114,7 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
     const int nt = (ni + ROWS - 1) / ROWS, np = (no + PW - 1) / PW;
     const int width = nt * ROWS;
     const bool with_db = db_base != 0 && i0 == 0;
-    float xs[PARTIAL * DW_TILES * ROWS];
+    float xs[PARTIAL * DW_TILES * ROWS + VW];
     float gs[DW_PANELS * PARTIAL * PW];
     VEC sum[DW_SUMS * ROWS * PV]; /* tap j, panel p, channel i: ((j * np + p) * width + i) * PV */
     VEC sum_db[DW_PANELS * PV];
@@ -173,7 +130,7 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
             for (int t = 0; t < n; t++) {
                 __global const REAL *from = PTR(dy) + (b * L + c0 + t) * Cout + o0;
                 for (int p = 0; p < np; p++)
-                    copy_row(gs + (p * PARTIAL + t) * PW, from + p * PW, min(PW, no - p * PW), PW);
+                    copy_row(gs + (p * PARTIAL + t) * PW, from + p * PW, no - p * PW, PW);
             }
             for (int v = 0; with_db && v < np * PV; v++) {
                 VEC part = (VEC)0.f;
@@ -185,8 +142,8 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
                 const long shift = (long)(K - 1 - j) * d;
                 const int first = (int)clamp(shift - c0, 0L, (long)n);
                 for (int t = first; t < n; t++)
-                    copy_row(xs + t * width, PTR(x) + (b * L + c0 + t - shift) * Cin + i0, ni,
-                             width);
+                    copy_row(xs + t * width, PTR(x) + (b * L + c0 + t - shift) * Cin + i0,
+                             Cin - i0, width);
                 for (int p = 0; p < np; p++) {
                     const float *panel = gs + (p * PARTIAL + first) * PW;
                     for (int q = 0; q < nt; q++) {
@@ -198,51 +155,11 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
             }
         }
 
-    for (int p = 0; p < np * PV; p++)
-        for (int e = 0; e < ni * K; e += VW)
-            add_turned(PTR(dw) + ((ulong)(o0 + p * VW) * Cin + i0) * K + e, (ulong)Cin * K,
-                       no - p * VW, sum + p / PV * width * PV + p % PV, np * width * PV, K, e,
-                       ni * K - e);
-    for (int o = 0; with_db && o < no; o++)
-        STORE(LOAD(PTR(db), o0 + o) + ((const float *)sum_db)[o], PTR(db), o0 + o);
+    add_dw(PTR(dw) + ((ulong)o0 * Cin + i0) * K, (ulong)Cin * K, no, ni, K, sum, np * width * PV,
+           width * PV);
+    if (with_db)
+        add_db(PTR(db) + o0, no, sum_db);
 }
-
-/* Toom-Cook F(2,K): powers of the points 0, 1, -1 (K 3) or 0, +-5/8, +-3/2 (K 5), over the product
- * of a point's distances to the others; then infinity. See conv1d_toom.cl. */
-#define POWERS3(x, scale)                                                                          \
-    {                                                                                              \
-        1.f / (scale), (x) / (scale), (x) * (x) / (scale)                                          \
-    }
-#define POWERS5(x, scale)                                                                          \
-    {                                                                                              \
-        1.f / (scale), (x) / (scale), (x) * (x) / (scale), (x) * (x) * (x) / (scale),              \
-            (x) * (x) * (x) * (x) / (scale)                                                        \
-    }
-__constant float powers3[4][3] = {
-    POWERS3(0.f, -1.f), POWERS3(1.f, 2.f), POWERS3(-1.f, 2.f), {0, 0, 1}};
-__constant float powers5[6][5] = {
-    POWERS5(0.f, 0.87890625f), POWERS5(0.625f, -1.45263671875f), POWERS5(-0.625f, -1.45263671875f),
-    POWERS5(1.5f, 8.3671875f), POWERS5(-1.5f, 8.3671875f),       {0, 0, 0, 0, 1}};
-
-/* clang-format off */
-/* to_points3 and 5: VW weights of one row, tap by tap in slices `next` apart, to their values at
- * the points. */
-#define TO_POINTS(K)                                                                               \
-    static void to_points##K(__global REAL *slices, long next)                                     \
-    {                                                                                              \
-        VEC tap[K];                                                                                \
-        UNROLL for (int j = 0; j < K; j++)                                                         \
-            tap[j] = VLOAD(slices + j * next);                                                     \
-        UNROLL for (int s = 0; s <= K; s++) {                                                      \
-            VEC sum = tap[0] * powers##K[s][0];                                                    \
-            UNROLL for (int j = 1; j < K; j++)                                                     \
-                sum = fma((VEC)powers##K[s][j], tap[j], sum);                                      \
-            VSTORE(sum, slices + s * next);                                                        \
-        }                                                                                          \
-    }
-TO_POINTS(3)
-TO_POINTS(5)
-/* clang-format on */
 
 /* VW numbers of each of `lanes` rows of w, `row` apart, turned; at is the first, end is w's. */
 static void load_turned(VEC *turned, __global const REAL *w, long at, long end, long row, int lanes)
@@ -255,6 +172,40 @@ static void load_turned(VEC *turned, __global const REAL *w, long at, long end, 
                                 : (VEC)0.f;
     turn(turned);
 }
+
+/* n rows of VW lanes, tap by tap in slices `next` apart. */
+static void pack_taps(__global REAL *slices, long next, __global const REAL *w, long at, long end,
+                      long row, int lanes, int n, int K)
+{
+    for (int e = 0, j = K - 1; e < n * K; e += VW) {
+        VEC turned[VW];
+        load_turned(turned, w, at + e, end, row, lanes);
+#pragma unroll
+        for (int c = 0; c < VW; c++) {
+            if (e + c < n * K)
+                VSTORE(turned[c], slices + j * next);
+            slices += j ? 0 : PW;
+            j = j ? j - 1 : K - 1;
+        }
+    }
+}
+
+/* clang-format off */
+/* pack_points3 and 5: the taps of n rows of VW lanes, at the points of F(2,K). */
+#define PACK_POINTS(K)                                                                             \
+    static void pack_points##K(__global REAL *slices, long next, const VEC *tap, int n)            \
+    {                                                                                              \
+        for (int r = 0; r < n; r++, tap += K)                                                      \
+            UNROLL for (int s = 0; s <= K; s++) {                                                  \
+                VEC sum = tap[K - 1] * powers##K[s][0];                                            \
+                UNROLL for (int j = 1; j < K; j++)                                                 \
+                    sum = fma((VEC)powers##K[s][j], tap[K - 1 - j], sum);                          \
+                VSTORE(sum, slices + s * next + r * PW);                                           \
+            }                                                                                      \
+    }
+PACK_POINTS(3)
+PACK_POINTS(5)
+/* clang-format on */
 
 /* All packed copies of a model's weights in one launch: w [Cout][Cin][K] to [ceil(N/PW)][S][R][PW],
  * lanes past N zero. Layout 0, forward: N = Cout, R = Cin. Layout 1, input gradient: N = Cin,
@@ -281,21 +232,22 @@ KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const i
     for (int v = 0; v < PV; v++, to += VW) {
         const long lane0 = p * PW + v * VW;
         const int lanes = (int)min((long)VW, N - lane0);
-        for (long r = r0; r < r1; r += run) {
-            __global REAL *slice = to + r * PW;
-            for (int e = 0, j = K - 1; e < run * K; e += VW) {
-                VEC turned[VW];
-                load_turned(turned, from, lane0 * next_lane + r * next_r + e, end, next_lane, lanes);
-#pragma unroll
-                for (int c = 0; c < VW; c++) {
-                    if (e + c < run * K)
-                        VSTORE(turned[c], slice + j * next_slice);
-                    slice += j ? 0 : PW;
-                    j = j ? j - 1 : K - 1;
-                }
-            }
+        for (long r = r0; r < r1 && next_lane == 1; r++)
+            VSTORE(load_lanes(from + r * next_r + lane0, lanes), to + r * PW);
+        for (long r = r0; r < r1 && next_lane > 1 && S == K; r += run)
+            pack_taps(to + r * PW, next_slice, from, lane0 * next_lane + r * next_r, end, next_lane,
+                      lanes, run, K);
+        for (long r = r0; r < r1 && S > K; r += BLOCK) {
+            VEC tap[BLOCK * 5 + VW]; /* many: they leave the store buffer before they are read */
+            const int n = (int)min((long)BLOCK, r1 - r), piece = min(n, run);
+            for (int i = 0; i < n; i += piece)
+                for (int e = 0; e < piece * K; e += VW)
+                    load_turned(tap + i * K + e, from, lane0 * next_lane + (r + i) * next_r + e, end,
+                                next_lane, lanes);
+            if (K == 3)
+                pack_points3(to + r * PW, next_slice, tap, n);
+            else
+                pack_points5(to + r * PW, next_slice, tap, n);
         }
-        for (long r = r0; r < r1 && S > K; r++)
-            K == 3 ? to_points3(to + r * PW, next_slice) : to_points5(to + r * PW, next_slice);
     }
 }

@@ -16,19 +16,31 @@
 #ifndef MAX_SUMS
 #define MAX_SUMS (12288 / (ROWS * PW)) /* 2 * tiles * panels per group: 48 KB of sums */
 #endif
-#define POINTS (TAPS + 1)
-
-#if TAPS == 3
-__constant float at[POINTS] = {0, 1, -1, 1};
-__constant float points[POINTS][POINTS] = {
-    {-1, 0, 1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}};
-#else
-__constant float at[POINTS] = {0, 0.625f, -0.625f, 1.5f, -1.5f, 1};
-__constant float points[POINTS][POINTS] = {
-    {0.87890625f, 0, -2.640625f, 0, 1, 0},    {0, -1.40625f, -2.25f, 0.625f, 1, 0},
-    {0, 1.40625f, -2.25f, -0.625f, 1, 0},     {0, -0.5859375f, -0.390625f, 1.5f, 1, 0},
-    {0, 0.5859375f, -0.390625f, -1.5f, 1, 0}, {0, 0.87890625f, 0, -2.640625f, 0, 1}};
+#ifndef DW_TILES
+#define DW_TILES 16 /* conv1d_dw_toom: tiles of ROWS input channels per group */
 #endif
+#ifndef DW_PANELS
+#define DW_PANELS (256 / PW) /* panels per group */
+#endif
+#ifndef DW_SUMS
+#define DW_SUMS (49152 / (ROWS * PW)) /* tiles times panels times POINTS per group: 192 KB */
+#endif
+#define POINTS (TAPS + 1)
+#define at CAT(at, TAPS)
+#define points CAT(points, TAPS)
+#define powers CAT(powers, TAPS)
+
+/* Row pair `pair` of all: the row of in_0 and out_0, and bit i for each in_i that is a row of its
+ * sequence; with step < 0 in_0 is the later one. */
+static long find_pair(int pair, int B, int L, int step, uint *live)
+{
+    const int d = abs(step), pairs = L / (2 * d) * d + min(L % (2 * d), d), b = pair / pairs;
+    const int k = pair % pairs, t = k / d * 2 * d + k % d + (step < 0 ? d : 0);
+    *live = 0;
+    for (int i = 0; i < POINTS && b < B; i++)
+        *live |= (uint)(t + i * step >= 0 && t + i * step < L) << i;
+    return (long)b * L + t;
+}
 
 /* VW channels (n are left) of rows `next` apart, at every point. A bit of live for each row that is
  * there; the others count as zero. */
@@ -61,8 +73,7 @@ KERNEL void conv1d_taps_toom(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bi
                              const int Cin, const int Cout, const int K, const int step,
                              const int tiles, const int panels, const int parts)
 {
-    const int d = abs(step), width = tiles * ROWS;
-    const int pairs = L / (2 * d) * d + min(L % (2 * d), d);
+    const int width = tiles * ROWS;
     const int p0 = (int)get_group_id(1) * panels;
     const int np = min(panels, (Cout + PW - 1) / PW - p0);
     long base[MAX_TILES * ROWS]; /* row of in_0 and out_0 */
@@ -70,14 +81,8 @@ KERNEL void conv1d_taps_toom(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bi
     float block[POINTS * MAX_TILES * ROWS * PARTIAL];
     VEC sum[MAX_SUMS * ROWS * PV]; /* panel p, output m, pair r: ((2 * p + m) * width + r) * PV */
 
-    for (int r = 0; r < width; r++) {
-        const long pair = (long)get_group_id(0) * width + r, b = pair / pairs;
-        const int k = (int)(pair % pairs), t = k / d * 2 * d + k % d + (step < 0 ? d : 0);
-        base[r] = b * L + t;
-        live[r] = 0;
-        for (int i = 0; i < POINTS && b < B; i++)
-            live[r] |= (uint)(t + i * step >= 0 && t + i * step < L) << i;
-    }
+    for (int r = 0; r < width; r++)
+        base[r] = find_pair((int)get_group_id(0) * width + r, B, L, step, live + r);
     for (int i = 0; i < 2 * np * width * PV; i++)
         sum[i] = (VEC)0.f;
 
@@ -111,4 +116,109 @@ KERNEL void conv1d_taps_toom(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bi
             for (int p = 0; p < np && live[r] >> m & 1; p++)
                 finish_panel(&e, sum + ((2 * p + m) * width + r) * PV, base[r] + m * step, Cout,
                              (p0 + p) * PW);
+}
+
+/* Point s of `width` channels of rows `next` apart, n of them there. The stores may run over by a
+ * vector. s is a constant where this is unrolled. */
+static void x_at_point(int s, float *to, int width, __global const REAL *from, long next, uint live,
+                       int n)
+{
+    for (int c = 0; c < width; c += VW) {
+        VEC sum = (VEC)0.f;
+#pragma unroll
+        for (int i = 0; i < POINTS; i++)
+            if (points[s][i] != 0 && live >> i & 1)
+                sum = fma((VEC)points[s][i], load_lanes(from + i * next + c, n - c), sum);
+        STOREF(sum, to + c);
+    }
+}
+
+/* Point s of the pair of gradients, of one panel. */
+static void dy_at_point(int s, float *to, __global const REAL *from, long next, uint live, int n)
+{
+#pragma unroll
+    for (int c = 0; c < PW; c += VW) {
+        VEC sum = (VEC)0.f;
+        if (s < TAPS && live & 1)
+            sum = load_lanes(from + c, n - c);
+        if (s > 0 && live & 2)
+            sum = fma((VEC)at[s], load_lanes(from + next + c, n - c), sum);
+        STOREF(sum, to + c);
+    }
+}
+
+/* The arguments of conv1d_dw_panel, and what it does, in pairs of rows:
+ *   dtap_j = sum_s powers[s][j] sum over pairs (sum_i points[s][i] x_i) (dy_0 + at[s] dy_1)
+ * again with point 0 for dy_0 alone and infinity for dy_1 alone. Pairs are counted through all
+ * sequences. */
+KERNEL void conv1d_dw_toom(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, db), const int B,
+                           const int L, const int Cin, const int Cout, const int K, const int d,
+                           const int tiles, const int panels)
+{
+    const int i0 = (int)get_group_id(0) * tiles * ROWS, ni = min(tiles * ROWS, Cin - i0);
+    const int o0 = (int)get_group_id(1) * panels * PW, no = min(panels * PW, Cout - o0);
+    const int nt = (ni + ROWS - 1) / ROWS, np = (no + PW - 1) / PW;
+    const int width = nt * ROWS, slice = np * width * PV; /* one point's sums */
+    const int pairs = B * (L / (2 * d) * d + min(L % (2 * d), d));
+    const bool with_db = db_base != 0 && i0 == 0;
+    long base[PARTIAL];
+    uint live[PARTIAL];
+    float xs[PARTIAL * DW_TILES * ROWS + VW];
+    float gs[DW_PANELS * PARTIAL * PW];
+    VEC sum[DW_SUMS * ROWS * PV]; /* point s, panel p, channel i: ((s * np + p) * width + i) * PV */
+    VEC sum_db[DW_PANELS * PV];
+
+    for (int i = 0; i < POINTS * slice; i++)
+        sum[i] = (VEC)0.f;
+    for (int v = 0; v < np * PV; v++)
+        sum_db[v] = (VEC)0.f;
+
+    for (int first = 0; first < pairs; first += PARTIAL) {
+        const int n = min(PARTIAL, pairs - first);
+        for (int t = 0; t < n; t++)
+            base[t] = find_pair(first + t, B, L, -d, live + t);
+        for (int s = 0; s < POINTS; s++) {
+#pragma unroll
+            for (int u = 0; u < POINTS; u++)
+                for (int t = 0; t < n && u == s; t++) {
+                    x_at_point(u, xs + t * width, width, PTR(x) + base[t] * Cin + i0,
+                               -(long)d * Cin, live[t], Cin - i0);
+                    for (int p = 0; p < np; p++)
+                        dy_at_point(u, gs + (p * PARTIAL + t) * PW,
+                                    PTR(dy) + base[t] * Cout + o0 + p * PW, -(long)d * Cout,
+                                    live[t], no - p * PW);
+                }
+            for (int v = 0; with_db && (s == 0 || s == TAPS) && v < np * PV; v++) {
+                VEC part = (VEC)0.f;
+                for (int t = 0; t < n; t++)
+                    part += LOADF(gs + (v / PV * PARTIAL + t) * PW + v % PV * VW);
+                sum_db[v] += part;
+            }
+            for (int p = 0; p < np; p++)
+                for (int q = 0; q < nt; q++) {
+                    VEC *tile = sum + s * slice + (p * width + q * ROWS) * PV;
+                    const float *a = xs + q * ROWS, *panel = gs + p * PARTIAL * PW;
+                    REGISTER_TILE(a, 1, width, LOADF, panel, n, tile[i] += part)
+                }
+        }
+    }
+
+    for (int i = 0; i < slice; i++) {
+        VEC point[POINTS];
+#pragma unroll
+        for (int s = 0; s < POINTS; s++)
+            point[s] = sum[s * slice + i];
+#pragma unroll
+        for (int j = 0; j < TAPS; j++) {
+            VEC tap = (VEC)0.f;
+#pragma unroll
+            for (int s = 0; s < POINTS; s++)
+                if (powers[s][j] != 0)
+                    tap = fma((VEC)powers[s][j], point[s], tap);
+            sum[(TAPS - 1 - j) * slice + i] = tap; /* tap 0 of w is the oldest */
+        }
+    }
+    add_dw(PTR(dw) + ((ulong)o0 * Cin + i0) * K, (ulong)Cin * K, no, ni, K, sum, slice, width * PV);
+    if (with_db)
+        add_db(PTR(db) + o0, no, sum_db);
 }

@@ -134,6 +134,11 @@ static ef_status dw_panel(ef_actor *a, const ef__args *args)
     return ef__conv1d_dw_panel(a, "conv1d.dw[panel]", args);
 }
 
+static ef_status dw_toom2(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_dw_toom(a, "conv1d.dw[toom2]", args);
+}
+
 static ef_status dw_direct(ef_actor *a, const ef__args *args)
 {
     return ef__conv1d_dw_direct(a, "conv1d.dw[direct]", args);
@@ -175,7 +180,8 @@ const ef__op ef__op_conv1d_dw = {
     .bytes = ef__conv1d_dw_bytes,
     .examples = {{.tensors = "nBLD nBLH zHDK zH", .n = {[EF__D] = 4}},
                  {.tensors = "nBLH nBLD zDH1 zD"}},
-    .variants = {{"panel", 0, ef__conv1d_fits_dw_panel, dw_panel},
+    .variants = {{"toom2", 0, ef__conv1d_fits_dw_toom, dw_toom2},
+                 {"panel", 0, ef__conv1d_fits_dw_panel, dw_panel},
                  {"direct", 0, ef__fits_always, dw_direct}},
 };
 

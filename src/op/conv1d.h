@@ -39,6 +39,8 @@ ef_status ef__conv1d_dw_panel(ef_actor *a, const char *op, const ef__args *args)
 bool ef__conv1d_fits_taps_toom(const ef__device *device, const ef__args *args);
 ef_status ef__conv1d_taps_toom(ef_actor *a, const char *op, const ef__args *args,
                                ef__direction direction);
+bool ef__conv1d_fits_dw_toom(const ef__device *device, const ef__args *args);
+ef_status ef__conv1d_dw_toom(ef_actor *a, const char *op, const ef__args *args);
 
 /* direct: any device. conv1d_dw_direct with dw NULL gives db alone. */
 ef_status ef__conv1d_taps_direct(ef_actor *a, const char *op, const ef__args *args,

@@ -46,6 +46,25 @@ ef__call ef__panel_call(const ef__device *device, const char *op, const char *ke
     };
 }
 
+static ef__call toom_call(const ef__device *device, const char *op, const char *kernel, size_t taps)
+{
+    const knobs k = knobs_of(device);
+    return (ef__call){
+        .op = op,
+        .source = "conv1d_toom",
+        .kernel = kernel,
+        .defines = {{"ROWS", (long)k.rows},
+                    {"PV", (long)k.vectors},
+                    {"MAX_TILES", (long)k.toom_tiles},
+                    {"MAX_SUMS", (long)k.sums},
+                    {"DW_TILES", (long)k.dw_tiles},
+                    {"DW_PANELS", (long)k.dw_panels},
+                    {"DW_SUMS", (long)k.dw_sums},
+                    {"TAPS", (long)taps}},
+        .local = {1, 1, 1},
+    };
+}
+
 /* ---- a group's share of an m x n grid of tiles ---- */
 
 typedef struct share {
@@ -64,26 +83,26 @@ static bool is_busy(const ef__device *device, size_t m, size_t n, share s)
     return groups >= 4 * (size_t)device->info.compute_units;
 }
 
-/* Tiles of rows x panels, at most so many tiles and tiles times panels. Halves the panels first:
- * neighbours share them in the cache. */
+/* Tiles of rows x panels, at most so many tiles and tiles times panels. Halves the rows first: a
+ * group copies its rows, weights it reads in place. */
 static share taps_share(const ef__device *device, size_t m, size_t n, size_t tiles, size_t sums)
 {
     share s = {even(m, tiles), 1};
     s.n = even(n, ef__min(16, sums / s.m));
     while (s.m * s.n > 1 && !is_busy(device, m, n, s)) {
-        if (s.n > 1)
-            s.n = even(n, s.n / 2);
-        else
+        if (s.m > 2 || s.n == 1)
             s.m = even(m, s.m / 2);
+        else
+            s.n = even(n, s.n / 2);
     }
     return s;
 }
 
-/* Input channels x panels, for all taps. */
-static share dw_share(const ef__device *device, size_t m, size_t n, size_t taps)
+/* Input channels x panels, for all slices: taps or points. */
+static share dw_share(const ef__device *device, size_t m, size_t n, size_t slices)
 {
     const knobs k = knobs_of(device);
-    size_t room = k.dw_sums / taps;
+    size_t room = k.dw_sums / slices;
     share s = {1, even(n, ef__min(k.dw_panels, room))};
     s.m = even(m, ef__min(k.dw_tiles, room / s.n));
     while (s.m * s.n > 1 && !is_busy(device, m, n, s)) {
@@ -119,26 +138,19 @@ static size_t products(const size_t *n)
     return sum;
 }
 
-bool ef__conv1d_fits_taps_toom(const ef__device *device, const ef__args *args)
+static bool toom_saves(const size_t *n)
 {
-    const size_t *n = args->n;
-    return ef__conv1d_fits_taps_panel(device, args) && (n[EF__K] == 3 || n[EF__K] == 5) &&
-           5 * pairs(n) * (n[EF__K] + 1) <= 4 * products(n);
+    return (n[EF__K] == 3 || n[EF__K] == 5) && 5 * pairs(n) * (n[EF__K] + 1) <= 4 * products(n);
 }
 
-static ef__call toom_call(const knobs *k, const char *op, size_t taps)
+bool ef__conv1d_fits_taps_toom(const ef__device *device, const ef__args *args)
 {
-    return (ef__call){
-        .op = op,
-        .source = "conv1d_toom",
-        .kernel = "conv1d_taps_toom",
-        .defines = {{"ROWS", (long)k->rows},
-                    {"PV", (long)k->vectors},
-                    {"MAX_TILES", (long)k->toom_tiles},
-                    {"MAX_SUMS", (long)k->sums},
-                    {"TAPS", (long)taps}},
-        .local = {1, 1, 1},
-    };
+    return ef__conv1d_fits_taps_panel(device, args) && toom_saves(args->n);
+}
+
+bool ef__conv1d_fits_dw_toom(const ef__device *device, const ef__args *args)
+{
+    return ef__conv1d_fits_dw_panel(device, args) && toom_saves(args->n);
 }
 
 /* outputs 1: tap by tap; 2: Toom-Cook. */
@@ -159,7 +171,7 @@ static ef_status taps(ef_actor *a, const char *op, const ef__args *args, ef__dir
     ef_status status = ef__pack(a, op, args->t[1], (int)direction, outputs, &packed);
     if (status)
         return status;
-    ef__call call = outputs == 2 ? toom_call(&k, op, n[EF__K])
+    ef__call call = outputs == 2 ? toom_call(device, op, "conv1d_taps_toom", n[EF__K])
                                  : ef__panel_call(device, op, "conv1d_taps_panel");
     call.global[0] = ef__ceil_div(tiles, s.m);
     call.global[1] = ef__ceil_div(panels, s.n);
@@ -205,16 +217,17 @@ bool ef__conv1d_fits_dw_panel(const ef__device *device, const ef__args *args)
            args->n[EF__K] <= knobs_of(device).dw_sums;
 }
 
-ef_status ef__conv1d_dw_panel(ef_actor *a, const char *op, const ef__args *args)
+static ef_status dw(ef_actor *a, const char *op, const ef__args *args, int outputs)
 {
     const ef__device *device = ef__device_of(a);
-    const size_t *n = args->n, rows = n[EF__B] * n[EF__L];
-    const bool flat = n[EF__K] == 1; /* without older taps all rows are one sequence */
+    const size_t *n = args->n, K = n[EF__K], rows = n[EF__B] * n[EF__L];
+    const bool flat = K == 1; /* without older taps all rows are one sequence */
     const size_t tiles = ef__ceil_div(n[EF__CIN], knobs_of(device).rows);
     const size_t panels = ef__ceil_div(n[EF__COUT], ef__panel_width(device));
-    const share s = dw_share(device, tiles, panels, n[EF__K]);
+    const share s = dw_share(device, tiles, panels, K + (size_t)outputs - 1);
 
-    ef__call call = ef__panel_call(device, op, "conv1d_dw_panel");
+    ef__call call = outputs == 2 ? toom_call(device, op, "conv1d_dw_toom", K)
+                                 : ef__panel_call(device, op, "conv1d_dw_panel");
     call.global[0] = ef__ceil_div(tiles, s.m);
     call.global[1] = ef__ceil_div(panels, s.n);
     const ef__arg list[] = {
@@ -226,11 +239,21 @@ ef_status ef__conv1d_dw_panel(ef_actor *a, const char *op, const ef__args *args)
         ef__i((int32_t)(flat ? rows : n[EF__L])),
         ef__i((int32_t)n[EF__CIN]),
         ef__i((int32_t)n[EF__COUT]),
-        ef__i((int32_t)n[EF__K]),
+        ef__i((int32_t)K),
         ef__i((int32_t)n[EF__D]),
         ef__i((int32_t)s.m),
         ef__i((int32_t)s.n),
     };
     memcpy(call.args, list, sizeof list);
     return ef__launch(a, &call);
+}
+
+ef_status ef__conv1d_dw_panel(ef_actor *a, const char *op, const ef__args *args)
+{
+    return dw(a, op, args, 1);
+}
+
+ef_status ef__conv1d_dw_toom(ef_actor *a, const char *op, const ef__args *args)
+{
+    return dw(a, op, args, 2);
 }
