@@ -27,10 +27,11 @@
 #ifndef DW_SUMS
 #define DW_SUMS (49152 / (ROWS * PW)) /* tiles times panels times K per group: 192 KB of sums */
 #endif
-#define BLOCK 32 /* conv1d_pack: rows that are brought to the points at a time */
 #ifndef PACK_ROWS
 #define PACK_ROWS 64 /* conv1d_pack: reduction channels per group */
 #endif
+#define BLOCK 32 /* conv1d_pack: rows that are brought to the points at a time */
+
 /* A private row of `width` floats, of which the first `there` are in memory, the others zero. It
  * ends with a whole vector: what runs over is for the next row to write. */
 static void copy_row(float *to, __global const REAL *from, int there, int width)

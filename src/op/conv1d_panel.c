@@ -27,42 +27,36 @@ size_t ef__panel_width(const ef__device *device)
     return knobs_of(device).width;
 }
 
-ef__call ef__panel_call(const ef__device *device, const char *op, const char *kernel)
+static ef__call call_of(const ef__device *device, const char *op, const char *source,
+                        const char *kernel, size_t tiles, ef__define own)
 {
     const knobs k = knobs_of(device);
     return (ef__call){
         .op = op,
-        .source = "conv1d",
+        .source = source,
         .kernel = kernel,
         .defines = {{"ROWS", (long)k.rows},
                     {"PV", (long)k.vectors},
-                    {"PACK_ROWS", EF__PACK_ROWS},
-                    {"MAX_TILES", (long)k.tiles},
-                    {"MAX_SUMS", (long)k.sums},
-                    {"DW_TILES", (long)k.dw_tiles},
-                    {"DW_PANELS", (long)k.dw_panels},
-                    {"DW_SUMS", (long)k.dw_sums}},
-        .local = {1, 1, 1},
-    };
-}
-
-static ef__call toom_call(const ef__device *device, const char *op, const char *kernel, size_t taps)
-{
-    const knobs k = knobs_of(device);
-    return (ef__call){
-        .op = op,
-        .source = "conv1d_toom",
-        .kernel = kernel,
-        .defines = {{"ROWS", (long)k.rows},
-                    {"PV", (long)k.vectors},
-                    {"MAX_TILES", (long)k.toom_tiles},
+                    {"MAX_TILES", (long)tiles},
                     {"MAX_SUMS", (long)k.sums},
                     {"DW_TILES", (long)k.dw_tiles},
                     {"DW_PANELS", (long)k.dw_panels},
                     {"DW_SUMS", (long)k.dw_sums},
-                    {"TAPS", (long)taps}},
+                    own},
         .local = {1, 1, 1},
     };
+}
+
+ef__call ef__panel_call(const ef__device *device, const char *op, const char *kernel)
+{
+    return call_of(device, op, "conv1d", kernel, knobs_of(device).tiles,
+                   (ef__define){"PACK_ROWS", EF__PACK_ROWS});
+}
+
+static ef__call toom_call(const ef__device *device, const char *op, const char *kernel, size_t taps)
+{
+    return call_of(device, op, "conv1d_toom", kernel, knobs_of(device).toom_tiles,
+                   (ef__define){"TAPS", (long)taps});
 }
 
 /* ---- a group's share of an m x n grid of tiles ---- */
