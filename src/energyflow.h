@@ -156,6 +156,12 @@ void ef_actor_set_guard(ef_actor *actor, ef_guard guard);
 /* ef_actor_stats -- the counters since the actor was opened. */
 void ef_actor_stats(ef_actor *actor, ef_stats *stats);
 
+/* ef_actor_memory -- call each for every piece of leased device memory, oldest first: the label of
+ * the tensor that it was made for, and its bytes, together pool_used. each runs under the actor's
+ * lock and must not call the library. */
+void ef_actor_memory(ef_actor *actor, void (*each)(void *user, const char *label, size_t bytes),
+                     void *user);
+
 /* ef_actor_trim -- give unused pooled device memory back to the driver. */
 void ef_actor_trim(ef_actor *actor);
 

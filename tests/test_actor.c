@@ -364,6 +364,51 @@ START_TEST(a_trim_and_a_reset_leave_tensors_their_memory)
 }
 END_TEST
 
+typedef struct inventory {
+    char text[200];
+    size_t bytes;
+} inventory;
+
+static void note(void *user, const char *label, size_t bytes)
+{
+    inventory *i = user;
+    size_t end = strlen(i->text);
+    snprintf(i->text + end, sizeof i->text - end, "%s,", label);
+    i->bytes += bytes;
+}
+
+static void check_leased(ef_actor *a, const char *want)
+{
+    inventory found = {0};
+    ef_stats stats;
+    ef_actor_memory(a, note, &found);
+    ef_actor_stats(a, &stats);
+    ck_assert_str_eq(found.text, want);
+    ck_assert_uint_eq(found.bytes, stats.pool_used);
+}
+
+START_TEST(what_is_leased_is_listed_by_label)
+{
+    static const char *const labels[] = {"one", "two", "three"};
+    ef_actor *a = ef_test_open();
+    ef_tensor *t[3], *view;
+    size_t n = 16;
+    check_leased(a, "error record,");
+    for (int i = 0; i < 3; i++)
+        ef_test_ok(a, ef_tensor_new(a, EF_F32, 1, (size_t[]){100}, labels[i], &t[i]));
+    ef_test_ok(a, ef_tensor_view(t[0], 0, 1, &n, "view", &view));
+    check_leased(a, "error record,one,two,three,");
+    ef_tensor_free(t[1]);
+    check_leased(a, "error record,one,three,");
+    ef_tensor_free(t[0]); /* the view holds its memory */
+    ef_tensor_free(t[2]);
+    check_leased(a, "error record,one,");
+    ef_tensor_free(view);
+    check_leased(a, "error record,");
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(the_text_of_a_long_tensor_is_cut)
 {
     ef_actor *a = ef_test_open();
@@ -417,6 +462,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_size_that_cannot_be_is_refused_with_numbers);
     tcase_add_test(t, a_copy_over_itself_is_refused_unless_it_is_one_memory);
     tcase_add_test(t, a_trim_and_a_reset_leave_tensors_their_memory);
+    tcase_add_test(t, what_is_leased_is_listed_by_label);
     tcase_add_test(t, the_text_of_a_long_tensor_is_cut);
     tcase_add_test(t, a_tensor_of_another_actor_is_refused);
     t = ef_test_case(s, "debugging");

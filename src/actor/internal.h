@@ -15,8 +15,12 @@ typedef struct ef__block {
     struct ef__block *next;
 } ef__block;
 
+enum { EF__LABEL_BYTES = 40 };
+
 typedef struct ef__lease {
+    struct ef__lease *next, *previous; /* in the pool's list */
     ef__block *block;
+    char label[EF__LABEL_BYTES]; /* of the tensor that it was made for */
     unsigned refs; /* tensor and views; the queue's order keeps what was enqueued safe */
     uint64_t version;
     const char *writer; /* the operation that wrote last; NULL: none */
@@ -25,6 +29,7 @@ typedef struct ef__lease {
 
 typedef struct ef__pool {
     ef__block *free[EF__SIZE_CLASSES];
+    ef__lease *first, *last; /* what is leased, oldest first */
 } ef__pool;
 
 struct ef_tensor {
@@ -32,7 +37,7 @@ struct ef_tensor {
     ef__lease *lease;
     ef_dtype dtype;
     size_t rank, dims[EF_MAX_RANK], count, offset; /* offset in elements from the lease's start */
-    char label[40];
+    char label[EF__LABEL_BYTES];
 };
 
 struct ef_readback {
@@ -141,7 +146,8 @@ ef_status ef__device_fill(cl_device_id device, ef__device *about, ef_error *erro
 void ef__locality_fill(ef_device_info *info);
 
 /* pool.c */
-ef_status ef__lease_new(ef_actor *a, size_t bytes, const char *op, ef__lease **lease);
+ef_status ef__lease_new(ef_actor *a, size_t bytes, const char *op, const char *label,
+                        ef__lease **lease);
 void ef__lease_drop(ef_actor *a, ef__lease *lease);
 void ef__pool_close(ef_actor *a);
 

@@ -88,7 +88,21 @@ static ef_status block_new(ef_actor *a, size_t bytes, const char *op, ef__block 
     return EF_OK;
 }
 
-ef_status ef__lease_new(ef_actor *a, size_t bytes, const char *op, ef__lease **lease)
+static void list_append(ef__pool *p, ef__lease *l)
+{
+    l->previous = p->last;
+    *(p->last ? &p->last->next : &p->first) = l;
+    p->last = l;
+}
+
+static void list_remove(ef__pool *p, ef__lease *l)
+{
+    *(l->previous ? &l->previous->next : &p->first) = l->next;
+    *(l->next ? &l->next->previous : &p->last) = l->previous;
+}
+
+ef_status ef__lease_new(ef_actor *a, size_t bytes, const char *op, const char *label,
+                        ef__lease **lease)
 {
     ef__lease *l = calloc(1, sizeof *l);
     if (!l)
@@ -107,6 +121,8 @@ ef_status ef__lease_new(ef_actor *a, size_t bytes, const char *op, ef__lease **l
     }
     l->block = b;
     l->refs = 1;
+    memcpy(l->label, label, sizeof l->label);
+    list_append(&a->pool, l);
     a->stats.pool_used += b->bytes;
     if (a->stats.pool_used > a->stats.pool_peak)
         a->stats.pool_peak = a->stats.pool_used;
@@ -130,6 +146,7 @@ void ef__lease_drop(ef_actor *a, ef__lease *l)
     if (l->attachment)
         l->attachment->destroy(l->attachment);
     ef__block *b = l->block;
+    list_remove(&a->pool, l);
     a->stats.pool_used -= b->bytes;
     if (a->closed) {
         block_free(a, b);
@@ -140,6 +157,15 @@ void ef__lease_drop(ef_actor *a, ef__lease *l)
         a->pool.free[b->size_class] = b;
     }
     free(l);
+}
+
+void ef_actor_memory(ef_actor *a, void (*each)(void *user, const char *label, size_t bytes),
+                     void *user)
+{
+    ef__lock(a);
+    for (const ef__lease *l = a->pool.first; l; l = l->next)
+        each(user, l->label, l->block->bytes);
+    ef__unlock(a);
 }
 
 void ef_actor_trim(ef_actor *a)

@@ -41,9 +41,9 @@ static ef_status set_shape(ef_actor *a, ef_tensor *t, size_t rank, const size_t 
     return EF_OK;
 }
 
-static void set_label(char label[40], const char *text)
+static void set_label(char label[EF__LABEL_BYTES], const char *text)
 {
-    snprintf(label, 40, "%s", text ? text : "tensor");
+    snprintf(label, EF__LABEL_BYTES, "%s", text ? text : "tensor");
 }
 
 ef_status ef_tensor_new(ef_actor *a, ef_dtype dtype, size_t rank, const size_t *dims,
@@ -63,7 +63,7 @@ ef_status ef_tensor_new(ef_actor *a, ef_dtype dtype, size_t rank, const size_t *
         status = set_shape(a, t, rank, dims, op);
     }
     if (!status)
-        status = ef__lease_new(a, t->count * ef__dtype_bytes(dtype), op, &t->lease);
+        status = ef__lease_new(a, t->count * ef__dtype_bytes(dtype), op, t->label, &t->lease);
     if (status) {
         free(t);
     } else {
