@@ -180,25 +180,18 @@ static void finish(const epilogue *e, VEC z, const long at, const long row, cons
     store_lanes(z, e->y + at, n);
 }
 
+#define PARTIAL 64 /* products per partial sum; a multiple of VW and of 16 */
+
+#ifdef ROWS
+
 /* ---- register tiles: the GEMMs of CPU devices, ROWS x PV vectors of sums ----
  *
- * Sums, PV weights and one broadcast must fit the registers: 6x2 of 16, 8x2 of 32; 7x2 of 16 spills
- * and halves the speed. */
+ * For programs with ROWS and PV, which the host chooses: sums, PV weights and one broadcast must fit
+ * the registers, 6x2 of 16, 8x2 of 32; 7x2 of 16 spills and halves the speed. */
 #define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 #define UNROLL _Pragma("unroll")
-#ifndef ROWS
-#define ROWS (VW == 16 ? 8 : 6)
-#endif
-#ifndef PV
-#define PV 2 /* vectors per panel */
-#endif
 #define PW (VW * PV) /* channels per panel */
-#ifndef PARTIAL
-#define PARTIAL 64 /* products per partial sum; a multiple of VW and of 16 */
-#endif
-#ifndef INNER
-#define INNER 4 /* steps per turn of the innermost loop */
-#endif
+#define INNER 4      /* steps per turn of the innermost loop */
 
 /* Private copies and sums are floats whatever the storage type is. */
 #define LOADF(p) CAT(vload, VW)(0, p)
@@ -267,7 +260,7 @@ static void turn(VEC *rows)
 }
 
 /* Adds sums, which are by tap, input channel and lane, to rows of dw, by lane, input channel and
- * tap: n <= VW numbers of VW rows (`lanes` of them there), from number e on. */
+ * tap: the first VW of n numbers of VW rows, where `lanes` are left, from number e on. */
 static void add_turned(__global REAL *to, ulong row, int lanes, const VEC *sum, int next_tap, int K,
                        int e, int n)
 {
@@ -325,3 +318,5 @@ __constant float powers5[6][5] = {
     {POWERS5(0.f, 0.87890625f)},         {POWERS5(0.625f, -1.45263671875f)},
     {POWERS5(-0.625f, -1.45263671875f)}, {POWERS5(1.5f, 8.3671875f)},
     {POWERS5(-1.5f, 8.3671875f)},        {0, 0, 0, 0, 1}};
+
+#endif

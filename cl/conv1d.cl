@@ -10,26 +10,10 @@
  * private block: there strides are short, and rows outside [0,L) and channel tails are zeros, so
  * the loop knows no edges. A register sum runs over at most PARTIAL products and is then added to a
  * private master tile: that bounds the rounding error (c <= 8 in units of 2^-24 sum|x||w|; 1.5
- * measured at 1280 products). No knob depends on B, L, channels, K or d: no shape compiles.
+ * measured at 1280 products). No knob depends on B, L, channels, K or d: no shape compiles. The
+ * host chooses MAX_TILES (at most 32, a bit each), MAX_SUMS, DW_TILES, DW_PANELS and DW_SUMS, the
+ * most that a group may hold, and PACK_ROWS, what a group packs.
  */
-#ifndef MAX_TILES
-#define MAX_TILES 16 /* conv1d_taps_panel: row tiles per group; at most 32, a bit each */
-#endif
-#ifndef MAX_SUMS
-#define MAX_SUMS (12288 / (ROWS * PW)) /* row tiles times panels per group: 48 KB of sums */
-#endif
-#ifndef DW_TILES
-#define DW_TILES 16 /* conv1d_dw_panel: tiles of ROWS input channels per group */
-#endif
-#ifndef DW_PANELS
-#define DW_PANELS (256 / PW) /* panels per group */
-#endif
-#ifndef DW_SUMS
-#define DW_SUMS (49152 / (ROWS * PW)) /* tiles times panels times K per group: 192 KB of sums */
-#endif
-#ifndef PACK_ROWS
-#define PACK_ROWS 64 /* conv1d_pack: reduction channels per group */
-#endif
 #define BLOCK 32 /* conv1d_pack: rows that are brought to the points at a time */
 
 /* A private row of `width` floats, of which the first `there` are in memory, the others zero. It

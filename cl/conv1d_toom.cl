@@ -1,44 +1,34 @@
-/* conv1d_toom.cl -- Conv1D forward and input gradient by Toom-Cook F(2,TAPS), TAPS 3 or 5, for CPU
- * devices: TAPS + 1 products give two outputs, where plain sums need 2 TAPS.
+/* conv1d_toom.cl -- Conv1D, forward and both gradients, by Toom-Cook F(2,TAPS), TAPS 3 or 5, for CPU
+ * devices: TAPS + 1 products give two outputs, where plain sums need 2 TAPS. The host chooses
+ * MAX_TILES, MAX_SUMS, DW_TILES, DW_PANELS and DW_SUMS, the most that a group may hold.
  *
  * in_0 .. in_TAPS are rows d apart, and out_m = sum_j in_(m+j) tap_j for m = 0, 1:
  *   out_m = sum_s at[s]^m (sum_i points[s][i] in_i) (sum_j at[s]^j tap_j / scale[s])
  * The last bracket is packed by conv1d_pack. Point 0 alone takes in_0 and gives nothing to out_1;
  * infinity, the last point, takes in_TAPS and gives nothing to out_0: no output meets a row that it
- * would not read. Every number here is exact.
+ * would not read. at and points are exact; powers, with the quotients, are rounded once.
  * (A. Lavin, S. Gray: Fast Algorithms for Convolutional Neural Networks, 2016.) */
-#ifndef TAPS
-#define TAPS 5
-#endif
-#ifndef MAX_TILES
-#define MAX_TILES 4 /* tiles of row pairs per group */
-#endif
-#ifndef MAX_SUMS
-#define MAX_SUMS (12288 / (ROWS * PW)) /* 2 * tiles * panels per group: 48 KB of sums */
-#endif
-#ifndef DW_TILES
-#define DW_TILES 16 /* conv1d_dw_toom: tiles of ROWS input channels per group */
-#endif
-#ifndef DW_PANELS
-#define DW_PANELS (256 / PW) /* panels per group */
-#endif
-#ifndef DW_SUMS
-#define DW_SUMS (49152 / (ROWS * PW)) /* tiles times panels times POINTS per group: 192 KB */
-#endif
 #define POINTS (TAPS + 1)
 #define at CAT(at, TAPS)
 #define points CAT(points, TAPS)
 #define powers CAT(powers, TAPS)
 
+/* Pairs of rows d apart in a sequence; d <= L. */
+static int count_pairs(int L, int d)
+{
+    const long d2 = 2L * d;
+    return (int)(L / d2 * d + min(L % d2, (long)d));
+}
+
 /* Row pair `pair` of all: the row of in_0 and out_0, and bit i for each in_i that is a row of its
  * sequence; with step < 0 in_0 is the later one. */
 static long find_pair(int pair, int B, int L, int step, uint *live)
 {
-    const int d = abs(step), pairs = L / (2 * d) * d + min(L % (2 * d), d), b = pair / pairs;
+    const int d = abs(step), pairs = count_pairs(L, d), b = pair / pairs;
     const int k = pair % pairs, t = k / d * 2 * d + k % d + (step < 0 ? d : 0);
     *live = 0;
     for (int i = 0; i < POINTS && b < B; i++)
-        *live |= (uint)(t + i * step >= 0 && t + i * step < L) << i;
+        *live |= (uint)(t + (long)i * step >= 0 && t + (long)i * step < L) << i;
     return (long)b * L + t;
 }
 
@@ -68,10 +58,10 @@ static void to_points(float *to, int to_next, __global const REAL *from, long ne
  * PARTIAL of channels.
  * Grid (ceil(B*pairs / (tiles*ROWS)), ceil(ceil(Cout/PW) / panels)); tiles <= MAX_TILES and
  * 2 * tiles * panels <= MAX_SUMS. The result does not depend on either. */
-KERNEL void conv1d_taps_toom(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias), OUT(REAL, pre),
-                             IN(REAL, residual), IN(uchar, mask), const int B, const int L,
-                             const int Cin, const int Cout, const int K, const int step,
-                             const int tiles, const int panels, const int parts)
+KERNEL void conv1d_taps_toom2(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias),
+                              OUT(REAL, pre), IN(REAL, residual), IN(uchar, mask), const int B,
+                              const int L, const int Cin, const int Cout, const int K,
+                              const int step, const int tiles, const int panels, const int parts)
 {
     const int width = tiles * ROWS;
     const int p0 = (int)get_group_id(1) * panels;
@@ -151,15 +141,15 @@ static void dy_at_point(int s, float *to, __global const REAL *from, long next, 
  *   dtap_j = sum_s powers[s][j] sum over pairs (sum_i points[s][i] x_i) (dy_0 + at[s] dy_1)
  * again with point 0 for dy_0 alone and infinity for dy_1 alone. Pairs are counted through all
  * sequences. */
-KERNEL void conv1d_dw_toom(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, db), const int B,
-                           const int L, const int Cin, const int Cout, const int K, const int d,
-                           const int tiles, const int panels)
+KERNEL void conv1d_dw_toom2(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, db), const int B,
+                            const int L, const int Cin, const int Cout, const int K, const int d,
+                            const int tiles, const int panels)
 {
     const int i0 = (int)get_group_id(0) * tiles * ROWS, ni = min(tiles * ROWS, Cin - i0);
     const int o0 = (int)get_group_id(1) * panels * PW, no = min(panels * PW, Cout - o0);
     const int nt = (ni + ROWS - 1) / ROWS, np = (no + PW - 1) / PW;
     const int width = nt * ROWS, slice = np * width * PV; /* one point's sums */
-    const int pairs = B * (L / (2 * d) * d + min(L % (2 * d), d));
+    const int pairs = B * count_pairs(L, d);
     const bool with_db = db_base != 0 && i0 == 0;
     long base[PARTIAL];
     uint live[PARTIAL];

@@ -106,7 +106,7 @@ static ef_status forward_panel(ef_actor *a, const ef__args *args)
 
 static ef_status forward_toom2(ef_actor *a, const ef__args *args)
 {
-    return ef__conv1d_taps_toom(a, "conv1d.forward[toom2]", args, EF__FORWARD);
+    return ef__conv1d_taps_toom2(a, "conv1d.forward[toom2]", args, EF__FORWARD);
 }
 
 static ef_status forward_direct(ef_actor *a, const ef__args *args)
@@ -121,7 +121,7 @@ static ef_status dx_panel(ef_actor *a, const ef__args *args)
 
 static ef_status dx_toom2(ef_actor *a, const ef__args *args)
 {
-    return ef__conv1d_taps_toom(a, "conv1d.dx[toom2]", args, EF__BACKWARD);
+    return ef__conv1d_taps_toom2(a, "conv1d.dx[toom2]", args, EF__BACKWARD);
 }
 
 static ef_status dx_direct(ef_actor *a, const ef__args *args)
@@ -136,7 +136,7 @@ static ef_status dw_panel(ef_actor *a, const ef__args *args)
 
 static ef_status dw_toom2(ef_actor *a, const ef__args *args)
 {
-    return ef__conv1d_dw_toom(a, "conv1d.dw[toom2]", args);
+    return ef__conv1d_dw_toom2(a, "conv1d.dw[toom2]", args);
 }
 
 static ef_status dw_direct(ef_actor *a, const ef__args *args)
@@ -152,7 +152,7 @@ const ef__op ef__op_conv1d_forward = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
     .examples = {{.tensors = "nBLD nHDK zBLH", .n = {[EF__D] = 4}}, {.tensors = "nBLH nDH1 zBLD"}},
-    .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom, forward_toom2},
+    .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom2, forward_toom2},
                  {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel},
                  {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
 };
@@ -165,7 +165,7 @@ const ef__op ef__op_conv1d_dx = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
     .examples = {{.tensors = "nBLH nHDK zBLD", .n = {[EF__D] = 4}}, {.tensors = "nBLD nDH1 zBLH"}},
-    .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom, dx_toom2},
+    .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom2, dx_toom2},
                  {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel},
                  {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
 };
@@ -180,7 +180,7 @@ const ef__op ef__op_conv1d_dw = {
     .bytes = ef__conv1d_dw_bytes,
     .examples = {{.tensors = "nBLD nBLH zHDK zH", .n = {[EF__D] = 4}},
                  {.tensors = "nBLH nBLD zDH1 zD"}},
-    .variants = {{"toom2", 0, ef__conv1d_fits_dw_toom, dw_toom2},
+    .variants = {{"toom2", 0, ef__conv1d_fits_dw_toom2, dw_toom2},
                  {"panel", 0, ef__conv1d_fits_dw_panel, dw_panel},
                  {"direct", 0, ef__fits_always, dw_direct}},
 };

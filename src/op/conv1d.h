@@ -35,12 +35,13 @@ ef_status ef__conv1d_taps_panel(ef_actor *a, const char *op, const ef__args *arg
                                 ef__direction direction);
 ef_status ef__conv1d_dw_panel(ef_actor *a, const char *op, const ef__args *args);
 
-/* toom2: the same by Toom-Cook F(2,K) for K 3 and 5, where it saves a fifth of the products. */
-bool ef__conv1d_fits_taps_toom(const ef__device *device, const ef__args *args);
-ef_status ef__conv1d_taps_toom(ef_actor *a, const char *op, const ef__args *args,
-                               ef__direction direction);
-bool ef__conv1d_fits_dw_toom(const ef__device *device, const ef__args *args);
-ef_status ef__conv1d_dw_toom(ef_actor *a, const char *op, const ef__args *args);
+/* toom2: the same by Toom-Cook F(2,K), K 3 and 5, where it saves a fifth of the products and sums
+ * are long. */
+bool ef__conv1d_fits_taps_toom2(const ef__device *device, const ef__args *args);
+ef_status ef__conv1d_taps_toom2(ef_actor *a, const char *op, const ef__args *args,
+                                ef__direction direction);
+bool ef__conv1d_fits_dw_toom2(const ef__device *device, const ef__args *args);
+ef_status ef__conv1d_dw_toom2(ef_actor *a, const char *op, const ef__args *args);
 
 /* direct: any device. conv1d_dw_direct with dw NULL gives db alone. */
 ef_status ef__conv1d_taps_direct(ef_actor *a, const char *op, const ef__args *args,

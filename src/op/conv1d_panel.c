@@ -132,19 +132,26 @@ static size_t products(const size_t *n)
     return sum;
 }
 
+/* Sums of fewer products are not left to Toom-Cook: its errors follow the neighbours of what an
+ * element sums, and in a short sum of small numbers they show. */
+enum { FEWEST_CHANNELS = 32, FEWEST_ROWS = 256 };
+
 static bool toom_saves(const size_t *n)
 {
     return (n[EF__K] == 3 || n[EF__K] == 5) && 5 * pairs(n) * (n[EF__K] + 1) <= 4 * products(n);
 }
 
-bool ef__conv1d_fits_taps_toom(const ef__device *device, const ef__args *args)
+bool ef__conv1d_fits_taps_toom2(const ef__device *device, const ef__args *args)
 {
-    return ef__conv1d_fits_taps_panel(device, args) && toom_saves(args->n);
+    return ef__conv1d_fits_taps_panel(device, args) && toom_saves(args->n) &&
+           ef__columns(args->t[0]) >= FEWEST_CHANNELS;
 }
 
-bool ef__conv1d_fits_dw_toom(const ef__device *device, const ef__args *args)
+bool ef__conv1d_fits_dw_toom2(const ef__device *device, const ef__args *args)
 {
-    return ef__conv1d_fits_dw_panel(device, args) && toom_saves(args->n);
+    const size_t *n = args->n;
+    return ef__conv1d_fits_dw_panel(device, args) && toom_saves(n) &&
+           n[EF__B] * n[EF__L] >= FEWEST_ROWS;
 }
 
 /* outputs 1: tap by tap; 2: Toom-Cook. */
@@ -165,7 +172,7 @@ static ef_status taps(ef_actor *a, const char *op, const ef__args *args, ef__dir
     ef_status status = ef__pack(a, op, args->t[1], (int)direction, outputs, &packed);
     if (status)
         return status;
-    ef__call call = outputs == 2 ? toom_call(device, op, "conv1d_taps_toom", n[EF__K])
+    ef__call call = outputs == 2 ? toom_call(device, op, "conv1d_taps_toom2", n[EF__K])
                                  : ef__panel_call(device, op, "conv1d_taps_panel");
     call.global[0] = ef__ceil_div(tiles, s.m);
     call.global[1] = ef__ceil_div(panels, s.n);
@@ -199,8 +206,8 @@ ef_status ef__conv1d_taps_panel(ef_actor *a, const char *op, const ef__args *arg
     return taps(a, op, args, direction, 1);
 }
 
-ef_status ef__conv1d_taps_toom(ef_actor *a, const char *op, const ef__args *args,
-                               ef__direction direction)
+ef_status ef__conv1d_taps_toom2(ef_actor *a, const char *op, const ef__args *args,
+                                ef__direction direction)
 {
     return taps(a, op, args, direction, 2);
 }
@@ -220,7 +227,7 @@ static ef_status dw(ef_actor *a, const char *op, const ef__args *args, int outpu
     const size_t panels = ef__ceil_div(n[EF__COUT], ef__panel_width(device));
     const share s = dw_share(device, tiles, panels, K + (size_t)outputs - 1);
 
-    ef__call call = outputs == 2 ? toom_call(device, op, "conv1d_dw_toom", K)
+    ef__call call = outputs == 2 ? toom_call(device, op, "conv1d_dw_toom2", K)
                                  : ef__panel_call(device, op, "conv1d_dw_panel");
     call.global[0] = ef__ceil_div(tiles, s.m);
     call.global[1] = ef__ceil_div(panels, s.n);
@@ -247,7 +254,7 @@ ef_status ef__conv1d_dw_panel(ef_actor *a, const char *op, const ef__args *args)
     return dw(a, op, args, 1);
 }
 
-ef_status ef__conv1d_dw_toom(ef_actor *a, const char *op, const ef__args *args)
+ef_status ef__conv1d_dw_toom2(ef_actor *a, const char *op, const ef__args *args)
 {
     return dw(a, op, args, 2);
 }
