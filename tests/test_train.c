@@ -287,6 +287,29 @@ START_TEST(a_bad_id_found_on_the_device_is_an_argument_error_and_changes_nothing
 }
 END_TEST
 
+START_TEST(a_batch_without_ids_mask_or_target_is_refused_by_name)
+{
+    ef_actor *a = ef_test_open();
+    ef_trainer_options o = plain_options();
+    setup s = new_setup(a, &o);
+    const ef_batch whole = random_batch(3, 1);
+    ef_batch b[2] = {whole, whole};
+    ef_readback *readback = NULL;
+    b[1].ids = NULL;
+    ef_test_refused(a, ef_trainer_step(s.trainer, b, 2, &readback), EF_EARG,
+                    "trainer.step: ids of micro-batch 1 is NULL");
+    b[1] = whole;
+    b[1].mask = NULL;
+    ef_test_refused(a, ef_trainer_step(s.trainer, b, 2, &readback), EF_EARG, "mask");
+    b[1] = whole;
+    b[1].target = NULL;
+    ef_test_refused(a, ef_trainer_step(s.trainer, b, 2, &readback), EF_EARG, "target");
+    ck_assert_ptr_null(readback);
+    free_setup(&s);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(a_step_that_broke_off_leaves_nothing_in_the_next_one)
 {
     ef_actor *a = ef_test_open();
@@ -556,6 +579,7 @@ static Suite *suite(void)
     tcase_add_test(steps, steps_nest_in_the_callers_batch_with_one_wait);
     tcase_add_test(steps, a_step_with_an_infinity_is_skipped_on_the_device);
     tcase_add_test(steps, a_bad_id_found_on_the_device_is_an_argument_error_and_changes_nothing);
+    tcase_add_test(steps, a_batch_without_ids_mask_or_target_is_refused_by_name);
     tcase_add_test(steps, a_step_that_broke_off_leaves_nothing_in_the_next_one);
     tcase_add_test(steps, a_trainer_wants_a_trainable_encoder_and_sound_options);
     tcase_add_test(steps, a_scope_trains_its_part_and_nothing_else);

@@ -223,31 +223,39 @@ void ef__pass_clear(ef__pass *pass)
     *pass = (ef__pass){.group = pass->group};
 }
 
+static ef_status want_matrix(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                             ef_dtype dtype)
+{
+    if (!t)
+        return ef__fail(a, EF_EARG, 0, op, "%s: %s is NULL", op, name);
+    ef_status status = ef__tensor_usable(a, t, op);
+    if (!status)
+        status = ef__want_rank(a, op, name, t, 2);
+    return status ? status : ef__want_dtype(a, op, name, t, dtype);
+}
+
+/* Before anything is enqueued, so that what is refused was not begun. */
 static ef_status check_encode(ef_encoder *e, const ef_tensor *ids, const ef_tensor *mask,
                               const ef_tensor *vectors)
 {
     static const char op[] = "encoder.encode";
     ef_actor *a = e->actor;
-    const size_t *dims = ef_tensor_dims(ids);
     ef_status status = ef__ready(a);
     if (!status)
-        status = ef__want_rank(a, op, "ids", ids, 2);
+        status = want_matrix(a, op, "ids", ids, EF_I32);
     if (!status)
-        status = ef__want_dtype(a, op, "ids", ids, EF_I32);
+        status = want_matrix(a, op, "mask", mask, EF_U8);
     if (!status)
-        status = ef__want_dtype(a, op, "mask", mask, EF_U8);
+        status = want_matrix(a, op, "vectors", vectors, EF_F32);
     if (!status)
         status = ef__want_same_shape(a, op, "mask", mask, "ids", ids);
-    if (!status)
-        status = ef__want_dtype(a, op, "vectors", vectors, EF_F32);
-    if (!status)
-        status = ef__want_rank(a, op, "vectors", vectors, 2);
-    if (!status &&
-        (ef_tensor_dims(vectors)[0] != dims[0] || ef_tensor_dims(vectors)[1] != e->config.out))
-        status = ef__fail(a, EF_ESHAPE, 0, op, "vectors is [%zu,%zu], must be [%zu,%zu]",
-                          ef_tensor_dims(vectors)[0], ef_tensor_dims(vectors)[1], dims[0],
-                          e->config.out);
-    return status;
+    if (status)
+        return status;
+    const size_t *have = ef_tensor_dims(vectors), B = ef_tensor_dims(ids)[0], E = e->config.out;
+    if (have[0] != B || have[1] != E)
+        return ef__fail(a, EF_ESHAPE, 0, op, "%s: vectors is [%zu,%zu], must be [%zu,%zu]", op,
+                        have[0], have[1], B, E);
+    return EF_OK;
 }
 
 ef_status ef_encoder_encode(ef_encoder *encoder, const ef_tensor *ids, const ef_tensor *mask,
