@@ -395,6 +395,17 @@ unset EF_CL_DIR
 expect 4 'byte' $train --width 1000000 --hidden 1000000
 check 'a model that does not fit: both numbers, before training' \
     sh -c 'grep -q "[0-9].*[0-9]" err && ! grep -q "^epoch" err'
+{ # one sample of 20000 ids: 0, a target of 1
+    printf 'EFB1\001\000\000\000\001\000\000\000\040\116\000\000'
+    head -c 80000 /dev/zero
+    head -c 20000 /dev/zero | tr '\000' '\001'
+    printf '\000\000\200\077'
+} >long.efb
+vast="eftrain --data long.efb --length 20000 --width 1 --hidden 2000000 --taps 1 --blocks 1 --dilations 1"
+expect 4 'a batch of 1 x 20000 ids needs [0-9]* bytes .*; [0-9]* are available' $vast
+check 'activations that do not fit: before training' sh -c '! grep -q "^epoch" err'
+expect 4 'a batch of 1 x 20000 ids' $vast --train proj
+expect 0 'trained: 1 steps' $vast --length 20 --hidden 2000
 expect 2 'encoder: ' $train --width 2147483647 --hidden 2147483647 --taps 2147483647
 expect 2 'model: .*too many' $train --width 2147483647 --hidden 2147483647
 run $train --lr 1e38 --warmup 0 --clip 0 --epochs 10

@@ -388,6 +388,35 @@ START_TEST(a_scope_trains_its_part_and_nothing_else)
 }
 END_TEST
 
+/* What a step is said to need is most of what it takes, and no more. */
+START_TEST(a_batch_that_will_not_fit_is_known_from_what_a_step_takes)
+{
+    for (int scope = EF_TRAIN_ALL; scope <= EF_TRAIN_PROJ; scope++) {
+        ef_actor *a = ef_test_open();
+        ef_trainer_options o = plain_options();
+        o.scope = (ef_scope)scope;
+        setup s = new_setup(a, &o);
+        int group = ef__encoder_group(s.encoder, o.scope);
+        ef_batch b = random_batch(200, 1);
+        float metrics[EF_METRICS];
+        ef_stats before, after;
+        double needed;
+        ef_test_ok(a, ef__encoder_check_batch(s.encoder, group, b.B, b.L));
+        ef_actor_stats(a, &before);
+        step(&s, &b, 1, metrics);
+        ef_actor_stats(a, &after);
+        ef_test_refused(a, ef__encoder_check_batch(s.encoder, group, 1000000000, 1000000000),
+                        EF_ENOMEM, "model: a batch of 1000000000 x 1000000000 ids needs ");
+        ck_assert_int_eq(sscanf(strstr(ef_actor_message(a), "needs "), "needs %lf", &needed), 1);
+        needed *= (double)(b.B * b.L) * 1e-18;
+        ck_assert_double_le(needed, (double)(after.pool_peak - before.pool_used));
+        ck_assert_double_ge(needed, 0.5 * (double)(after.pool_peak - before.pool_used));
+        free_setup(&s);
+        ef_test_close(a);
+    }
+}
+END_TEST
+
 /* Loss is a function of the seed alone, so this is a test of the gradients' worth, not of luck. */
 START_TEST(training_more_of_the_model_learns_more)
 {
@@ -583,6 +612,7 @@ static Suite *suite(void)
     tcase_add_test(steps, a_step_that_broke_off_leaves_nothing_in_the_next_one);
     tcase_add_test(steps, a_trainer_wants_a_trainable_encoder_and_sound_options);
     tcase_add_test(steps, a_scope_trains_its_part_and_nothing_else);
+    tcase_add_test(steps, a_batch_that_will_not_fit_is_known_from_what_a_step_takes);
     tcase_add_test(steps, the_same_steps_give_the_same_bits);
     tcase_add_test(steps, a_model_with_tanh_has_the_slope_of_its_loss_as_gradient);
     TCase *runs = ef_test_case(s, "runs");

@@ -162,7 +162,10 @@ static ef_status count_samples(ef_trainer *t, const ef_batch *batches, size_t co
         if (!b->ids || !b->mask || !b->target)
             return ef__fail(a, EF_EARG, 0, "trainer.step",
                             "trainer.step: %s of micro-batch %zu is NULL",
-                            !b->ids ? "ids" : !b->mask ? "mask" : "target", i);
+                            !b->ids    ? "ids"
+                            : !b->mask ? "mask"
+                                       : "target",
+                            i);
         if (b->E != E)
             return ef__fail(a, EF_ESHAPE, 0, "trainer.step",
                             "trainer.step: targets have %zu values, the encoder gives %zu", b->E,
