@@ -1,8 +1,10 @@
 /* energyflow.h -- train and run causal TCN text encoders on any OpenCL device.
  *
  * An ef_actor owns one device and its one in-order queue. Every operation is only enqueued; the
- * host waits in ef_batch_sync, in ef_actor_finish or in a readback, nowhere else. Any thread may
- * call: an actor's calls are serialised by its lock.
+ * host waits in ef_batch_sync, ef_actor_finish, ef_actor_reset, ef_actor_close, in a readback, in
+ * what syncs a batch of its own (ef_trainer_step outside a batch, ef_train, ef_evaluate), in an
+ * upload while too many bytes of earlier ones are on their way, and under EF_DEBUG=sync; nowhere
+ * else. Any thread may call: an actor's calls are serialised by its lock.
  *
  * Shapes use fixed letters: B batch, L length, C channels, D width, H hidden, K taps, V vocabulary,
  * E output width. Tensors are dense and row-major; the last dimension is contiguous.
@@ -60,7 +62,8 @@ const char *ef_strerror(ef_status status);
 /* ef_version -- the version of the library that runs, "0.1.0"; a static string. */
 const char *ef_version(void);
 
-/* ef_version_full -- the same with the OpenCL headers, CLBlast and hwloc that it was built with. */
+/* ef_version_full -- the same with the versions of the OpenCL loader, as its pkg-config file gives
+ * it, CLBlast and hwloc that it was built with. */
 const char *ef_version_full(void);
 
 /* ---- Devices ------------------------------------------------------------------------------- */
@@ -228,8 +231,9 @@ ef_status ef_readback_start(ef_actor *actor, const ef_tensor *tensor, ef_readbac
                             const char *label, ef_readback **readback);
 
 /* ef_readback_value -- the value: *data has *count elements of the tensor's dtype and belongs to
- * the readback. Asking a deferred readback before its batch is synced traps, or answers EF_EEARLY
- * under EF_GUARD_ERROR. Other errors: the one that the batch failed with, ECANCELLED. */
+ * the readback; count may be NULL. Asking a deferred readback before its batch is synced traps, or
+ * answers EF_EEARLY under EF_GUARD_ERROR. Other errors: the one that the batch failed with,
+ * ECANCELLED. */
 ef_status ef_readback_value(ef_readback *readback, const void **data, size_t *count);
 
 /* ef_readback_poll -- EF_OK ready, EF_ETIMEOUT pending, else the error it resolved to. Never
@@ -574,6 +578,8 @@ typedef struct ef_epoch_report {
 typedef struct ef_train_observer { /* every member may be NULL */
     void *user;
     void (*on_notice)(void *user, const char *text); /* a warning or a fact: one line */
+    /* once, when all is found well: the steps that a resumed run made before, those of the whole */
+    void (*on_begin)(void *user, uint64_t step, uint64_t steps);
     void (*on_step)(void *user, const ef_step_report *report);
     void (*on_epoch)(void *user, const ef_epoch_report *report);
     bool (*should_stop)(void *user); /* asked before each step; true: save, then EF_ECANCELLED */

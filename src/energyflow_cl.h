@@ -2,6 +2,10 @@
 #ifndef ENERGYFLOW_CL_H
 #define ENERGYFLOW_CL_H
 
+/* What the library keeps to; a program may ask for more before it includes this. */
+#ifndef CL_TARGET_OPENCL_VERSION
+#define CL_TARGET_OPENCL_VERSION 120
+#endif
 #include "energyflow.h"
 #include <CL/cl.h>
 

@@ -29,6 +29,12 @@ flags=$(pkg-config --define-variable=includedir="$includedir" --define-variable=
 # shellcheck disable=SC2086 # lists of words
 ${CC:-cc} -std=c11 -Wall -Wextra -Wpedantic -Werror ${EF_SANITIZE:-} "$tmp/example.c" -o "$tmp/example" $flags
 
+# The header for OpenCL's users needs no macro of theirs, and says nothing.
+echo '#include <energyflow_cl.h>' >"$tmp/cl.c"
+# shellcheck disable=SC2086
+${CC:-cc} -std=c11 -Wall -Wextra -Wpedantic -fsyntax-only "$tmp/cl.c" $flags >"$tmp/log" 2>&1 || echo failed >>"$tmp/log"
+[ ! -s "$tmp/log" ] || { cat "$tmp/log"; exit 1; }
+
 status=0
 (cd "$tmp" && LD_LIBRARY_PATH="$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" timeout 300 ./example) || status=$?
 [ $status -eq 0 ] || { echo "README's example ends with status $status"; exit 1; }

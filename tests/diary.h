@@ -17,6 +17,7 @@ typedef struct diary {
     ef_actor *a;
     ef_step_report step[MOST_STEPS];
     ef_epoch_report epoch[MOST_STEPS];
+    uint64_t begun, whole;
     size_t steps, epochs, notices, stop_after, lose_after;
     char notice[4096];
     ef_error error;
@@ -51,6 +52,14 @@ static inline void on_notice(void *user, const char *text)
     size_t used = strlen(d->notice);
     d->notices++;
     snprintf(d->notice + used, sizeof d->notice - used, "%s\n", text);
+}
+
+static inline void on_begin(void *user, uint64_t step, uint64_t steps)
+{
+    diary *d = user;
+    ck_assert_uint_eq(d->steps, 0);
+    d->begun = step;
+    d->whole = steps;
 }
 
 static inline void on_step(void *user, const ef_step_report *report)
@@ -94,7 +103,8 @@ static inline ef_status run(ef_actor *a, const ef_train_options *o, diary *d)
 {
     size_t stop = d->stop_after, lose = d->lose_after;
     *d = (diary){.a = a, .stop_after = stop, .lose_after = lose};
-    return ef_train(a, o, &(ef_train_observer){d, on_notice, on_step, on_epoch, should_stop},
+    return ef_train(a, o,
+                    &(ef_train_observer){d, on_notice, on_begin, on_step, on_epoch, should_stop},
                     &d->error);
 }
 

@@ -173,7 +173,9 @@ START_TEST(a_size_that_cannot_be_is_refused_with_numbers)
     size_t huge[2] = {SIZE_MAX / 2, 3};
     ef_test_refused(a, ef_tensor_new(a, EF_F32, 2, huge, "huge", &t), EF_EARG, "huge");
     size_t large = (size_t)(ef_actor_device(a)->max_alloc_bytes / 4 + 1);
-    ef_test_refused(a, ef_tensor_new(a, EF_F32, 1, &large, "large", &t), EF_ENOMEM, "bytes left");
+    ef_test_refused(a, ef_tensor_new(a, EF_F32, 1, &large, "large", &t), EF_ENOMEM,
+                    "tensor.new: large needs ");
+    ef_test_refused(a, ef_tensor_new(a, EF_F32, 1, &large, NULL, &t), EF_ENOMEM, "bytes left");
     ef_test_refused(a, ef_tensor_new(a, EF_F32, 5, huge, "deep", &t), EF_EARG, "rank 5");
     ck_assert_ptr_null(t);
     ef_test_close(a);

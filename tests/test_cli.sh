@@ -107,7 +107,7 @@ expect 2 '--width 4294967296: must be at most' $train --width 4294967296
 expect 2 '--lr 1e-3x: not a number' $train --lr 1e-3x
 expect 2 '--lr 0,001: not a number' $train --lr 0,001
 expect 2 '--lr nan: not a number' $train --lr nan
-expect 2 '--lr 1e99: not a number' $train --lr 1e99
+expect 2 '--lr 1e99: too large' $train --lr 1e99
 expect 2 '--lr -1: must be at least 0' $train --lr -1
 expect 2 '--lr : not a number' $train --lr ''
 expect 2 '--dilations 1,,2: ' $train --dilations 1,,2
@@ -128,6 +128,12 @@ check 'three lines for epochs on stderr' [ "$(grep -c '^epoch ./3 done: .*held-o
 check 'nothing in a pipe but printed characters' sh -c '! LC_ALL=C grep -q "[[:cntrl:]]" out err'
 check 'a log line for each step' [ "$(grep -c '"step":' log)" -eq 18 ]
 check 'a log line for each epoch' [ "$(grep -c '"val_cos":[-0-9]' log)" -eq 3 ]
+cp model.safetensors more.safetensors
+more="$train --val val.efb --save more.safetensors --resume more.safetensors"
+expect 0 'already trained: 18 steps; --epochs 3 leaves nothing to do; saved in' $more --epochs 3
+expect 0 '^trained: 36 steps; held-out' $more --epochs 6
+check 'three more epochs are done' [ "$(grep -c '^epoch [456]/6 done' err)" -eq 3 ]
+expect 0 'already trained: 36 steps' $more --epochs 6
 for key in epoch loss mse cos grad_norm lr samples_per_s skipped; do
     check "\"$key\" in each log line of a step" [ "$(grep '"step":' log | grep -c "\"$key\":")" -eq 18 ]
 done
@@ -195,10 +201,17 @@ unset LOCPATH
 
 long="$train --val val.efb --epochs 400"
 expect 0 'trained: 2400 steps' $long --save-every 7 --save whole.safetensors --log-json whole
+# A shell's background has SIGINT ignored; who presses ^C has not.
+if env --default-signal=INT true 2>/dev/null; then
+    foreground='env --default-signal=INT' interrupt=INT
+else
+    foreground='' interrupt=TERM
+    skip 'SIGINT' 'env(1) has no --default-signal; SIGTERM was tried instead'
+fi
 # broken SIGNAL: the same run, which meets a signal after some hundred steps
 broken() {
     rm -f part
-    "$build/"$long --save-every 7 --save part.safetensors --log-json part >out 2>err &
+    $foreground "$build/"$long --save-every 7 --save part.safetensors --log-json part >out 2>err &
     pid=$!
     for _ in $(seq 200); do
         [ "$(cat part 2>/dev/null | wc -l)" -gt 100 ] && break
@@ -208,7 +221,7 @@ broken() {
     wait $pid 2>/dev/null
     status=$?
 }
-broken INT
+broken $interrupt
 check 'SIGINT ends with 130' [ $status -eq 130 ]
 check 'SIGINT says how to go on' grep -q '^eftrain: interrupted; --resume part.safetensors' err
 check 'SIGINT ended it early' [ "$(grep -c step part)" -lt 2400 ]
@@ -217,6 +230,18 @@ check 'resumed with nothing to warn of' sh -c '! grep -q "results may differ" er
 timeless whole >a && timeless part >b
 check 'the log of an interrupted run that was resumed is that of the whole run' same a b
 check 'and so is the model' same whole.safetensors part.safetensors
+(
+    trap '' INT
+    "$build/"$train --epochs 200 --log-json ignoring >out 2>err &
+    pid=$!
+    for _ in $(seq 200); do
+        [ "$(cat ignoring 2>/dev/null | wc -l)" -gt 100 ] && break
+        sleep 0.05
+    done
+    kill -INT $pid
+    wait $pid
+)
+check 'a SIGINT that was ignored when it began stays ignored' [ $? -eq 0 ]
 broken KILL
 check 'SIGKILL ended it early' [ "$(grep -c step part)" -lt 2400 ]
 expect 0 'trained: 2400 steps' $long --save part.safetensors --resume part.safetensors
@@ -315,7 +340,6 @@ full="$train --vocab-size 40000 --save full.safetensors" # 4 MB
 expect 0 'trained' $full
 cp full.safetensors before
 (
-    trap '' XFSZ
     ulimit -f 2000 # blocks of 512 or 1024 byte
     exec "$build/"$full
 ) >out 2>err
@@ -395,6 +419,17 @@ unset EF_CL_DIR
 expect 4 'byte' $train --width 1000000 --hidden 1000000
 check 'a model that does not fit: both numbers, before training' \
     sh -c 'grep -q "[0-9].*[0-9]" err && ! grep -q "^epoch" err'
+{ # one sample of 20000 ids: 0, a target of 1
+    printf 'EFB1\001\000\000\000\001\000\000\000\040\116\000\000'
+    head -c 80000 /dev/zero
+    head -c 20000 /dev/zero | tr '\000' '\001'
+    printf '\000\000\200\077'
+} >long.efb
+vast="eftrain --data long.efb --length 20000 --width 1 --hidden 2000000 --taps 1 --blocks 1 --dilations 1"
+expect 4 'a batch of 1 x 20000 ids needs [0-9]* bytes .*; [0-9]* are available' $vast
+check 'activations that do not fit: before training' sh -c '! grep -q "^epoch" err'
+expect 4 'a batch of 1 x 20000 ids' $vast --train proj
+expect 0 'trained: 1 steps' $vast --length 20 --hidden 2000
 expect 2 'encoder: ' $train --width 2147483647 --hidden 2147483647 --taps 2147483647
 expect 2 'model: .*too many' $train --width 2147483647 --hidden 2147483647
 run $train --lr 1e38 --warmup 0 --clip 0 --epochs 10

@@ -53,6 +53,8 @@ START_TEST(a_foreign_or_unfinished_file_is_named)
     parse_refused("EFB1\1\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0\1", 21, "targets of width 0");
     parse_refused("EFB1\377\377\377\377\377\377\377\377........", 20,
                   "is cut off: 4294967295 samples of width 4294967295 do not fit");
+    parse_refused("EFB1\1\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0", 20, "sample 0: has no ids");
+    parse_refused("EFB1\2\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0", 20, "is cut off: 2 samples");
 }
 END_TEST
 

@@ -183,6 +183,29 @@ START_TEST(an_epoch_visits_every_sample_once)
 }
 END_TEST
 
+START_TEST(each_epoch_has_a_full_batch_of_the_full_length)
+{
+    for (int i = 0; i < 4; i++) {
+        ef_loader *l = load_many(i & 1, i & 2, 1);
+        size_t longest = ef_dataset_longest(many.dataset), full = ef__loader_full_length(l);
+        ck_assert_uint_gt(full, longest / 2);
+        ck_assert_uint_le(full, longest);
+        for (uint64_t epoch = 0; epoch < 20; epoch++) {
+            size_t most = 0;
+            ck_assert_int_eq(ef_loader_seek(l, epoch, 0, NULL), EF_OK);
+            for (ef_batch b = next(l); b.B; b = next(l))
+                if (b.B == 8 && b.L > most)
+                    most = b.L;
+            ck_assert_uint_ge(most, full);
+        }
+        ef_loader_free(l);
+    }
+    ef_loader *all = loader(many.dataset, (ef_loader_options){.batch = COUNT, .length = 3});
+    ck_assert_uint_eq(ef__loader_full_length(all), 3);
+    ef_loader_free(all);
+}
+END_TEST
+
 START_TEST(the_order_depends_on_seed_and_epoch_alone)
 {
     for (int bucket = 0; bucket < 2; bucket++) {
@@ -432,6 +455,7 @@ static Suite *suite(void)
     TCase *order = ef_test_case(s, "order");
     tcase_add_checked_fixture(order, make_many, free_many);
     tcase_add_test(order, an_epoch_visits_every_sample_once);
+    tcase_add_test(order, each_epoch_has_a_full_batch_of_the_full_length);
     tcase_add_test(order, the_order_depends_on_seed_and_epoch_alone);
     tcase_add_test(order, the_order_is_the_one_of_earlier_versions);
     tcase_add_test(order, a_shuffle_favours_no_place);

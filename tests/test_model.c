@@ -461,6 +461,33 @@ START_TEST(encode_refuses_shapes_that_disagree_and_ids_past_the_vocabulary)
 }
 END_TEST
 
+START_TEST(encode_refuses_a_tensor_that_cannot_be_used_before_it_begins)
+{
+    ef_actor *a = ef_test_open(), *b = ef_test_open();
+    ef_encoder_config c = small_config();
+    ef_encoder *e = new_encoder(a, &c, false);
+    int32_t *ids = ef_test_ints(8, 1, 0, 23);
+    uint8_t *mask = ef_test_mask(8, 1, 1);
+    ef_tensor *i = ef_test_i32(a, SHAPE(2, 4), ids), *m = ef_test_u8(a, SHAPE(2, 4), mask);
+    ef_tensor *y = ef_test_f32(a, SHAPE(2, c.out), NULL);
+    ef_stats before, after;
+    ef_actor_stats(a, &before);
+    ef_test_refused(a, ef_encoder_encode(e, NULL, m, y), EF_EARG, "encoder.encode: ids is NULL");
+    ef_test_refused(a, ef_encoder_encode(e, i, NULL, y), EF_EARG, "encoder.encode: mask is NULL");
+    ef_test_refused(a, ef_encoder_encode(e, i, m, NULL), EF_EARG,
+                    "encoder.encode: vectors is NULL");
+    ef_test_refused(a, ef_encoder_encode(e, i, m, ef_test_f32(b, SHAPE(2, c.out), NULL)), EF_EARG,
+                    "encoder.encode: ");
+    ef_test_refused(a, ef_encoder_encode(e, i, m, ef_test_f32(a, SHAPE(2, c.out + 1), NULL)),
+                    EF_ESHAPE, "encoder.encode: vectors is [2,6], must be [2,5]");
+    ef_actor_stats(a, &after);
+    ck_assert_uint_eq(after.launches, before.launches);
+    ef_encoder_free(e);
+    ef_test_close(b);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(tanh_and_its_gradient_are_right)
 {
     enum { N = 77 };
@@ -527,6 +554,7 @@ static Suite *suite(void)
     tcase_add_test(encoder, what_stands_in_masked_positions_does_not_matter);
     tcase_add_test(encoder, a_write_to_the_parameters_does_not_reach_a_forward_already_in_flight);
     tcase_add_test(encoder, encode_refuses_shapes_that_disagree_and_ids_past_the_vocabulary);
+    tcase_add_test(encoder, encode_refuses_a_tensor_that_cannot_be_used_before_it_begins);
     tcase_add_test(encoder, tanh_and_its_gradient_are_right);
     tcase_add_test(encoder, a_model_with_tanh_gives_the_tanh_of_the_model_without);
     return s;

@@ -25,6 +25,8 @@ START_TEST(a_resumed_run_is_the_unbroken_run_bit_for_bit)
             o.strict_resume = true;
             run_well(a, &o, &second);
             ck_assert_uint_eq(first.steps + second.steps, whole.steps);
+            ck_assert_uint_eq(second.begun, first.steps);
+            ck_assert_uint_eq(second.whole, whole.steps);
             for (size_t s = 0; s < second.steps; s++)
                 same_step(&second.step[s], &whole.step[first.steps + s]);
             same_files(in_folder("whole"), in_folder("broken"));
@@ -129,6 +131,11 @@ START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
     saved.trainer.lr = 0.25f;
     ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
     ck_assert_ptr_nonnull(strstr(d.notice, "learning rate was \"0.25\""));
+    saved = now;
+    snprintf(saved.identity.variants, sizeof saved.identity.variants, "linear of old");
+    ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
+    ck_assert_ptr_nonnull(
+        strstr(d.notice, "f: its choice of variants was \"linear of old\" and is"));
     end(a);
 }
 END_TEST

@@ -287,6 +287,29 @@ START_TEST(a_bad_id_found_on_the_device_is_an_argument_error_and_changes_nothing
 }
 END_TEST
 
+START_TEST(a_batch_without_ids_mask_or_target_is_refused_by_name)
+{
+    ef_actor *a = ef_test_open();
+    ef_trainer_options o = plain_options();
+    setup s = new_setup(a, &o);
+    const ef_batch whole = random_batch(3, 1);
+    ef_batch b[2] = {whole, whole};
+    ef_readback *readback = NULL;
+    b[1].ids = NULL;
+    ef_test_refused(a, ef_trainer_step(s.trainer, b, 2, &readback), EF_EARG,
+                    "trainer.step: ids of micro-batch 1 is NULL");
+    b[1] = whole;
+    b[1].mask = NULL;
+    ef_test_refused(a, ef_trainer_step(s.trainer, b, 2, &readback), EF_EARG, "mask");
+    b[1] = whole;
+    b[1].target = NULL;
+    ef_test_refused(a, ef_trainer_step(s.trainer, b, 2, &readback), EF_EARG, "target");
+    ck_assert_ptr_null(readback);
+    free_setup(&s);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(a_step_that_broke_off_leaves_nothing_in_the_next_one)
 {
     ef_actor *a = ef_test_open();
@@ -362,6 +385,35 @@ START_TEST(a_scope_trains_its_part_and_nothing_else)
         free_setup(&s);
     }
     ef_test_close(a);
+}
+END_TEST
+
+/* What a step is said to need is most of what it takes, and no more. */
+START_TEST(a_batch_that_will_not_fit_is_known_from_what_a_step_takes)
+{
+    for (int scope = EF_TRAIN_ALL; scope <= EF_TRAIN_PROJ; scope++) {
+        ef_actor *a = ef_test_open();
+        ef_trainer_options o = plain_options();
+        o.scope = (ef_scope)scope;
+        setup s = new_setup(a, &o);
+        int group = ef__encoder_group(s.encoder, o.scope);
+        ef_batch b = random_batch(200, 1);
+        float metrics[EF_METRICS];
+        ef_stats before, after;
+        double needed;
+        ef_test_ok(a, ef__encoder_check_batch(s.encoder, group, b.B, b.L));
+        ef_actor_stats(a, &before);
+        step(&s, &b, 1, metrics);
+        ef_actor_stats(a, &after);
+        ef_test_refused(a, ef__encoder_check_batch(s.encoder, group, 1000000000, 1000000000),
+                        EF_ENOMEM, "model: a batch of 1000000000 x 1000000000 ids needs ");
+        ck_assert_int_eq(sscanf(strstr(ef_actor_message(a), "needs "), "needs %lf", &needed), 1);
+        needed *= (double)(b.B * b.L) * 1e-18;
+        ck_assert_double_le(needed, (double)(after.pool_peak - before.pool_used));
+        ck_assert_double_ge(needed, 0.5 * (double)(after.pool_peak - before.pool_used));
+        free_setup(&s);
+        ef_test_close(a);
+    }
 }
 END_TEST
 
@@ -556,9 +608,11 @@ static Suite *suite(void)
     tcase_add_test(steps, steps_nest_in_the_callers_batch_with_one_wait);
     tcase_add_test(steps, a_step_with_an_infinity_is_skipped_on_the_device);
     tcase_add_test(steps, a_bad_id_found_on_the_device_is_an_argument_error_and_changes_nothing);
+    tcase_add_test(steps, a_batch_without_ids_mask_or_target_is_refused_by_name);
     tcase_add_test(steps, a_step_that_broke_off_leaves_nothing_in_the_next_one);
     tcase_add_test(steps, a_trainer_wants_a_trainable_encoder_and_sound_options);
     tcase_add_test(steps, a_scope_trains_its_part_and_nothing_else);
+    tcase_add_test(steps, a_batch_that_will_not_fit_is_known_from_what_a_step_takes);
     tcase_add_test(steps, the_same_steps_give_the_same_bits);
     tcase_add_test(steps, a_model_with_tanh_has_the_slope_of_its_loss_as_gradient);
     TCase *runs = ef_test_case(s, "runs");

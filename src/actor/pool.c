@@ -45,29 +45,30 @@ static void drain(ef_actor *a)
     }
 }
 
-static ef_status no_room(ef_actor *a, size_t bytes, const char *op)
+static ef_status no_room(ef_actor *a, size_t bytes, const char *op, const char *label)
 {
     const ef_device_info *d = &a->about.info;
     uint64_t left = d->global_bytes > a->stats.pool_used ? d->global_bytes - a->stats.pool_used : 0;
     return ef__fail(a, EF_ENOMEM, CL_MEM_OBJECT_ALLOCATION_FAILURE, op,
-                    "%s: %zu bytes needed; %s has %" PRIu64 " bytes left, at most %" PRIu64
+                    "%s: %s needs %zu bytes; %s has %" PRIu64 " bytes left, at most %" PRIu64
                     " in one buffer",
-                    op, bytes, d->name, left, d->max_alloc_bytes);
+                    op, label, bytes, d->name, left, d->max_alloc_bytes);
 }
 
-static ef_status block_new(ef_actor *a, size_t bytes, const char *op, ef__block **block)
+static ef_status block_new(ef_actor *a, size_t bytes, const char *op, const char *label,
+                           ef__block **block)
 {
     size_t rounded;
     unsigned k = class_of(bytes, &rounded);
     const ef_device_info *d = &a->about.info;
     if (bytes > d->max_alloc_bytes || k >= EF__SIZE_CLASSES)
-        return no_room(a, bytes, op);
+        return no_room(a, bytes, op, label);
     if (rounded > d->max_alloc_bytes)
         rounded = bytes;
     if (a->stats.pool_bytes + rounded > d->global_bytes)
         drain(a);
     if (a->stats.pool_bytes + rounded > d->global_bytes)
-        return no_room(a, bytes, op);
+        return no_room(a, bytes, op, label);
     ef__block *b = calloc(1, sizeof *b);
     if (!b)
         return ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
@@ -79,7 +80,7 @@ static ef_status block_new(ef_actor *a, size_t bytes, const char *op, ef__block 
     }
     if (code) {
         free(b);
-        return no_room(a, bytes, op);
+        return no_room(a, bytes, op, label);
     }
     b->bytes = rounded;
     b->size_class = k;
@@ -113,7 +114,7 @@ ef_status ef__lease_new(ef_actor *a, size_t bytes, const char *op, const char *l
     if (b && b->bytes >= bytes) {
         a->pool.free[k] = b->next;
     } else {
-        ef_status status = block_new(a, bytes, op, &b);
+        ef_status status = block_new(a, bytes, op, label, &b);
         if (status) {
             free(l);
             return status;

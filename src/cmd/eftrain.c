@@ -139,8 +139,8 @@ typedef struct watch {
     FILE *log; /* or NULL */
     bool log_failed;
     bool log_old; /* what an earlier run wrote is still there, and is to go */
-    uint64_t step, skipped, best_epoch;
-    ef_epoch_report last; /* epoch 0: none yet */
+    uint64_t begun, step, skipped, best_epoch; /* begun: the steps of the run that is resumed */
+    ef_epoch_report last;                      /* epoch 0: none yet */
     double best_cos;
     sigset_t signals;
     atomic_bool interrupted;
@@ -167,6 +167,13 @@ static void log_line(watch *w, json_t *object)
 static void on_notice(void *user, const char *text)
 {
     ef__progress_note(&((watch *)user)->progress, text);
+}
+
+static void on_begin(void *user, uint64_t step, uint64_t steps)
+{
+    watch *w = user;
+    (void)steps;
+    w->begun = w->step = step;
 }
 
 static void on_step(void *user, const ef_step_report *s)
@@ -219,16 +226,24 @@ static void *wait_for_signals(void *user)
     return NULL;
 }
 
+/* What was ignored when the command began stays so (nohup, a shell's background). */
+static void catch_signal(watch *w, int number)
+{
+    struct sigaction old;
+    if (sigaction(number, NULL, &old) || old.sa_handler == SIG_IGN)
+        return;
+    signal(number, SIG_DFL);
+    sigaddset(&w->signals, number);
+}
+
 /* A thread takes the signals and they are blocked everywhere else, in threads and compilers that a
  * driver starts too: LLVM's own handlers would remove the files of a kernel that is being built. */
 static int catch_signals(watch *w)
 {
     pthread_t thread;
     sigemptyset(&w->signals);
-    sigaddset(&w->signals, SIGINT);
-    sigaddset(&w->signals, SIGTERM);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    catch_signal(w, SIGINT);
+    catch_signal(w, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &w->signals, NULL);
     int code = pthread_create(&thread, NULL, wait_for_signals, w);
     if (code)
@@ -282,7 +297,10 @@ static int close_log(const settings *s, watch *w, int code)
 static void print_summary(const settings *s, const watch *w)
 {
     FILE *to = w->log == stdout ? stderr : stdout;
-    fprintf(to, "trained: %" PRIu64 " steps", w->step);
+    bool idle = s->run.resume && w->step == w->begun && !w->last.epoch;
+    fprintf(to, "%s: %" PRIu64 " steps", idle ? "already trained" : "trained", w->step);
+    if (idle)
+        fprintf(to, "; --epochs %" PRIu64 " leaves nothing to do", s->run.epochs);
     if (w->skipped)
         fprintf(to, ", %" PRIu64 " of them skipped", w->skipped);
     if (w->last.has_val)
@@ -323,7 +341,7 @@ static int say_result(const settings *s, const watch *w, ef_status status, const
 
 static int train(const settings *s, ef_actor *actor, watch *w)
 {
-    const ef_train_observer observer = {w, on_notice, on_step, on_epoch, should_stop};
+    const ef_train_observer observer = {w, on_notice, on_begin, on_step, on_epoch, should_stop};
     ef_error error = {0};
     ef__progress_begin(&w->progress, NAME);
     ef_status status = ef_train(actor, &s->run, &observer, &error);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <locale.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,8 +70,10 @@ static int parse_real(const ef__command *c, const ef__option *o, const char *tex
     char *end;
     double value = strtod(text, &end);
     bool plain = *text && text[strspn(text, "0123456789.eE+-")] == '\0';
-    if (!plain || *end || !isfinite((float)value))
+    if (!plain || *end)
         return ef__say_error(c->name, EF__USAGE, "--%s %s: not a number", o->name, text);
+    if (!isfinite((float)value))
+        return ef__say_error(c->name, EF__USAGE, "--%s %s: too large", o->name, text);
     int wrong = check_range(c, o, text, value);
     if (!wrong)
         *(float *)o->value = (float)value;
@@ -274,6 +277,7 @@ static void keep_streams_closed(void)
 void ef__command_begin(void)
 {
     keep_streams_closed();
+    signal(SIGXFSZ, SIG_IGN); /* a write past the limit fails like any other, and is said */
     uselocale(
         newlocale(LC_ALL_MASK, "C", (locale_t)0)); /* holds even if a driver calls setlocale */
     setenv("POCL_AFFINITY", "1", 0);               /* threads stay on their cores */

@@ -41,7 +41,8 @@ typedef struct ef__command {
     int *operands; /* out: where in argv they begin, after parsing; NULL: none are taken */
 } ef__command;
 
-/* ef__command_begin -- call it first: the locale, the standard streams, drivers' environment. */
+/* ef__command_begin -- call it first: the locale, the standard streams, SIGXFSZ,
+ * drivers' environment. */
 void ef__command_begin(void);
 
 /* ef__options_parse -- read the command line into the values of the table. Returns -1 to go on, or

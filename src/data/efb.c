@@ -31,6 +31,12 @@ static ef_status fetch(const ef_dataset *d, size_t at, void *to, size_t bytes, e
     return EF_OK;
 }
 
+/* Bytes of a sample of that length; it fits in 64 bits whatever L and E are. */
+static uint64_t sample_bytes(const ef_dataset *d, uint32_t length)
+{
+    return 4 + 5 * (uint64_t)length + 4 * (uint64_t)d->width;
+}
+
 static ef_status check_header(ef_dataset *d, ef_error *error)
 {
     unsigned char data[HEADER] = {0};
@@ -51,8 +57,7 @@ static ef_status check_header(ef_dataset *d, ef_error *error)
         return bad(d, error, "has no samples");
     if (!d->width)
         return bad(d, error, "has targets of width 0");
-    uint64_t least = 4 + 5 + 4 * (uint64_t)d->width; /* of the shortest sample */
-    if (d->count > (bytes - HEADER) / least)
+    if (d->count > (bytes - HEADER) / sample_bytes(d, 0))
         return bad(d, error, "is cut off: %zu samples of width %zu do not fit into %zu bytes",
                    d->count, d->width, bytes);
     return EF_OK;
@@ -82,12 +87,6 @@ static ef_status check_target(const ef_dataset *d, size_t index, const ef__sampl
                        bits > 0x7f800000 ? "NaN" : "infinite");
     }
     return EF_OK;
-}
-
-/* Bytes of a sample of that length; it fits in 64 bits whatever L and E are. */
-static uint64_t sample_bytes(const ef_dataset *d, uint32_t length)
-{
-    return 4 + 5 * (uint64_t)length + 4 * (uint64_t)d->width;
 }
 
 /* Where sample number index begins is known; find out where it ends. */

@@ -38,6 +38,10 @@ size_t ef__dataset_room(const ef_dataset *dataset);
 ef_status ef__dataset_read(const ef_dataset *dataset, size_t index, unsigned char *room,
                            ef__sample *sample, ef_error *error);
 
+/* ef__loader_full_length -- each epoch has a full batch at least that long: of the samples that are
+ * longer, each might stand in the batch that is not full. */
+size_t ef__loader_full_length(const ef_loader *loader);
+
 /* ef__load_u32 -- a little-endian number at any address. */
 static inline uint32_t ef__load_u32(const unsigned char *p)
 {

@@ -29,6 +29,7 @@ struct ef_loader {
     uint32_t *kept;            /* [N] how many ids of each sample are fed */
     uint32_t *order;           /* [N] samples of epoch `ordered`, if there is an order yet */
     ef__order_key *key;
+    size_t full_length; /* see ef__loader_full_length */
     bool has_order;
     uint64_t ordered, epoch;
     size_t position;
@@ -180,6 +181,21 @@ static ef_status measure(ef_loader *l, size_t *longest, ef_error *error)
     return status;
 }
 
+static int by_number(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The order of an epoch is not filled in yet: it is the room to sort in. */
+static size_t find_full_length(const ef_loader *l)
+{
+    size_t count = l->dataset->count, rest = count % l->options.batch;
+    memcpy(l->order, l->kept, count * sizeof *l->order);
+    qsort(l->order, count, sizeof *l->order, by_number);
+    return l->order[count - 1 - rest];
+}
+
 static void *array(size_t rows, size_t columns, size_t element)
 {
     size_t n;
@@ -215,6 +231,7 @@ static ef_status set_up(ef_loader *l, ef_error *error)
     ef_status status = measure(l, &longest, error);
     if (status)
         return status;
+    l->full_length = find_full_length(l);
     if (!allocate_ring(l, longest))
         return ef__error_set(error, EF_ENOMEM, 0, NULL,
                              "out of memory for %zu batches of %zu samples of length %zu",
@@ -273,6 +290,11 @@ void ef_loader_free(ef_loader *l)
 }
 
 /* ---- Using it ---- */
+
+size_t ef__loader_full_length(const ef_loader *l)
+{
+    return l->full_length;
+}
 
 size_t ef_loader_batches(const ef_loader *l)
 {

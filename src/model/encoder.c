@@ -147,6 +147,12 @@ static ef_status project(ef_encoder *e, const ef_tensor *pooled, ef_tensor *y)
     return status || !e->config.tanh ? status : ef__tanh_forward(e->actor, y, y);
 }
 
+/* The first block that a pass keeps when groups from group on get gradients. */
+static size_t first_kept(int group)
+{
+    return group > 0 ? (size_t)group - 1 : 0;
+}
+
 ef_status ef__encoder_forward(ef_encoder *e, const ef_tensor *ids, const ef_tensor *mask,
                               ef_tensor *y, ef__pass *pass)
 {
@@ -154,7 +160,7 @@ ef_status ef__encoder_forward(ef_encoder *e, const ef_tensor *ids, const ef_tens
     const size_t *dims = ef_tensor_dims(ids), D = e->config.width;
     ef_tensor *x = NULL, *pooled = NULL, *count = NULL;
     if (pass)
-        pass->trace.first = pass->group > 0 ? (size_t)pass->group - 1 : 0;
+        pass->trace.first = first_kept(pass->group);
     ef_status status = ef_tensor_new(a, EF_F32, 3, (size_t[]){dims[0], dims[1], D}, "x", &x);
     if (!status)
         status = ef_tensor_new(a, EF_F32, 2, (size_t[]){dims[0], D}, "pooled", &pooled);
@@ -223,31 +229,62 @@ void ef__pass_clear(ef__pass *pass)
     *pass = (ef__pass){.group = pass->group};
 }
 
+/* At each position: what the pass keeps of its blocks, beside it the gradients dx and dnorm [D] and
+ * dpre [H] of one of them; without blocks to train, a block's x, norm and act, which are as large.
+ * In double, for the product may pass 64 bits. */
+ef_status ef__encoder_check_batch(const ef_encoder *e, int group, size_t B, size_t L)
+{
+    const ef_encoder_config *c = &e->config;
+    const ef_device_info *device = ef_actor_device(e->actor);
+    double D = (double)c->width, H = (double)c->hidden;
+    double kept = (double)(c->blocks - first_kept(group));
+    double column = (double)B * (double)L * sizeof(float), largest = column * (D > H ? D : H);
+    double bytes = column * (kept * (2 * D + 2 * H + 2) + 2 * D + H);
+    ef_stats stats;
+    ef_actor_stats(e->actor, &stats);
+    double left = (double)device->global_bytes - (double)stats.pool_used;
+    if (bytes <= left && largest <= (double)device->max_alloc_bytes)
+        return EF_OK;
+    return ef__fail(
+        e->actor, EF_ENOMEM, 0, "model",
+        "model: a batch of %zu x %zu ids needs %.0f bytes beside the parameters, %.0f of "
+        "them in one buffer; %.0f are available on the device, at most %llu in one buffer",
+        B, L, bytes, largest, left > 0 ? left : 0, (unsigned long long)device->max_alloc_bytes);
+}
+
+static ef_status want_matrix(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                             ef_dtype dtype)
+{
+    if (!t)
+        return ef__fail(a, EF_EARG, 0, op, "%s: %s is NULL", op, name);
+    ef_status status = ef__tensor_usable(a, t, op);
+    if (!status)
+        status = ef__want_rank(a, op, name, t, 2);
+    return status ? status : ef__want_dtype(a, op, name, t, dtype);
+}
+
+/* Before anything is enqueued, so that what is refused was not begun. */
 static ef_status check_encode(ef_encoder *e, const ef_tensor *ids, const ef_tensor *mask,
                               const ef_tensor *vectors)
 {
     static const char op[] = "encoder.encode";
     ef_actor *a = e->actor;
-    const size_t *dims = ef_tensor_dims(ids);
     ef_status status = ef__ready(a);
     if (!status)
-        status = ef__want_rank(a, op, "ids", ids, 2);
+        status = want_matrix(a, op, "ids", ids, EF_I32);
     if (!status)
-        status = ef__want_dtype(a, op, "ids", ids, EF_I32);
+        status = want_matrix(a, op, "mask", mask, EF_U8);
     if (!status)
-        status = ef__want_dtype(a, op, "mask", mask, EF_U8);
+        status = want_matrix(a, op, "vectors", vectors, EF_F32);
     if (!status)
         status = ef__want_same_shape(a, op, "mask", mask, "ids", ids);
-    if (!status)
-        status = ef__want_dtype(a, op, "vectors", vectors, EF_F32);
-    if (!status)
-        status = ef__want_rank(a, op, "vectors", vectors, 2);
-    if (!status &&
-        (ef_tensor_dims(vectors)[0] != dims[0] || ef_tensor_dims(vectors)[1] != e->config.out))
-        status = ef__fail(a, EF_ESHAPE, 0, op, "vectors is [%zu,%zu], must be [%zu,%zu]",
-                          ef_tensor_dims(vectors)[0], ef_tensor_dims(vectors)[1], dims[0],
-                          e->config.out);
-    return status;
+    if (status)
+        return status;
+    const size_t *have = ef_tensor_dims(vectors), B = ef_tensor_dims(ids)[0], E = e->config.out;
+    if (have[0] != B || have[1] != E)
+        return ef__fail(a, EF_ESHAPE, 0, op, "%s: vectors is [%zu,%zu], must be [%zu,%zu]", op,
+                        have[0], have[1], B, E);
+    return EF_OK;
 }
 
 ef_status ef_encoder_encode(ef_encoder *encoder, const ef_tensor *ids, const ef_tensor *mask,

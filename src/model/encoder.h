@@ -39,4 +39,8 @@ ef_status ef__encoder_backward(ef_encoder *e, const ef_tensor *ids, const ef_ten
 
 void ef__pass_clear(ef__pass *pass);
 
+/* Can a batch of B samples of L ids be trained from group on? Asked of what such a step holds at
+ * its fullest and no driver does without: never of a batch that would fit. Errors: ENOMEM. */
+ef_status ef__encoder_check_batch(const ef_encoder *e, int group, size_t B, size_t L);
+
 #endif

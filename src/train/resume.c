@@ -106,7 +106,7 @@ static void compare_identities(comparison *c, const ef__identity *saved, const e
     compare(c, c->refusal, "device", saved->device, now->device);
     compare(c, c->refusal, "driver", saved->driver, now->driver);
     compare(c, c->refusal, "library", saved->library, now->library);
-    compare(c, c->refusal, "variants", saved->variants, now->variants);
+    compare(c, c->refusal, "choice of variants", saved->variants, now->variants);
 }
 
 static void compare_models(comparison *c, const ef_encoder_config *saved,

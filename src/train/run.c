@@ -196,6 +196,8 @@ ef_status ef_train(ef_actor *a, const ef_train_options *options, const ef_train_
     if (observer)
         r.watch = *observer;
     ef_status status = ef__run_open(&r);
+    if (!status && r.watch.on_begin)
+        r.watch.on_begin(r.watch.user, r.state.step, r.steps);
     if (!status)
         status = run_all(&r);
     ef__run_close(&r);

@@ -175,6 +175,11 @@ static ef_status build(ef__run *r, const ef__st_reader *file, const ef_encoder_c
     ef_status status = ef__encoder_new(r->actor, model, true, &r->encoder);
     if (!status)
         status = ef_trainer_new(r->encoder, &r->state.trainer, &r->trainer);
+    if (!status)
+        status = ef__encoder_check_batch(r->encoder,
+                                         ef__encoder_group(r->encoder, r->state.trainer.scope),
+                                         ef__min(r->options->batch, ef_dataset_size(r->data)),
+                                         ef__loader_full_length(r->loader));
     if (status)
         return ef__actor_says(r->actor, status, r->error);
     status = file ? ef__checkpoint_params(file, r->encoder, r->error) : fresh_params(r);

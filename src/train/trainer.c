@@ -159,6 +159,13 @@ static ef_status count_samples(ef_trainer *t, const ef_batch *batches, size_t co
         if (b->B == 0 || b->L == 0)
             return ef__fail(a, EF_ESHAPE, 0, "trainer.step",
                             "trainer.step: micro-batch %zu is empty: B %zu, L %zu", i, b->B, b->L);
+        if (!b->ids || !b->mask || !b->target)
+            return ef__fail(a, EF_EARG, 0, "trainer.step",
+                            "trainer.step: %s of micro-batch %zu is NULL",
+                            !b->ids    ? "ids"
+                            : !b->mask ? "mask"
+                                       : "target",
+                            i);
         if (b->E != E)
             return ef__fail(a, EF_ESHAPE, 0, "trainer.step",
                             "trainer.step: targets have %zu values, the encoder gives %zu", b->E,
