@@ -327,7 +327,7 @@ START_TEST(an_operation_without_room_for_its_scratch_is_named)
     ef_actor_trim(a);
     driver.full = true;
     ef_test_refused(a, ef_kd_loss(a, y, y, 1, 1, 1, metrics, NULL), EF_ENOMEM,
-                    "kd.loss: 7992 bytes");
+                    "kd.loss: kd rows needs 7992 bytes");
     driver.full = false;
     ef_test_close(a);
 }
