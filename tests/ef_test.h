@@ -9,6 +9,13 @@
 #include "op/op.h"
 #include <check.h>
 
+/* A sanitizer keeps what was freed, and needs terabytes of addresses. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define EF_TEST_SANITIZED 1
+#else
+#define EF_TEST_SANITIZED 0
+#endif
+
 /* ---- running ---- */
 
 /* main() of a test program. needs_device: without one the program says so and exits 77. */
