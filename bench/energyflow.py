@@ -19,7 +19,8 @@ def struct(name, **fields):
 Error = struct("Error", status=i, code=i, op=c.c_char * 48, text=c.c_char * 512)
 Epilogue = struct("Epilogue", bias=p, pre=p, gelu=c.c_bool, gelu_grad=p, residual=p, mask=p)
 Batch = struct("Batch", B=z, L=z, E=z, ids=p, mask=p, target=p, tokens=z)
-LoaderOptions = struct("LoaderOptions", batch=z, length=z, shuffle=c.c_bool, bucket=c.c_bool, seed=u, vocab=z)
+LoaderOptions = struct("LoaderOptions", batch=z, length=z, shuffle=c.c_bool, bucket=c.c_bool, seed=u, vocab=z,
+                       keep=z)
 EncoderConfig = struct("EncoderConfig", vocab=z, width=z, hidden=z, taps=z, out=z, blocks=z,
                        dilations=z * 64, length=z, eps=f, tanh=c.c_bool)
 TrainerOptions = struct("TrainerOptions", alpha=f, beta=f, lr=f, min_lr=f, warmup=u, decay=u, weight_decay=f,

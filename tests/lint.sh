@@ -161,5 +161,16 @@ else
     comm -13 "$tmp/held" "$tmp/packed" | grep -vE "$made" | sed 's|$|:1|' | rule 'in the tarball, not in git'
 fi
 
+# 10. The structs of bench/energyflow.py have the members of src/energyflow.h, in their order.
+tr -d '\n' <bench/energyflow.py | grep -oE 'struct\("[A-Za-z]+",[^=]*=[^)]*\)' |
+    sed -E 's/c\.c_[a-z]+( \* [0-9]+)?//g; s/struct\("([A-Za-z]+)",/\1/; s/=[^,)]*[,)]/ /g' |
+    while read -r name members; do
+        type=ef$(printf %s "$name" | sed 's/[A-Z]/_\l&/g')
+        declared=$(sed -n "/^typedef struct $type {/,/^}/p" src/energyflow.h | sed '1d;$d' | tr '\n' ' ' |
+            sed -E 's|/\*[^*]*\*/||g; s/\[[^]]*\]//g; s/[a-z_0-9 ]+[ *]([a-zA-Z_0-9]+)([,;])/\1\2/g; s/[*,;]/ /g')
+        # shellcheck disable=SC2086 # one space between words
+        [ "$(echo $members)" = "$(echo $declared)" ] || echo "bench/energyflow.py:1: $type is: $(echo $declared)"
+    done | tee -a "$found"
+
 [ ! -s "$found" ] || { echo "lint: $(wc -l <"$found") findings"; exit 1; }
 echo 'lint: clean'

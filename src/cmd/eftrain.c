@@ -143,6 +143,7 @@ typedef struct watch {
     ef_epoch_report last;                      /* epoch 0: none yet */
     double best_cos;
     sigset_t signals;
+    pthread_t waiting; /* for them */
     atomic_bool interrupted;
 } watch;
 
@@ -240,16 +241,22 @@ static void catch_signal(watch *w, int number)
  * driver starts too: LLVM's own handlers would remove the files of a kernel that is being built. */
 static int catch_signals(watch *w)
 {
-    pthread_t thread;
     sigemptyset(&w->signals);
     catch_signal(w, SIGINT);
     catch_signal(w, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &w->signals, NULL);
-    int code = pthread_create(&thread, NULL, wait_for_signals, w);
+    int code = pthread_create(&w->waiting, NULL, wait_for_signals, w);
     if (code)
         return ef__say_error(NAME, EF__RUNTIME, "no thread for signals: %s", strerror(code));
-    pthread_detach(thread);
     return 0;
+}
+
+/* From here on a signal kills: all that was to be saved is. */
+static void release_signals(watch *w)
+{
+    pthread_cancel(w->waiting);
+    pthread_join(w->waiting, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &w->signals, NULL);
 }
 
 /* ---- main ---- */
@@ -367,11 +374,13 @@ int main(int argc, char **argv)
     if (!code) {
         settle(&s);
         code = catch_signals(&w);
-        if (!code)
-            code = ef__open_device(NAME, s.device, &actor);
+    }
+    if (!code) {
+        code = ef__open_device(NAME, s.device, &actor);
         if (!code)
             code = train(&s, actor, &w);
         ef_actor_close(actor);
+        release_signals(&w);
     }
     return ef__command_end(NAME, close_log(&s, &w, code));
 }
