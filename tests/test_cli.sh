@@ -208,15 +208,18 @@ else
     foreground='' interrupt=TERM
     skip 'SIGINT' 'env(1) has no --default-signal; SIGTERM was tried instead'
 fi
+await() { # LOG: until it has some hundred steps, for ten seconds at most
+    for _ in $(seq 200); do
+        [ "$(cat "$1" 2>/dev/null | wc -l)" -gt 100 ] && break
+        sleep 0.05
+    done
+}
 # broken SIGNAL: the same run, which meets a signal after some hundred steps
 broken() {
     rm -f part
     $foreground "$build/"$long --save-every 7 --save part.safetensors --log-json part >out 2>err &
     pid=$!
-    for _ in $(seq 200); do
-        [ "$(cat part 2>/dev/null | wc -l)" -gt 100 ] && break
-        sleep 0.05
-    done
+    await part
     kill "-$1" $pid
     wait $pid 2>/dev/null
     status=$?
@@ -234,10 +237,7 @@ check 'and so is the model' same whole.safetensors part.safetensors
     trap '' INT
     "$build/"$train --epochs 200 --log-json ignoring >out 2>err &
     pid=$!
-    for _ in $(seq 200); do
-        [ "$(cat ignoring 2>/dev/null | wc -l)" -gt 100 ] && break
-        sleep 0.05
-    done
+    await ignoring
     kill -INT $pid
     wait $pid
 )
@@ -275,10 +275,7 @@ expect 0 'mean vector' eftexteval --data val.efb --checkpoint shared.safetensors
 cp data.efb cut.efb
 "$build/"eftrain --data cut.efb $small --epochs 100000 --log-json cut >out 2>err &
 pid=$!
-for _ in $(seq 200); do
-    [ "$(cat cut 2>/dev/null | wc -l)" -gt 100 ] && break
-    sleep 0.05
-done
+await cut
 : >cut.efb
 wait $pid
 status=$?

@@ -438,25 +438,40 @@ START_TEST(a_write_to_the_parameters_does_not_reach_a_forward_already_in_flight)
 }
 END_TEST
 
+/* What a good call of ef_encoder_encode has, B2 L4. */
+typedef struct arguments {
+    ef_encoder_config c;
+    ef_encoder *e;
+    int32_t *id;
+    uint8_t *keep;
+    ef_tensor *ids, *mask, *y;
+} arguments;
+
+static arguments make_arguments(ef_actor *a)
+{
+    arguments g = {
+        .c = small_config(), .id = ef_test_ints(8, 1, 0, 23), .keep = ef_test_mask(8, 1, 1)};
+    g.e = new_encoder(a, &g.c, false);
+    g.ids = ef_test_i32(a, SHAPE(2, 4), g.id);
+    g.mask = ef_test_u8(a, SHAPE(2, 4), g.keep);
+    g.y = ef_test_f32(a, SHAPE(2, g.c.out), NULL);
+    return g;
+}
+
 START_TEST(encode_refuses_shapes_that_disagree_and_ids_past_the_vocabulary)
 {
     ef_actor *a = ef_test_open();
-    ef_encoder_config c = small_config();
-    ef_encoder *e = new_encoder(a, &c, false);
-    int32_t *ids = ef_test_ints(8, 1, 0, 23);
-    uint8_t *mask = ef_test_mask(8, 1, 1);
-    ef_tensor *i = ef_test_i32(a, SHAPE(2, 4), ids), *m = ef_test_u8(a, SHAPE(2, 4), mask);
-    ef_tensor *y = ef_test_f32(a, SHAPE(2, c.out), NULL);
-    ef_test_refused(a, ef_encoder_encode(e, i, ef_test_u8(a, SHAPE(2, 3), mask), y), EF_ESHAPE,
-                    "mask");
-    ef_test_refused(a, ef_encoder_encode(e, i, m, ef_test_f32(a, SHAPE(2, 4), NULL)), EF_ESHAPE,
-                    "vectors");
-    ef_test_refused(a, ef_encoder_encode(e, y, m, y), EF_EARG, "ids");
-    ids[5] = 23;
+    arguments g = make_arguments(a);
+    ef_test_refused(a, ef_encoder_encode(g.e, g.ids, ef_test_u8(a, SHAPE(2, 3), g.keep), g.y),
+                    EF_ESHAPE, "mask");
+    ef_test_refused(a, ef_encoder_encode(g.e, g.ids, g.mask, ef_test_f32(a, SHAPE(2, 4), NULL)),
+                    EF_ESHAPE, "vectors");
+    ef_test_refused(a, ef_encoder_encode(g.e, g.y, g.mask, g.y), EF_EARG, "ids");
+    g.id[5] = 23;
     ef_test_ok(a, ef_batch_begin(a));
-    ef_test_ok(a, ef_encoder_encode(e, ef_test_i32(a, SHAPE(2, 4), ids), m, y));
+    ef_test_ok(a, ef_encoder_encode(g.e, ef_test_i32(a, SHAPE(2, 4), g.id), g.mask, g.y));
     ef_test_refused(a, ef_batch_sync(a, "bad id"), EF_EARG, "id 23 at position 5");
-    ef_encoder_free(e);
+    ef_encoder_free(g.e);
     ef_test_close(a);
 }
 END_TEST
@@ -464,25 +479,24 @@ END_TEST
 START_TEST(encode_refuses_a_tensor_that_cannot_be_used_before_it_begins)
 {
     ef_actor *a = ef_test_open(), *b = ef_test_open();
-    ef_encoder_config c = small_config();
-    ef_encoder *e = new_encoder(a, &c, false);
-    int32_t *ids = ef_test_ints(8, 1, 0, 23);
-    uint8_t *mask = ef_test_mask(8, 1, 1);
-    ef_tensor *i = ef_test_i32(a, SHAPE(2, 4), ids), *m = ef_test_u8(a, SHAPE(2, 4), mask);
-    ef_tensor *y = ef_test_f32(a, SHAPE(2, c.out), NULL);
+    arguments g = make_arguments(a);
     ef_stats before, after;
     ef_actor_stats(a, &before);
-    ef_test_refused(a, ef_encoder_encode(e, NULL, m, y), EF_EARG, "encoder.encode: ids is NULL");
-    ef_test_refused(a, ef_encoder_encode(e, i, NULL, y), EF_EARG, "encoder.encode: mask is NULL");
-    ef_test_refused(a, ef_encoder_encode(e, i, m, NULL), EF_EARG,
+    ef_test_refused(a, ef_encoder_encode(g.e, NULL, g.mask, g.y), EF_EARG,
+                    "encoder.encode: ids is NULL");
+    ef_test_refused(a, ef_encoder_encode(g.e, g.ids, NULL, g.y), EF_EARG,
+                    "encoder.encode: mask is NULL");
+    ef_test_refused(a, ef_encoder_encode(g.e, g.ids, g.mask, NULL), EF_EARG,
                     "encoder.encode: vectors is NULL");
-    ef_test_refused(a, ef_encoder_encode(e, i, m, ef_test_f32(b, SHAPE(2, c.out), NULL)), EF_EARG,
-                    "encoder.encode: ");
-    ef_test_refused(a, ef_encoder_encode(e, i, m, ef_test_f32(a, SHAPE(2, c.out + 1), NULL)),
-                    EF_ESHAPE, "encoder.encode: vectors is [2,6], must be [2,5]");
+    ef_test_refused(a,
+                    ef_encoder_encode(g.e, g.ids, g.mask, ef_test_f32(b, SHAPE(2, g.c.out), NULL)),
+                    EF_EARG, "encoder.encode: ");
+    ef_test_refused(
+        a, ef_encoder_encode(g.e, g.ids, g.mask, ef_test_f32(a, SHAPE(2, g.c.out + 1), NULL)),
+        EF_ESHAPE, "encoder.encode: vectors is [2,6], must be [2,5]");
     ef_actor_stats(a, &after);
     ck_assert_uint_eq(after.launches, before.launches);
-    ef_encoder_free(e);
+    ef_encoder_free(g.e);
     ef_test_close(b);
     ef_test_close(a);
 }
