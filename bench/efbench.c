@@ -40,7 +40,7 @@ ef_status bench_force_plain(ef_actor *a)
         const ef__variant *v = ef__op_row(id)->variants;
         while (v + 1 < ef__op_row(id)->variants + EF__MAX_VARIANTS && v[1].name)
             v++;
-        status = ef__op_force(a, id, v->name);
+        status = ef__op_force(a, id, v->name, NULL);
     }
     return status;
 }

@@ -139,7 +139,7 @@ static ef_status time_variant(bench *b, const bench_case *c, const ef__variant *
     job j = {.b = b, .c = c};
     ef_status status = open_job(&j);
     if (!status && v->fits(ef__device_of(j.actor), &j.args)) {
-        status = ef__op_force(j.actor, c->id, v->name);
+        status = ef__op_force(j.actor, c->id, v->name, NULL);
         status = status ? ef__actor_says(j.actor, status, &b->error) : time_job(&j, v);
     }
     close_job(&j);

@@ -412,7 +412,7 @@ bool ef_test_variant(ef_actor *a, ef__op_id id, size_t v)
 {
     const ef__op *op = ef__op_row(id);
     const char *name = v < EF__MAX_VARIANTS ? op->variants[v].name : NULL;
-    ef_test_ok(a, ef__op_force(a, id, name));
+    ef_test_ok(a, ef__op_force(a, id, name, NULL));
     return name != NULL;
 }
 

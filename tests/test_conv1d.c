@@ -175,7 +175,7 @@ static const char *chosen(ef_actor *a, ef__op_id id, const conv *p, const ef_ten
     const ref_conv *s = &p->s;
     const ef__args args = {.t = {from, id == EF__CONV1D_DW ? p->tdy : p->tw, to},
                            .n = {s->B, s->L, s->Cin, s->Cout, s->K, s->d}};
-    return ef__op_choose(a, id, &args)->name;
+    return ef__op_choose(a, id, &args).variant->name;
 }
 
 /* toom2 is what a CPU gets when it saves products and all sums are long. */

@@ -159,7 +159,7 @@ START_TEST(masked_rows_are_never_looked_at)
         ef_tensor *dgamma = row_of(&p, p.dgamma0), *dbeta = row_of(&p, p.dbeta0);
         if (!ef_test_fits(a, forward(&p, dx, mean, rstd)))
             continue;
-        ef_test_ok(a, ef__op_force(a, EF__LAYERNORM_BACKWARD, v ? "row" : NULL));
+        ef_test_ok(a, ef__op_force(a, EF__LAYERNORM_BACKWARD, v ? "row" : NULL, NULL));
         ef_test_ok(a, ef_layernorm_backward(a, p.tx, p.tgamma, mean, rstd, p.tdy, p.tmask,
                                             p.tresidual, dx, dgamma, dbeta));
         ef_test_near("dx", dx, p.dx, 2e-5, 1e-5);

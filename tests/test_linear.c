@@ -165,7 +165,7 @@ static const char *chosen(ef_actor *a, const conv *p)
 {
     ef__args args = {.t = {p->tx, p->tw, p->tdy}};
     ef_test_ok(a, ef__op_row(EF__LINEAR_FORWARD)->check(a, "linear.forward", &args));
-    return ef__op_choose(a, EF__LINEAR_FORWARD, &args)->name;
+    return ef__op_choose(a, EF__LINEAR_FORWARD, &args).variant->name;
 }
 
 START_TEST(ef_linear_pins_who_multiplies)

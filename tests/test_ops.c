@@ -369,12 +369,14 @@ START_TEST(a_variant_is_forced_by_name_until_it_is_given_back)
         const ef__op *op = ef__op_row(id);
         ef__args args = make_args(a, id, 0);
         ef_test_ok(a, op->check(a, op->name, &args));
-        const ef__variant *choice = ef__op_choose(a, id, &args);
-        ck_assert(choice->fits(ef__device_of(a), &args));
+        const ef__choice choice = ef__op_choose(a, id, &args);
+        memcpy(args.knob, choice.knob, sizeof args.knob);
+        ck_assert(ef__variant_runs(choice.variant, ef__device_of(a), &args));
         for (size_t v = 0; ef_test_variant(a, id, v); v++)
-            ck_assert_ptr_eq(ef__op_choose(a, id, &args), &op->variants[v]);
-        ck_assert_ptr_eq(ef__op_choose(a, id, &args), choice);
-        ef_test_refused(a, ef__op_force(a, id, "no such"), EF_EARG, "no variant is called no such");
+            ck_assert_ptr_eq(ef__op_choose(a, id, &args).variant, &op->variants[v]);
+        ck_assert_ptr_eq(ef__op_choose(a, id, &args).variant, choice.variant);
+        ef_test_refused(a, ef__op_force(a, id, "no such", NULL), EF_EARG,
+                        "no variant is called no such");
     }
     ef_test_close(a);
 }

@@ -11,8 +11,9 @@ static const ef__op *const rows[EF__OPS] = {
 #undef ROW
 };
 
+/* variant NULL: not forced */
 typedef struct choices {
-    const ef__variant *forced[EF__OPS];
+    ef__choice forced[EF__OPS];
 } choices;
 
 const ef__op *ef__op_row(ef__op_id id)
@@ -35,49 +36,112 @@ bool ef__fits_cpu(const ef__device *device, const ef__args *args)
     return device->info.is_cpu;
 }
 
-static const ef__variant *find_variant(const ef__op *op, const char *name)
+size_t ef__knobs(const ef__variant *v)
 {
-    for (int i = 0; i < EF__MAX_VARIANTS && op->variants[i].name; i++)
-        if (!strcmp(op->variants[i].name, name))
-            return &op->variants[i];
-    return NULL;
+    size_t n = 0;
+    while (n < EF__MAX_KNOBS && v->knobs[n].name)
+        n++;
+    return n;
 }
 
-static ef_status force(ef_actor *a, ef__op_id id, const char *name)
+size_t ef__knob_values(const ef__knob *k)
+{
+    size_t n = 0;
+    while (n < EF__MAX_VALUES && k->values[n])
+        n++;
+    return n;
+}
+
+static ef__choice untuned(const ef__device *device, const ef__variant *v)
+{
+    ef__choice c = {.variant = v};
+    for (size_t i = 0; i < ef__knobs(v); i++)
+        c.knob[i] = v->knobs[i].values[0];
+    if (v->settle)
+        v->settle(device, c.knob);
+    return c;
+}
+
+ef__choice ef__op_untuned(const ef__device *device, ef__op_id id, const char *name)
+{
+    const ef__variant *v = rows[id]->variants;
+    for (int i = 0; i < EF__MAX_VARIANTS && v[i].name; i++)
+        if (!strcmp(v[i].name, name))
+            return untuned(device, &v[i]);
+    return (ef__choice){0};
+}
+
+static bool is_value(const ef__knob *k, int value)
+{
+    for (size_t i = 0; i < ef__knob_values(k); i++)
+        if (k->values[i] == value)
+            return true;
+    return false;
+}
+
+bool ef__variant_runs(const ef__variant *v, const ef__device *device, const ef__args *args)
+{
+    const ef_device_info *info = &device->info;
+    if (!v->fits(device, args))
+        return false;
+    for (size_t i = 0; i < ef__knobs(v); i++)
+        if (!is_value(&v->knobs[i], args->knob[i]))
+            return false;
+    const ef__group g = v->group ? v->group(device, args) : (ef__group){1, 0};
+    return g.items <= info->max_work_group && g.local_bytes <= info->local_bytes &&
+           (!v->valid || v->valid(device, args));
+}
+
+/* The choices of this actor, made if they are not there. */
+static choices *choices_of(ef_actor *a, const char *op)
 {
     ef__slot *slot = ef__actor_slot(a);
-    const ef__variant *v = name ? find_variant(rows[id], name) : NULL;
-    if (name && !v)
-        return ef__fail(a, EF_EARG, 0, rows[id]->name, "%s: no variant is called %s",
-                        rows[id]->name, name);
     if (!slot->data) {
         slot->data = calloc(1, sizeof(choices));
         slot->destroy = free;
     }
     if (!slot->data)
-        return ef__fail(a, EF_ENOMEM, 0, rows[id]->name, "%s: no host memory", rows[id]->name);
-    ((choices *)slot->data)->forced[id] = v;
+        ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
+    return slot->data;
+}
+
+static ef_status force(ef_actor *a, ef__op_id id, const char *name, const int *knob)
+{
+    choices *all = choices_of(a, rows[id]->name);
+    ef__choice c = {0};
+    if (!all)
+        return EF_ENOMEM;
+    if (name) {
+        c = ef__op_untuned(ef__device_of(a), id, name);
+        if (!c.variant)
+            return ef__fail(a, EF_EARG, 0, rows[id]->name, "%s: no variant is called %s",
+                            rows[id]->name, name);
+        if (knob)
+            memcpy(c.knob, knob, ef__knobs(c.variant) * sizeof *knob);
+    }
+    all->forced[id] = c;
     return EF_OK;
 }
 
-ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant)
+ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant, const int *knob)
 {
     ef__lock(a);
-    ef_status status = force(a, id, variant);
+    ef_status status = force(a, id, variant, knob);
     ef__unlock(a);
     return status;
 }
 
-const ef__variant *ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
+ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
 {
     const choices *c = ef__actor_slot(a)->data;
+    const ef__device *device = ef__device_of(a);
     const ef__variant *v = rows[id]->variants;
-    if (c && c->forced[id])
+    if (c && c->forced[id].variant)
         return c->forced[id];
-    while (!v->fits(ef__device_of(a), args))
+    while (!v->fits(device, args))
         v++;
     assert(v->name && v < rows[id]->variants + EF__MAX_VARIANTS);
-    return v;
+    return untuned(device, v);
 }
 
 /* ---- epilogues ---- */
@@ -142,11 +206,13 @@ static ef_status launch_split(ef_actor *a, const ef__op *op, const ef__variant *
     return status;
 }
 
-static ef_status launch(ef_actor *a, ef__op_id id, const ef__args *args)
+static ef_status launch(ef_actor *a, ef__op_id id, ef__args *args)
 {
     const ef__op *op = rows[id];
-    const ef__variant *v = ef__op_choose(a, id, args);
-    if (!v->fits(ef__device_of(a), args))
+    const ef__choice c = ef__op_choose(a, id, args);
+    const ef__variant *v = c.variant;
+    memcpy(args->knob, c.knob, sizeof args->knob);
+    if (!ef__variant_runs(v, ef__device_of(a), args))
         return ef__fail(a, EF_EARG, 0, op->name, "%s: variant %s does not fit", op->name, v->name);
     int wanted = ef__epilogue_parts(&args->epilogue), fused = leading_parts(wanted, v->fuses);
     return fused == wanted ? v->launch(a, args) : launch_split(a, op, v, args, fused);

@@ -36,16 +36,18 @@ typedef enum ef__op_id {
         EF__OPS
 } ef__op_id;
 
-enum { EF__MAX_TENSORS = 12, EF__MAX_SIZES = 8 };
+enum { EF__MAX_TENSORS = 12, EF__MAX_SIZES = 8, EF__MAX_KNOBS = 4, EF__MAX_VALUES = 8 };
 
 /* An operation's arguments. t: its tensors, in the order of its documentation, NULL where left out;
  * n: the extents that its check fills in for variants, flops and bytes (the meaning stands at the
- * top of each op module); f: its scalars; epilogue: conv1d and linear. */
+ * top of each op module); f: its scalars; epilogue: conv1d and linear; knob: dispatch fills in what
+ * was chosen for the variant, in the order of its knobs. */
 typedef struct ef__args {
     const ef_tensor *t[EF__MAX_TENSORS];
     size_t n[EF__MAX_SIZES];
     float f[EF__MAX_SIZES];
     ef_epilogue epilogue;
+    int knob[EF__MAX_KNOBS];
 } ef__args;
 
 /* Parts of an epilogue, also the bits that the kernels read (cl/common.cl). */
@@ -60,11 +62,30 @@ enum {
 };
 int ef__epilogue_parts(const ef_epilogue *e);
 
+/* What a variant leaves to be chosen for a device: a -D of its kernels, or how much a group
+ * takes. */
+typedef struct ef__knob {
+    const char *name;           /* "rows" */
+    int values[EF__MAX_VALUES]; /* all above 0; 0 ends */
+} ef__knob;
+
+/* Resources of a work-group. */
+typedef struct ef__group {
+    size_t items, local_bytes;
+} ef__group;
+
 typedef struct ef__variant {
     const char *name; /* the kernel's suffix: layernorm_fwd_row is "row" of layernorm.forward */
     int fuses;        /* parts of the epilogue that it does itself */
     bool (*fits)(const ef__device *device, const ef__args *args);
     ef_status (*launch)(ef_actor *a, const ef__args *args);
+    ef__knob knobs[EF__MAX_KNOBS]; /* name NULL ends */
+    /* The untuned values, which are valid wherever the variant fits; NULL: the first of each. */
+    void (*settle)(const ef__device *device, int *knob);
+    /* Do args->knob go together, for these args? NULL: always. */
+    bool (*valid)(const ef__device *device, const ef__args *args);
+    /* Of args->knob; NULL: one item, no local memory. */
+    ef__group (*group)(const ef__device *device, const ef__args *args);
 } ef__variant;
 
 /* A call for tests and efbench, which fill it in at sizes of theirs. tensors: a word for each of t,
@@ -106,12 +127,28 @@ const ef__op *ef__op_row(ef__op_id id);
 /* Check, choose a variant, launch, run the rest of the epilogue. All public operations end here. */
 ef_status ef__op_run(ef_actor *a, ef__op_id id, const ef__args *args);
 
-/* Force a variant by name on this actor (tests, tuner); NULL: back to the choice. EF_EARG if
- * unknown. */
-ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant);
+/* A variant with its knobs. */
+typedef struct ef__choice {
+    const ef__variant *variant;
+    int knob[EF__MAX_KNOBS];
+} ef__choice;
 
-/* The variant that args would get; args must have passed check. */
-const ef__variant *ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args);
+/* Force a variant by name on this actor (tests, tuner), with these knobs or, NULL, its untuned
+ * ones; name NULL: back to the choice. EF_EARG if unknown. */
+ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant, const int *knob);
+
+/* What args would get; args must have passed check. */
+ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args);
+
+/* The variant of that name with its untuned knobs; variant NULL if there is none. */
+ef__choice ef__op_untuned(const ef__device *device, ef__op_id id, const char *variant);
+
+/* May the variant run args, with args->knob? */
+bool ef__variant_runs(const ef__variant *v, const ef__device *device, const ef__args *args);
+
+/* How many knobs it has, and how many values a knob has. */
+size_t ef__knobs(const ef__variant *v);
+size_t ef__knob_values(const ef__knob *k);
 
 /* ---- what checks are made of: each reports op and returns the status; NULL tensors pass ---- */
 
