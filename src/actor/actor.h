@@ -5,6 +5,7 @@
 #ifndef EF_ACTOR_ACTOR_H
 #define EF_ACTOR_ACTOR_H
 
+#include "base/sha256.h"
 #include "energyflow.h"
 
 void ef__lock(ef_actor *a);
@@ -128,6 +129,9 @@ ef_status ef__launch(ef_actor *a, const ef__call *call);
 
 /* Build a call's program now, so that a build failure shows before work starts. */
 ef_status ef__prepare(ef_actor *a, const ef__call *call);
+
+/* SHA-256 of a file in cl/ with what is put in front of it. */
+ef_status ef__kernel_hash(ef_actor *a, const char *source, char hex[EF__SHA256_HEX]);
 
 /* Brackets of one operation: they count it, own its events and its sequence number, and run
  * EF_DEBUG=sync. ef__op_begin returns ef__ready's answer. */

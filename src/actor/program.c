@@ -95,6 +95,22 @@ static ef_status get_source(ef_actor *a, const char *op, const char *name, char 
     return dir && *dir ? read_file(a, op, dir, name, text) : join_lines(a, op, name, text);
 }
 
+ef_status ef__kernel_hash(ef_actor *a, const char *source, char hex[EF__SHA256_HEX])
+{
+    char *text[2] = {NULL, NULL};
+    ef__sha256 sha;
+    ef_status status = get_source(a, "tune", "common", &text[0]);
+    if (!status)
+        status = get_source(a, "tune", source, &text[1]);
+    ef__sha256_begin(&sha);
+    for (int i = 0; i < 2 && !status; i++)
+        ef__sha256_add(&sha, text[i], strlen(text[i]) + 1);
+    ef__sha256_end_hex(&sha, hex);
+    free(text[0]);
+    free(text[1]);
+    return status;
+}
+
 /* ---- building ---- */
 
 /* The compiler's first error line, or the log's first line. */

@@ -86,6 +86,7 @@ typedef struct ef__variant {
     bool (*valid)(const ef__device *device, const ef__args *args);
     /* Of args->knob; NULL: one item, no local memory. */
     ef__group (*group)(const ef__device *device, const ef__args *args);
+    const char *source; /* base name of its file in cl/; NULL: CLBlast's kernels */
 } ef__variant;
 
 /* A call for tests and efbench, which fill it in at sizes of theirs. tensors: a word for each of t,
@@ -140,7 +141,10 @@ ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant, const int
 /* What args would get; args must have passed check. */
 ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args);
 
-/* The variant of that name with its untuned knobs; variant NULL if there is none. */
+/* The variant of that name; NULL: there is none. */
+const ef__variant *ef__op_variant(ef__op_id id, const char *name);
+
+/* The same with its untuned knobs. */
 ef__choice ef__op_untuned(const ef__device *device, ef__op_id id, const char *variant);
 
 /* May the variant run args, with args->knob? */

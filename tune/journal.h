@@ -1,0 +1,47 @@
+/* journal.h -- what a tuning run has done, line by line and safe on disk before the next thing is
+ * tried: a run that was killed goes on behind it. A choice that was begun and never ended killed the
+ * run, or its machine: it is not tried again unless that is asked for. */
+#ifndef TUNE_JOURNAL_H
+#define TUNE_JOURNAL_H
+
+#include "base/error.h"
+#include "search.h"
+
+/* What is known of a choice at a target. */
+typedef struct tune_entry {
+    char *target, *choice;
+    bool begun;           /* and nothing came after */
+    tune_outcome outcome; /* TUNE_CORRECT: it was verified */
+    double *ms;           /* its times, in the order they were taken */
+    size_t count;
+    double worst; /* error over its bound */
+    char *text;   /* what went wrong */
+} tune_entry;
+
+typedef struct tune_journal {
+    int fd;
+    char *path;
+    tune_entry *entries;
+    size_t count, room;
+} tune_journal;
+
+/* Open or make path and read what it holds. identity: of device, driver and kernels; a journal of
+ * another starts anew, as does any with fresh. Only one at a time may have it. Errors: EIO, ESTATE
+ * (another has it), ENOMEM. */
+ef_status tune_journal_open(tune_journal *j, const char *path, const char *identity, bool fresh,
+                            ef_error *error);
+void tune_journal_close(tune_journal *j);
+
+/* NULL: nothing is known. */
+const tune_entry *tune_journal_find(const tune_journal *j, const char *target, const char *choice);
+
+/* Each is on disk when it returns. An end as TUNE_UNTRIED takes a failure back. Errors: EIO,
+ * ENOMEM. */
+ef_status tune_journal_begin(tune_journal *j, const char *target, const char *choice,
+                             ef_error *error);
+ef_status tune_journal_end(tune_journal *j, const char *target, const char *choice,
+                           tune_outcome outcome, double worst, const char *text, ef_error *error);
+ef_status tune_journal_time(tune_journal *j, const char *target, const char *choice, double ms,
+                            ef_error *error);
+
+#endif
