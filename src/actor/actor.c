@@ -118,6 +118,13 @@ static ef_status clear_record(ef_actor *a)
     return ef_tensor_write(a->record, zero);
 }
 
+static bool has_times(cl_command_queue queue)
+{
+    cl_command_queue_properties properties = 0;
+    clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
+    return properties & CL_QUEUE_PROFILING_ENABLE;
+}
+
 /* Context and queue are set (and owned from here on, also when this fails). */
 static ef_status start(ef_actor *a, ef_actor **actor, ef_error *error)
 {
@@ -127,6 +134,8 @@ static ef_status start(ef_actor *a, ef_actor **actor, ef_error *error)
     ef_status status = ef__environment_read(a, error);
     if (!status)
         status = ef__device_fill(a->device, &a->about, error);
+    a->profiling = has_times(a->queue);
+    a->about.keeps_events |= a->profiling;
     if (!status) {
         size_t ints = EF__RECORD_INTS;
         status = ef_tensor_new(a, EF_I32, 1, &ints, "error record", &a->record);
@@ -144,7 +153,8 @@ static ef_status start(ef_actor *a, ef_actor **actor, ef_error *error)
     return EF_OK;
 }
 
-ef_status ef_actor_open(const char *wanted, ef_actor **actor, ef_error *error)
+static ef_status open_queue(const char *wanted, cl_command_queue_properties properties,
+                            ef_actor **actor, ef_error *error)
 {
     cl_device_id device;
     ef_status status = ef__device_find(wanted, &device, error);
@@ -159,7 +169,7 @@ ef_status ef_actor_open(const char *wanted, ef_actor **actor, ef_error *error)
     a->context = clCreateContext(NULL, 1, &device, NULL, NULL, &code);
     if (!code) {
         function = "clCreateCommandQueue";
-        a->queue = clCreateCommandQueue(a->context, device, 0, &code);
+        a->queue = clCreateCommandQueue(a->context, device, properties, &code);
     }
     if (!code)
         return start(a, actor, error);
@@ -168,6 +178,16 @@ ef_status ef_actor_open(const char *wanted, ef_actor **actor, ef_error *error)
     free(a);
     return ef__error_set(error, EF_EDEVICE, code, "open", "open: %s: %s (%d)", function,
                          ef__cl_name(code), code);
+}
+
+ef_status ef_actor_open(const char *wanted, ef_actor **actor, ef_error *error)
+{
+    return open_queue(wanted, 0, actor, error);
+}
+
+ef_status ef__actor_open_profiling(const char *wanted, ef_actor **actor, ef_error *error)
+{
+    return open_queue(wanted, CL_QUEUE_PROFILING_ENABLE, actor, error);
 }
 
 ef_status ef_actor_adopt(cl_context context, cl_command_queue queue, ef_actor **actor,

@@ -32,6 +32,14 @@ cl_int ef__event_status(cl_event event)
     return code ? code : status;
 }
 
+void ef__event_drop(const ef__event *e)
+{
+    if (e->event)
+        clReleaseEvent(e->event);
+    if (e->before)
+        clReleaseEvent(e->before);
+}
+
 static void staging_pop(ef_actor *a, ef__pending *p)
 {
     ef__staging *s = p->staging;
@@ -66,7 +74,8 @@ void ef__pending_check(ef_actor *a, ef__pending *p)
         }
         if (code < 0)
             ef__fail_at(a, e.sequence, e.op, code);
-        clReleaseEvent(e.event);
+        ef__profile_done(a, &e);
+        ef__event_drop(&e);
     }
     p->event_count = kept;
 }
@@ -125,7 +134,7 @@ static void forget(ef_actor *a, ef__pending *p)
     while (p->staging)
         staging_pop(a, p);
     for (size_t i = 0; i < p->event_count; i++)
-        clReleaseEvent(p->events[i].event);
+        ef__event_drop(&p->events[i]);
     free(p->events);
     *p = (ef__pending){0};
 }

@@ -59,6 +59,7 @@ struct ef_readback {
 
 typedef struct ef__event {
     cl_event event;
+    cl_event before; /* timed from this marker's end; NULL: from the command's own start */
     const char *op;
     uint64_t sequence;
 } ef__event;
@@ -104,6 +105,7 @@ struct ef_actor {
     cl_device_id device;
     cl_context context;
     cl_command_queue queue;
+    bool profiling; /* the queue keeps the times of its commands */
     ef__device about;
     ef_guard guard;
     bool debug_sync, debug_canary;
@@ -123,6 +125,8 @@ struct ef_actor {
     uint64_t sequence; /* of the running operation */
     const char *op;    /* its name */
     unsigned op_depth;
+
+    uint64_t timed_from, timed_ns; /* of the operations from this sequence on: their device time */
 
     ef__pool pool;
     ef__program *programs;
@@ -163,9 +167,15 @@ ef_status ef__fill(ef_actor *a, const char *op, cl_mem mem, const ef__pattern *p
 ef_status ef__kernel_get(ef_actor *a, const ef__call *call, cl_kernel *kernel);
 void ef__programs_close(ef_actor *a);
 
+/* profile.c: when a command ran, by the device's clock, if that is known; book a command that is
+ * done. */
+bool ef__event_times(const ef__event *e, uint64_t *from, uint64_t *to);
+void ef__profile_done(ef_actor *a, const ef__event *e);
+
 /* batch.c */
 void ef__pending_check(ef_actor *a, ef__pending *p); /* statuses of finished commands */
 cl_int ef__event_status(cl_event event);             /* CL_COMPLETE of NULL, negative: failed */
+void ef__event_drop(const ef__event *e);
 void ef__fail_at(ef_actor *a, uint64_t sequence, const char *op, cl_int code);
 void ef__device_lost(ef_actor *a, const char *label, const char *function, cl_int code);
 /* Enqueue the download of the error record; to be reported once it is there. */

@@ -45,25 +45,46 @@ void ef__count_launches(ef_actor *a, unsigned n)
     a->stats.launches += n;
 }
 
-void ef__keep_event(ef_actor *a, cl_event event, const char *op)
+static bool make_room(ef_actor *a, ef__pending *p)
+{
+    if (p->event_count < p->event_room)
+        return true;
+    if (p->event_count)
+        ef__pending_check(a, p); /* forgets what is done, so a long batch stays small */
+    if (p->event_count * 2 < p->event_room)
+        return true;
+    size_t room = p->event_room ? p->event_room * 2 : 512;
+    ef__event *more = realloc(p->events, room * sizeof *more);
+    if (!more)
+        return false;
+    p->events = more;
+    p->event_room = room;
+    return true;
+}
+
+static void keep(ef_actor *a, const ef__event *e)
 {
     ef__pending *p = &a->pending;
-    if (p->event_count == p->event_room) {
-        if (p->event_count)
-            ef__pending_check(a, p); /* forgets what is done, so a long batch stays small */
-        if (p->event_count * 2 >= p->event_room) {
-            size_t room = p->event_room ? p->event_room * 2 : 512;
-            ef__event *more = realloc(p->events, room * sizeof *more);
-            if (!more) {
-                clReleaseEvent(event);
-                ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
-                return;
-            }
-            p->events = more;
-            p->event_room = room;
-        }
+    if (!e->event || !make_room(a, p)) {
+        if (e->event)
+            ef__fail(a, EF_ENOMEM, 0, e->op, "%s: no host memory", e->op);
+        ef__event_drop(e);
+        return;
     }
-    p->events[p->event_count++] = (ef__event){event, op, a->sequence};
+    p->events[p->event_count++] = *e;
+}
+
+void ef__keep_event(ef_actor *a, cl_event event, cl_event before, const char *op)
+{
+    keep(a, &(ef__event){.event = event, .before = before, .op = op, .sequence = a->sequence});
+}
+
+cl_event ef__marker(ef_actor *a)
+{
+    cl_event marker = NULL;
+    if (a->profiling)
+        clEnqueueMarkerWithWaitList(a->queue, 0, NULL, &marker);
+    return marker;
 }
 
 static cl_event *event_slot(ef_actor *a, cl_event *event)
@@ -78,8 +99,7 @@ static ef_status enqueued(ef_actor *a, const char *op, const char *function, cl_
     if (code)
         return ef__cl_fail(a, op, function, code);
     a->stats.launches++;
-    if (event)
-        ef__keep_event(a, event, op);
+    ef__keep_event(a, event, NULL, op);
     return EF_OK;
 }
 

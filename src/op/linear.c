@@ -105,7 +105,7 @@ static ef_status multiply(ef_actor *a, const char *op, const gemm *g)
     cl_mem am = ef__tensor_mem(g->a, &a_at), bm = ef__tensor_mem(g->b, &b_at);
     cl_mem cm = ef__tensor_mem(g->c, &c_at);
     cl_command_queue queue = ef__queue(a);
-    cl_event event = NULL;
+    cl_event event = NULL, before = NULL;
     ef_tensor *scratch = NULL;
     ef_status status = EF_OK;
 
@@ -118,6 +118,7 @@ static ef_status multiply(ef_actor *a, const char *op, const gemm *g)
         status = ef_tensor_new(a, EF_F32, 1, &(size_t){ef__ceil_div(bytes, sizeof(float))},
                                "CLBlast scratch", &scratch);
     if (!status) {
+        before = bytes ? ef__marker(a) : NULL; /* the event is the last kernel's */
         code = CLBlastSgemmWithTempBuffer(CLBlastLayoutRowMajor, at, bt, g->m, g->n, g->k, 1.f, am,
                                           a_at, a_ld, bm, b_at, b_ld, g->beta, cm, c_at, g->n,
                                           &queue, ef__device_of(a)->keeps_events ? &event : NULL,
@@ -128,8 +129,7 @@ static ef_status multiply(ef_actor *a, const char *op, const gemm *g)
             ef__count_launches(a, launches(g, bytes));
     }
     pthread_mutex_unlock(&clblast_lock);
-    if (event)
-        ef__keep_event(a, event, op);
+    ef__keep_event(a, event, before, op);
     ef_tensor_free(scratch);
     return status;
 }
