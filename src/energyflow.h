@@ -123,7 +123,8 @@ typedef struct ef_stats {
  *   device   an index ("0") or a part of the name of device or platform, any case; NULL: the
  *            environment's EF_DEVICE, else the first GPU, else the first CPU. Oclgrind is only
  *            taken when named.
- * Environment: EF_GUARD=trap|error, EF_DEBUG=sync,canary, EF_CL_DIR, EF_LINEAR=clblast|own.
+ * Environment: EF_GUARD=trap|error, EF_DEBUG=sync,canary, EF_CL_DIR, EF_LINEAR=clblast|own,
+ * EF_TUNE=on|off|PATH (ef_tune_load).
  * Errors: EARG (nothing matches: the text lists what there is; a variable has another value),
  * EDEVICE (no device, driver error). */
 ef_status ef_actor_open(const char *device, ef_actor **actor, ef_error *error);
@@ -134,6 +135,20 @@ void ef_actor_close(ef_actor *actor);
 
 /* ef_actor_device -- what the actor's device is. The struct belongs to the actor. */
 const ef_device_info *ef_actor_device(const ef_actor *actor);
+
+/* ef_tune_load -- take the choices of variants from a database that eftune wrote, from the next
+ * operation on. Without it the first operation looks for one: EF_TUNE=PATH names it; else, with
+ * EF_TUNE unset or =on, it is the user's for this device, $XDG_DATA_HOME/energyflow/tune/KEY.eftune
+ * (~/.local/share), or the system's, SYSCONFDIR/energyflow/tune/KEY.eftune; without any, and with
+ * EF_TUNE=off, choices are built in. A shape that was not tuned takes the choice of the nearest that
+ * was. Records of other kernels than this library's are passed over.
+ * Errors: EIO, EFORMAT (no such file, or of another device), ENOMEM. */
+ef_status ef_tune_load(ef_actor *actor, const char *path);
+
+/* ef_tune_digest -- SHA-256 of the tuned choices in force, hexadecimal; "" when there are none. Two
+ * runs on one device with the same digest run the same kernels. Valid until the next
+ * ef_tune_load. */
+const char *ef_tune_digest(ef_actor *actor);
 
 /* ef_actor_error -- copy the sticky error; returns its status, EF_OK when there is none. The first
  * error of an operation, batch or readback stays until ef_actor_reset; meanwhile operations return

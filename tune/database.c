@@ -57,12 +57,12 @@ static json_t *record_line(const tune_record *r)
     gmtime_r(&now, &utc);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
     tune_target_text(&r->target, shape, sizeof shape);
-    return json_pack("{s:s, s:o, s:i, s:s, s:O, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I, s:s}", "op",
-                     ef__op_row(r->target.id)->name, "n", sizes(&r->target), "parts", 0, "variant",
-                     r->variant ? r->variant : "default", "knobs", r->knobs, "source", r->source,
-                     "shape", shape, "ms", r->ms, "base_ms", r->base_ms, "ratio_low", r->low,
-                     "ratio_high", r->high, "worst", r->worst, "tried", (json_int_t)r->tried, "date",
-                     date);
+    return json_pack("{s:s, s:o, s:i, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I, s:s}",
+                     "op", ef__op_row(r->target.id)->name, "n", sizes(&r->target), "parts", 0,
+                     "variant", r->variant ? r->variant : "default", "knobs", r->knobs, "source",
+                     r->source, "identity", r->identity, "shape", shape, "ms", r->ms, "base_ms",
+                     r->base_ms, "ratio_low", r->low, "ratio_high", r->high, "worst", r->worst,
+                     "tried", (json_int_t)r->tried, "date", date);
 }
 
 /* ---- the file ---- */
@@ -72,8 +72,8 @@ static bool is_of(json_t *line, const tune_target *t)
 {
     const char *op = json_string_value(json_object_get(line, "op"));
     json_t *own = sizes(t);
-    bool same = op && !strcmp(op, ef__op_row(t->id)->name) &&
-                json_equal(json_object_get(line, "n"), own);
+    bool same =
+        op && !strcmp(op, ef__op_row(t->id)->name) && json_equal(json_object_get(line, "n"), own);
     json_decref(own);
     return same;
 }
@@ -86,36 +86,64 @@ static bool is_replaced(json_t *line, const tune_record *results, size_t count)
     return !json_is_object(line);
 }
 
-/* The records that stay. A file that is not there has none. */
-static ef_status read_old(const char *path, const tune_device *device, const tune_record *results,
-                          size_t count, json_t *lines, ef_error *error)
+ef_status tune_database_read(const char *path, bool (*see)(void *user, json_t *line), void *user,
+                             ef_error *error)
 {
     FILE *file = fopen(path, "re");
     char *text = NULL;
-    size_t room = 0, kept = 0;
+    size_t room = 0, bytes = 0;
     ssize_t length;
     ef_status status = EF_OK;
     if (!file)
-        return errno == ENOENT
-                   ? EF_OK
-                   : ef__error_set(error, EF_EIO, errno, NULL, "%s: %s", path, strerror(errno));
-    for (size_t number = 0; !status && (length = getline(&text, &room, file)) > 0; number++) {
+        return ef__error_set(error, EF_EIO, errno, NULL, "%s: %s", path, strerror(errno));
+    for (bool go = true, first = true; go && !status && (length = getline(&text, &room, file)) > 0;
+         first = false) {
         json_t *line = json_loadb(text, (size_t)length, 0, NULL);
-        const char *key = json_string_value(json_object_get(line, "key"));
-        kept += (size_t)length;
-        if (number == 0 && (!key || strcmp(key, device->key)))
-            status = ef__error_set(error, EF_EFORMAT, 0, NULL,
-                                   "%s:1: not the database of this device; --db FILE names another",
-                                   path);
-        else if (kept > EF__TUNE_MOST_BYTES)
+        const char *format = json_string_value(json_object_get(line, "format"));
+        bytes += (size_t)length;
+        if (first && (!format || strcmp(format, EF__TUNE_FORMAT)))
+            status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s:1: not a file of \"%s\"", path,
+                                   EF__TUNE_FORMAT);
+        else if (bytes > EF__TUNE_MOST_BYTES)
             status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: more than %d bytes", path,
                                    EF__TUNE_MOST_BYTES);
-        else if (number && !is_replaced(line, results, count))
-            json_array_append(lines, line);
+        else if (json_is_object(line)) /* else it is broken: passed over */
+            go = see(user, line);
         json_decref(line);
     }
     free(text);
     fclose(file);
+    return status;
+}
+
+typedef struct reading {
+    const tune_device *device;
+    const tune_record *records; /* that come anew */
+    size_t count;
+    json_t *lines; /* that stay, without the header */
+    bool foreign;
+} reading;
+
+static bool see_old(void *user, json_t *line)
+{
+    reading *r = user;
+    const char *key = json_string_value(json_object_get(line, "key"));
+    if (json_object_get(line, "format")) {
+        r->foreign = !key || strcmp(key, r->device->key);
+        return !r->foreign;
+    }
+    if (!is_replaced(line, r->records, r->count))
+        json_array_append(r->lines, line);
+    return true;
+}
+
+/* The records that stay. A file that is not there has none. */
+static ef_status read_old(const char *path, reading *r, ef_error *error)
+{
+    ef_status status = access(path, F_OK) ? EF_OK : tune_database_read(path, see_old, r, error);
+    if (!status && r->foreign)
+        return ef__error_set(error, EF_EFORMAT, 0, NULL,
+                             "%s:1: the database of another device; --db FILE names another", path);
     return status;
 }
 
@@ -139,27 +167,49 @@ static ef_status write_lines(const char *path, json_t *lines, ef_error *error)
     ef_status status = ef__file_begin(path, &file, error);
     if (status)
         return status;
-    json_array_foreach(lines, i, line)
-        if (!status)
-            status = write_line(file, line, error);
+    json_array_foreach(lines, i, line) if (!status) status = write_line(file, line, error);
     if (!status)
         return ef__file_commit(file, error);
     ef__file_abandon(file);
     return status;
 }
 
-ef_status tune_database_put(const char *path, const tune_device *device, const tune_record *results,
+ef_status tune_database_put(const char *path, const tune_device *device, const tune_record *records,
                             size_t count, ef_error *error)
 {
-    json_t *lines = json_array();
-    json_array_append_new(lines, header(device));
-    ef_status status = make_folders(path, error);
-    if (!status)
-        status = read_old(path, device, results, count, lines, error);
+    reading r = {device, records, count, json_array(), false};
+    json_array_append_new(r.lines, header(device));
+    ef_status status = read_old(path, &r, error);
     for (size_t i = 0; i < count && !status; i++)
-        json_array_append_new(lines, record_line(&results[i]));
+        json_array_append_new(r.lines, record_line(&records[i]));
     if (!status)
-        status = write_lines(path, lines, error);
-    json_decref(lines);
+        status = write_lines(path, r.lines, error);
+    json_decref(r.lines);
     return status;
+}
+
+ef_status tune_database_prepare(const char *path, const tune_device *device, ef_error *error)
+{
+    ef_status status = make_folders(path, error);
+    return status ? status : tune_database_put(path, device, NULL, 0, error);
+}
+
+typedef struct wanted {
+    const tune_target *target;
+    const char *identity;
+    bool found;
+} wanted;
+
+static bool see_wanted(void *user, json_t *line)
+{
+    wanted *w = user;
+    const char *identity = json_string_value(json_object_get(line, "identity"));
+    w->found = identity && !strcmp(identity, w->identity) && is_of(line, w->target);
+    return !w->found;
+}
+
+bool tune_database_has(const char *path, const tune_target *target, const char *identity)
+{
+    wanted w = {target, identity, false};
+    return !tune_database_read(path, see_wanted, &w, NULL) && w.found;
 }

@@ -16,8 +16,8 @@ typedef struct tune_device {
 typedef struct tune_record {
     tune_target target;
     const char *variant;
-    json_t *knobs; /* object; borrowed */
-    const char *source;
+    json_t *knobs;                 /* object; borrowed */
+    const char *source, *identity; /* of its kernels; of device, driver and all kernels */
     double ms, base_ms, low, high; /* low, high: of the interval of ms / base_ms */
     double worst;                  /* error over its bound */
     size_t tried;
@@ -28,5 +28,17 @@ typedef struct tune_record {
  * something else), ENOMEM. */
 ef_status tune_database_put(const char *path, const tune_device *device, const tune_record *results,
                             size_t count, ef_error *error);
+
+/* Make path's folder and see that a file there is of this device and can be replaced. Errors: EIO,
+ * EFORMAT. */
+ef_status tune_database_prepare(const char *path, const tune_device *device, ef_error *error);
+
+/* Is there a record of the target, measured with this identity? */
+bool tune_database_has(const char *path, const tune_target *target, const char *identity);
+
+/* Call see for the header and for each record, in their order, until it returns false. Errors: EIO,
+ * EFORMAT. */
+ef_status tune_database_read(const char *path, bool (*see)(void *user, json_t *line), void *user,
+                             ef_error *error);
 
 #endif

@@ -64,6 +64,14 @@ static void end_entry(tune_entry *e, tune_outcome outcome, double worst, const c
     e->text = text && *text ? strdup(text) : NULL;
 }
 
+static bool set_fate(tune_entry *e, const char *fate, double ms)
+{
+    free(e->fate);
+    e->fate = strdup(fate);
+    e->median_ms = ms;
+    return e->fate != NULL;
+}
+
 /* ---- lines: what, target, choice, and what belongs to it ---- */
 
 static tune_outcome outcome_of(const char *name)
@@ -89,6 +97,9 @@ static bool apply(tune_journal *j, json_t *line)
     else if (!strcmp(what, "end") && !json_unpack(line, "{s:s, s:F, s:s}", "outcome", &outcome,
                                                   "worst", &number, "text", &text))
         end_entry(e, outcome_of(outcome), number, text);
+    else if (!strcmp(what, "fate") &&
+             !json_unpack(line, "{s:s, s:F}", "fate", &text, "ms", &number))
+        return set_fate(e, text, number);
     else if (!strcmp(what, "time") && !json_unpack(line, "{s:F}", "ms", &number))
         return add_time(e, number);
     return true;
@@ -99,16 +110,16 @@ static ef_status failed(const tune_journal *j, ef_error *error)
     return ef__error_set(error, EF_EIO, errno, NULL, "%s: %s", j->path, strerror(errno));
 }
 
-static ef_status no_memory(const tune_journal *j, ef_error *error)
+static ef_status no_memory(ef_error *error)
 {
-    return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", j->path);
+    return ef__error_set(error, EF_ENOMEM, 0, NULL, "no host memory for the journal");
 }
 
 /* Append one line and have it on disk. The line is freed. */
 static ef_status append(tune_journal *j, json_t *line, ef_error *error)
 {
     char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
-    ef_status status = text ? EF_OK : no_memory(j, error);
+    ef_status status = text ? EF_OK : no_memory(error);
     size_t length = text ? strlen(text) : 0;
     if (text)
         text[length++] = '\n';
@@ -131,11 +142,11 @@ ef_status tune_journal_begin(tune_journal *j, const char *target, const char *ch
 {
     tune_entry *e = entry_of(j, target, choice);
     if (!e)
-        return no_memory(j, error);
+        return no_memory(error);
     e->begun = true;
-    return append(
-        j, json_pack("{s:s, s:s, s:s}", "what", "begin", "target", target, "choice", choice),
-        error);
+    return append(j,
+                  json_pack("{s:s, s:s, s:s}", "what", "begin", "target", target, "choice", choice),
+                  error);
 }
 
 ef_status tune_journal_end(tune_journal *j, const char *target, const char *choice,
@@ -143,7 +154,7 @@ ef_status tune_journal_end(tune_journal *j, const char *target, const char *choi
 {
     tune_entry *e = entry_of(j, target, choice);
     if (!e)
-        return no_memory(j, error);
+        return no_memory(error);
     end_entry(e, outcome, worst, text);
     return append(j,
                   json_pack("{s:s, s:s, s:s, s:s, s:f, s:s}", "what", "end", "target", target,
@@ -157,10 +168,22 @@ ef_status tune_journal_time(tune_journal *j, const char *target, const char *cho
 {
     tune_entry *e = entry_of(j, target, choice);
     if (!e || !add_time(e, ms))
-        return no_memory(j, error);
+        return no_memory(error);
     return append(j,
                   json_pack("{s:s, s:s, s:s, s:f}", "what", "time", "target", target, "choice",
                             choice, "ms", ms),
+                  error);
+}
+
+ef_status tune_journal_fate(tune_journal *j, const char *target, const char *choice,
+                            const char *fate, double ms, ef_error *error)
+{
+    tune_entry *e = entry_of(j, target, choice);
+    if (!e || !set_fate(e, fate, ms))
+        return no_memory(error);
+    return append(j,
+                  json_pack("{s:s, s:s, s:s, s:s, s:f}", "what", "fate", "target", target, "choice",
+                            choice, "fate", fate, "ms", ms),
                   error);
 }
 
@@ -172,7 +195,7 @@ static bool is_of(json_t *line, const char *identity)
     return own && !strcmp(own, identity);
 }
 
-/* Everything up to the last whole line; true: the file goes on from there. */
+/* Every whole line; *usable: the file is of this identity, or of any if that is NULL. */
 static ef_status read_all(tune_journal *j, const char *identity, bool *usable, ef_error *error)
 {
     FILE *file = fdopen(dup(j->fd), "r");
@@ -184,9 +207,9 @@ static ef_status read_all(tune_journal *j, const char *identity, bool *usable, e
     for (size_t number = 0; !status && (length = getline(&text, &room, file)) > 0; number++) {
         json_t *line = json_loadb(text, (size_t)length, 0, NULL);
         if (number == 0)
-            *usable = is_of(line, identity);
+            *usable = !identity || is_of(line, identity);
         else if (!apply(j, line))
-            status = no_memory(j, error);
+            status = no_memory(error);
         json_decref(line);
         if (!*usable)
             break;
@@ -214,7 +237,7 @@ ef_status tune_journal_open(tune_journal *j, const char *path, const char *ident
     *j = (tune_journal){.fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666),
                         .path = strdup(path)};
     if (!j->path)
-        return no_memory(j, error);
+        return no_memory(error);
     if (j->fd < 0)
         return failed(j, error);
     if (flock(j->fd, LOCK_EX | LOCK_NB))
@@ -224,6 +247,15 @@ ef_status tune_journal_open(tune_journal *j, const char *path, const char *ident
     return status ? status : start(j, identity, usable, error);
 }
 
+ef_status tune_journal_look(tune_journal *j, const char *path, ef_error *error)
+{
+    bool usable;
+    *j = (tune_journal){.fd = open(path, O_RDONLY | O_CLOEXEC), .path = strdup(path)};
+    if (!j->path)
+        return no_memory(error);
+    return j->fd < 0 ? failed(j, error) : read_all(j, NULL, &usable, error);
+}
+
 void tune_journal_close(tune_journal *j)
 {
     for (size_t i = 0; i < j->count; i++) {
@@ -231,6 +263,7 @@ void tune_journal_close(tune_journal *j)
         free(j->entries[i].choice);
         free(j->entries[i].ms);
         free(j->entries[i].text);
+        free(j->entries[i].fate);
     }
     free(j->entries);
     free(j->path);

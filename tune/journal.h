@@ -16,6 +16,8 @@ typedef struct tune_entry {
     size_t count;
     double worst; /* error over its bound */
     char *text;   /* what went wrong */
+    char *fate;   /* of the last search that ended; NULL: none did */
+    double median_ms;
 } tune_entry;
 
 typedef struct tune_journal {
@@ -32,6 +34,9 @@ ef_status tune_journal_open(tune_journal *j, const char *path, const char *ident
                             ef_error *error);
 void tune_journal_close(tune_journal *j);
 
+/* Read what is in path, which may be in use; nothing can be written. Errors: EIO, ENOMEM. */
+ef_status tune_journal_look(tune_journal *j, const char *path, ef_error *error);
+
 /* NULL: nothing is known. */
 const tune_entry *tune_journal_find(const tune_journal *j, const char *target, const char *choice);
 
@@ -43,5 +48,9 @@ ef_status tune_journal_end(tune_journal *j, const char *target, const char *choi
                            tune_outcome outcome, double worst, const char *text, ef_error *error);
 ef_status tune_journal_time(tune_journal *j, const char *target, const char *choice, double ms,
                             ef_error *error);
+
+/* Where a finished search has left the choice, and its median time. */
+ef_status tune_journal_fate(tune_journal *j, const char *target, const char *choice,
+                            const char *fate, double ms, ef_error *error);
 
 #endif

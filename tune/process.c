@@ -1,4 +1,5 @@
 /* Worker processes. */
+#define _GNU_SOURCE /* pipe2 */
 #include "process.h"
 #include "base/clock.h"
 #include <errno.h>

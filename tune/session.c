@@ -1,6 +1,7 @@
 /* A worker and its books. */
 #include "session.h"
 #include "base/error.h"
+#include "op/tuned.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,7 +136,9 @@ static void recall(tune_session *s, tune_option *o)
     o->outcome = e->begun ? TUNE_RUNTIME : e->outcome;
     o->worst = e->worst;
     snprintf(o->why, sizeof o->why, "%s",
-             e->begun ? "the run ended while it was tried" : e->text ? e->text : "");
+             e->begun  ? "the run ended while it was tried"
+             : e->text ? e->text
+                       : "");
     if (s->retry_failed && o->outcome != TUNE_CORRECT)
         o->outcome = TUNE_UNTRIED;
 }
@@ -155,7 +158,8 @@ static bool read_target(tune_session *s, json_t *reply)
     s->options = calloc(s->count, sizeof *s->options);
     if (!s->options)
         return false;
-    json_array_foreach(choices, i, item) {
+    json_array_foreach(choices, i, item)
+    {
         if (!read_choice(s, item, &s->options[i]))
             return false;
         recall(s, &s->options[i]);

@@ -34,7 +34,7 @@ typedef struct tune_session {
     double flops, bytes;
 
     size_t failed[TUNE_MOST_FAILURES], failures; /* in a row */
-    unsigned sick;  /* how often the device was */
+    unsigned sick;                               /* how often the device was */
     ef_error error; /* that ends the run: of a file, a worker that does not start, a sick device */
 } tune_session;
 

@@ -122,8 +122,8 @@ tune_target tune_probe(const tune_target *t, int probe)
     static const struct {
         char letter;
         size_t size[TUNE_PROBES];
-    } sizes[] = {{'B', {3, 2, 1}}, {'L', {37, 17, 1}}, {'D', {67, 33, 1}}, {'H', {41, 65, 1}},
-                 {'E', {29, 33, 1}}, {'d', {3, 5, 1}}};
+    } sizes[] = {{'B', {3, 2, 1}},   {'L', {37, 17, 1}}, {'D', {67, 33, 1}},
+                 {'H', {41, 65, 1}}, {'E', {29, 33, 1}}, {'d', {3, 5, 1}}};
     const row *r = row_of(t->id);
     tune_target p = *t;
     for (size_t i = 0; r->at[i]; i++)

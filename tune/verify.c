@@ -207,7 +207,8 @@ static ef_status run_once(check *k, int run)
     example_bind(&args, t);
     memcpy(args.knob, k->choice->knob, sizeof args.knob);
     /* a choice that does not run a probe is not asked to */
-    const bool runs = !status && ef__variant_runs(k->choice->variant, ef__device_of(k->actor), &args);
+    const bool runs =
+        !status && ef__variant_runs(k->choice->variant, ef__device_of(k->actor), &args);
     if (runs)
         status = ef__op_run(k->actor, c->id, &args);
     for (int i = 0; i < EF__MAX_TENSORS && runs && !status; i++)
@@ -235,8 +236,7 @@ ef_status tune_verify(ef_actor *a, const tune_cases *c, const ef__choice *choice
 {
     check k = {.actor = a, .cases = c, .choice = choice, .text = text, .size = size};
     *text = '\0';
-    ef_status status =
-        ef__op_force(a, c->targets[0].id, choice->variant->name, choice->knob);
+    ef_status status = ef__op_force(a, c->targets[0].id, choice->variant->name, choice->knob);
     for (k.which = 0; k.which <= TUNE_PROBES && !status; k.which++)
         status = check_case(&k);
     *worst = k.worst;

@@ -1,5 +1,6 @@
 /* The worker: requests in, answers out. */
 #include "worker.h"
+#include "actor/identity.h"
 #include "base/clock.h"
 #include "base/size.h"
 #include "op/tuned.h"
@@ -67,13 +68,14 @@ static void identify(worker *w, char hex[EF__SHA256_HEX])
 
 static json_t *device(worker *w)
 {
-    const ef_device_info *d = ef_actor_device(w->actor);
-    char key[EF__SHA256_HEX], all[EF__SHA256_HEX];
-    ef__tuned_key(w->actor, key);
+    ef__identity own;
+    char all[EF__SHA256_HEX];
+    ef__identity_get(w->actor, &own);
     identify(w, all);
+    const ef_device_info *d = &own.info;
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "name", d->name, "platform",
                      d->platform, "version", d->version, "driver", d->driver, "cpu", d->host_cpu,
-                     "key", key, "units", (int)d->compute_units, "identity", all);
+                     "key", own.hash, "units", (int)d->compute_units, "identity", all);
 }
 
 /* ---- opening a target ---- */
@@ -183,12 +185,13 @@ static json_t *open_target(worker *w, const char *text)
         ef_actor_reset(w->actor);
         return failed(status == EF_EBUILD ? "compile" : "runtime", error.text);
     }
+    ef__identity own;
+    ef__identity_get(w->actor, &own);
     do {
         status = bench_job_open(&w->jobs[w->sets++], &w->cases.cases[0], w->actor);
         if (status)
             return actor_failed(w, status);
-    } while (w->sets < sets_for(ef_actor_device(w->actor),
-                                ef__op_row(target.id)->bytes(&w->jobs[0].args)));
+    } while (w->sets < sets_for(&own.info, ef__op_row(target.id)->bytes(&w->jobs[0].args)));
     return list_choices(w) ? target_json(w) : failed("runtime", "the choices cannot be listed");
 }
 
@@ -207,8 +210,8 @@ static ef_status call(worker *w)
 
 static ef_status time_calls(worker *w, const timed *t, double *ms)
 {
-    ef_status status = ef__op_force(w->actor, w->cases.targets[0].id, t->choice.variant->name,
-                                    t->choice.knob);
+    ef_status status =
+        ef__op_force(w->actor, w->cases.targets[0].id, t->choice.variant->name, t->choice.knob);
     if (status)
         return status;
     double start = ef__now();
@@ -238,7 +241,8 @@ static json_t *time_choices(worker *w, json_t *list)
 {
     json_t *answer = json_array(), *item;
     size_t i;
-    json_array_foreach(list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         size_t index = (size_t)json_integer_value(item);
         double ms = 0;
         ef_status status = index < w->count ? EF_OK : EF_EARG;
@@ -261,8 +265,8 @@ static json_t *verify(worker *w, size_t index)
     double worst;
     if (index >= w->count)
         return failed("runtime", "no such choice");
-    ef_status status = tune_verify(w->actor, &w->cases, &w->choices[index].choice, &worst, text,
-                                   sizeof text);
+    ef_status status =
+        tune_verify(w->actor, &w->cases, &w->choices[index].choice, &worst, text, sizeof text);
     if (status)
         return actor_failed(w, status);
     return json_pack("{s:f, s:s}", "worst", fmin(worst, 1e30), "text", text);

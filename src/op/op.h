@@ -86,6 +86,7 @@ typedef struct ef__variant {
     bool (*valid)(const ef__device *device, const ef__args *args);
     /* Of args->knob; NULL: one item, no local memory. */
     ef__group (*group)(const ef__device *device, const ef__args *args);
+    bool loose;         /* its errors follow neighbouring rows */
     const char *source; /* base name of its file in cl/; NULL: CLBlast's kernels */
 } ef__variant;
 

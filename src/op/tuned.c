@@ -1,5 +1,6 @@
 /* Reading a device's tuned choices, and finding the nearest one. */
 #include "op/tuned.h"
+#include "actor/identity.h"
 #include "base/error.h"
 #include "base/file.h"
 #include <jansson.h>
@@ -51,11 +52,7 @@ static bool read_knobs(json_t *json, ef__choice *c)
     return true;
 }
 
-typedef enum reading {
-    GOOD,
-    BROKEN,
-    STALE
-} reading;
+typedef enum reading { GOOD, BROKEN, STALE } reading;
 
 /* The kernels that the record was measured with are those that would run. */
 static bool is_current(ef_actor *a, const ef__variant *v, const char *source)
@@ -64,12 +61,12 @@ static bool is_current(ef_actor *a, const ef__variant *v, const char *source)
     return !ef__variant_hash(a, v, hex) && !strcmp(hex, source);
 }
 
-static reading read_record(ef_actor *a, json_t *line, ef__record *r)
+static reading read_record(ef_actor *a, json_t *line, ef__tuned_record *r)
 {
     const char *op, *variant, *source;
     json_t *sizes, *knobs;
     int parts;
-    *r = (ef__record){0};
+    *r = (ef__tuned_record){0};
     if (json_unpack(line, "{s:s, s:o, s:i, s:s, s:o, s:s}", "op", &op, "n", &sizes, "parts", &parts,
                     "variant", &variant, "knobs", &knobs, "source", &source) ||
         !read_sizes(sizes, r->n) || parts & ~EF__ALL_PARTS)
@@ -105,9 +102,9 @@ static ef_status read_header(ef_actor *a, const char *path, json_t *line, ef__tu
     return EF_OK;
 }
 
-static ef_status keep(ef__tuned *t, const ef__record *r, const char *path, ef_error *error)
+static ef_status keep(ef__tuned *t, const ef__tuned_record *r, const char *path, ef_error *error)
 {
-    ef__record *more = realloc(t->records, (t->count + 1) * sizeof *more);
+    ef__tuned_record *more = realloc(t->records, (t->count + 1) * sizeof *more);
     if (!more)
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
     t->records = more;
@@ -119,7 +116,7 @@ static ef_status read_line(ef_actor *a, const char *path, const char *text, size
                            bool first, ef__tuned *t, ef_error *error)
 {
     json_t *line = json_loadb(text, bytes, 0, NULL);
-    ef__record r;
+    ef__tuned_record r;
     ef_status status = EF_OK;
     if (first)
         status = read_header(a, path, line, t, error);
@@ -158,7 +155,7 @@ static void digest(ef__tuned *t)
     ef__sha256 sha;
     ef__sha256_begin(&sha);
     for (size_t i = 0; i < t->count; i++) {
-        const ef__record *r = &t->records[i];
+        const ef__tuned_record *r = &t->records[i];
         char text[512], knobs[128];
         int used = snprintf(text, sizeof text, "%s %d %s %s", ef__op_row(r->id)->name, r->parts,
                             r->choice.variant ? r->choice.variant->name : "default",
@@ -208,7 +205,7 @@ void ef__tuned_free(ef__tuned *t)
 
 /* ---- the nearest record ---- */
 
-static double distance(const ef__record *r, const ef__args *args)
+static double distance(const ef__tuned_record *r, const ef__args *args)
 {
     double sum = 0;
     for (size_t i = 0; i < EF__MAX_SIZES; i++) {
@@ -218,7 +215,7 @@ static double distance(const ef__record *r, const ef__args *args)
     return sum;
 }
 
-static bool runs(const ef__record *r, const ef__device *device, const ef__args *args)
+static bool runs(const ef__tuned_record *r, const ef__device *device, const ef__args *args)
 {
     ef__args with = *args;
     memcpy(with.knob, r->choice.knob, sizeof with.knob);
@@ -230,9 +227,9 @@ ef__choice ef__tuned_find(const ef__tuned *t, const ef__device *device, ef__op_i
 {
     static const double most = 4, other_epilogue = 0.5;
     const int parts = ef__epilogue_parts(&args->epilogue);
-    const ef__record *best = NULL;
+    const ef__tuned_record *best = NULL;
     double least = most;
-    for (const ef__record *r = t->records; r < t->records + t->count; r++) {
+    for (const ef__tuned_record *r = t->records; r < t->records + t->count; r++) {
         if (r->id != id)
             continue;
         double d = distance(r, args);
@@ -300,6 +297,14 @@ ef_status ef__tuned_path(ef_actor *a, char *path, size_t size)
             *path = '\0';
     }
     if (used < 0 || (size_t)used >= size)
-        return ef__fail(a, EF_EARG, 0, "tune", "tune: the database's path is longer than %zu", size);
+        return ef__fail(a, EF_EARG, 0, "tune", "tune: the database's path is longer than %zu",
+                        size);
     return EF_OK;
+}
+
+void ef__tuned_key(ef_actor *a, char key[EF__SHA256_HEX])
+{
+    ef__identity identity;
+    ef__identity_get(a, &identity);
+    snprintf(key, EF__SHA256_HEX, "%s", identity.hash);
 }

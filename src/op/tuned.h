@@ -14,18 +14,18 @@
 enum { EF__TUNE_MOST_BYTES = 16 << 20 };
 
 /* choice.variant NULL: the untuned choice was found best. */
-typedef struct ef__record {
+typedef struct ef__tuned_record {
     ef__op_id id;
     size_t n[EF__MAX_SIZES]; /* of the operation's arguments, as checked */
     int parts;               /* of its epilogue */
     ef__choice choice;
-} ef__record;
+} ef__tuned_record;
 
 typedef struct ef__tuned {
-    ef__record *records;
+    ef__tuned_record *records;
     size_t count;
-    size_t broken; /* lines that are no records */
-    size_t stale;  /* records of other kernels, or of a row that the table no longer has */
+    size_t broken;    /* lines that are no records */
+    size_t stale;     /* records of other kernels, or of a row that the table no longer has */
     char driver[128]; /* that the file is of */
     char digest[EF__SHA256_HEX]; /* of all choices, in their order */
 } ef__tuned;
