@@ -1,6 +1,6 @@
 /* journal.h -- what a tuning run has done, line by line and safe on disk before the next thing is
- * tried: a run that was killed goes on behind it. A choice that was begun and never ended killed the
- * run, or its machine: it is not tried again unless that is asked for. */
+ * tried: a run that was killed goes on behind it. A choice that was begun and never ended killed
+ * the run, or its machine: it is not tried again unless that is asked for. */
 #ifndef TUNE_JOURNAL_H
 #define TUNE_JOURNAL_H
 

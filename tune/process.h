@@ -1,4 +1,5 @@
-/* process.h -- a worker process: started, asked, watched, ended. It never outlives its supervisor. */
+/* process.h -- a worker process: started, asked, watched, ended. It never outlives its
+ * supervisor. */
 #ifndef TUNE_PROCESS_H
 #define TUNE_PROCESS_H
 

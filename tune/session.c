@@ -274,8 +274,8 @@ static ef_status forget_failures(tune_session *s)
     return status;
 }
 
-/* Several failures in a row may be the device's: its default must still run. If it does not, and does
- * in a new process, they were; a device that is sick again ends the run. */
+/* Several failures in a row may be the device's: its default must still run. If it does not, and
+ * does in a new process, they were; a device that is sick again ends the run. */
 static tune_outcome look_after(tune_session *s, size_t i, tune_outcome outcome)
 {
     if (outcome == TUNE_CORRECT) {

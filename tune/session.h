@@ -1,5 +1,6 @@
 /* session.h -- one device's worker with the books kept: whatever happens to the worker becomes an
- * outcome of the choice that it was trying. The functions are a tune_bench of the current target. */
+ * outcome of the choice that it was trying. The functions are a tune_bench of the current
+ * target. */
 #ifndef TUNE_SESSION_H
 #define TUNE_SESSION_H
 

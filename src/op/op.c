@@ -195,14 +195,19 @@ static ef_status look(ef_actor *a, choices *c)
     return status || !*path ? status : load(a, c, path);
 }
 
-const char *ef_tune_digest(ef_actor *a)
+ef_status ef_tune_get(ef_actor *a, ef_tune_info *info)
 {
+    assert(info);
+    *info = (ef_tune_info){.is_of_driver = true};
     ef__lock(a);
-    choices *c = choices_of(a, "tune");
-    bool there = c && !look(a, c) && c->tuned && c->tuned->count;
-    const char *digest = there ? c->tuned->digest : "";
+    ef_status status = ef__ready(a);
+    choices *c = status ? NULL : choices_of(a, "tune");
+    if (!status)
+        status = c ? look(a, c) : EF_ENOMEM;
+    if (!status && c->tuned)
+        *info = c->tuned->info;
     ef__unlock(a);
-    return digest;
+    return status;
 }
 
 /* ---- choosing ---- */
