@@ -233,6 +233,30 @@ START_TEST(the_environment_says_which)
 }
 END_TEST
 
+START_TEST(another_drivers_choices_are_not_used)
+{
+    char key[EF__SHA256_HEX];
+    ef_tune_info info;
+    ef_actor *a = ef_test_open();
+    const char *line = record(a, EF__GELU_FORWARD, "item", 1000);
+    ef__tuned_key(a, key);
+    for (int use = 0; use < 2; use++) {
+        FILE *f = fopen(path, "w");
+        fprintf(f, "{\"format\": \"%s\", \"key\": \"%s\", \"driver\": \"0.1\"}\n%s",
+                EF__TUNE_FORMAT, key, line);
+        fclose(f);
+        if (use)
+            setenv("EF_TUNE_STALE", "use", 1);
+        ef_test_ok(a, ef_tune_load(a, path));
+        ef_test_ok(a, ef_tune_get(a, &info));
+        ck_assert_uint_eq(info.choices, (size_t)use);
+        ck_assert(!info.is_of_driver);
+        ck_assert_str_eq(info.driver, "0.1");
+    }
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(the_digest_is_of_the_choices)
 {
     char first[65], second[65];
@@ -287,6 +311,7 @@ static Suite *suite(void)
     tcase_add_test(t, lines_that_are_no_records_are_passed_over);
     tcase_add_test(t, files_of_something_else_are_refused);
     tcase_add_test(t, the_environment_says_which);
+    tcase_add_test(t, another_drivers_choices_are_not_used);
     tcase_add_test(t, the_digest_is_of_the_choices);
     tcase_add_test(t, a_choice_that_was_made_costs_little);
     return s;

@@ -18,10 +18,30 @@ typedef struct settings {
     int effort;
     float budget;
     uint64_t seed;
-    bool fresh, retry_failed, list, show, json, worker;
+    bool fresh, retry_failed, check, list, show, json, worker;
 } settings;
 
 static const float budgets[] = {40, 600, 3000}; /* of the efforts, seconds */
+
+/* ---- the database ---- */
+
+/* The database to look into: --db, else the device's own. */
+static int find_database(const settings *s, char *path, size_t size)
+{
+    ef_actor *actor;
+    char key[EF__SHA256_HEX];
+    if (s->db) {
+        snprintf(path, size, "%s", s->db);
+        return 0;
+    }
+    int code = ef__open_device(NAME, s->device, &actor);
+    if (code)
+        return code;
+    ef__tuned_key(actor, key);
+    ef__tuned_user_path(key, path, size);
+    ef_actor_close(actor);
+    return access(path, F_OK) ? ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno)) : 0;
+}
 
 /* ---- targets ---- */
 
@@ -96,10 +116,31 @@ static int check_ops(const char *list)
     return 0;
 }
 
+static bool see_shape(void *user, json_t *line)
+{
+    const char *shape = json_string_value(json_object_get(line, "shape"));
+    tune_target one;
+    return !shape || !tune_target_parse(shape, &one) || append(user, &one);
+}
+
+static int read_database(const settings *s, targets *t)
+{
+    char path[4096];
+    ef_error error;
+    int code = find_database(s, path, sizeof path);
+    if (!code && tune_database_read(path, see_shape, t, &error))
+        code = ef__say_error(NAME, EF__DATA, "%s", error.text);
+    if (!code && !t->count)
+        code = ef__say_error(NAME, EF__DATA, "%s: nothing is tuned", path);
+    return code;
+}
+
 static int find_targets(const settings *s, targets *t)
 {
     int code = check_ops(s->ops);
-    if (!code && s->shapes)
+    if (!code && s->check)
+        code = read_database(s, t);
+    else if (!code && s->shapes)
         code = read_targets(s->shapes, t);
     else if (!code)
         t->at = tune_default_targets(s->effort, &t->count);
@@ -130,24 +171,6 @@ static int list_devices(bool json)
             printf("%3zu: %s (%s)\n", i, d.name, d.platform);
     }
     return count ? EXIT_SUCCESS : ef__say_error(NAME, EF__DEVICE, "no OpenCL device");
-}
-
-/* The database to look into: --db, else the device's own. */
-static int find_database(const settings *s, char *path, size_t size)
-{
-    ef_actor *actor;
-    char key[EF__SHA256_HEX];
-    if (s->db) {
-        snprintf(path, size, "%s", s->db);
-        return 0;
-    }
-    int code = ef__open_device(NAME, s->device, &actor);
-    if (code)
-        return code;
-    ef__tuned_key(actor, key);
-    ef__tuned_user_path(key, path, size);
-    ef_actor_close(actor);
-    return access(path, F_OK) ? ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno)) : 0;
 }
 
 static bool show_line(void *user, json_t *line)
@@ -295,6 +318,7 @@ static int tune(const settings *s)
                                       .count = t.count,
                                       .budget_s = s->budget > 0 ? s->budget : budgets[s->effort],
                                       .seed = s->seed,
+                                      .check = s->check,
                                       .fresh = s->fresh,
                                       .retry_failed = s->retry_failed,
                                       .json = s->json,
@@ -324,6 +348,8 @@ int main(int argc, char **argv)
         {"fresh", EF__FLAG, &s.fresh, .help = "forget what earlier runs have measured"},
         {"retry-failed", EF__FLAG, &s.retry_failed, .help = "try again what failed before"},
         {"Looking", EF__GROUP, .help = ""},
+        {"check", EF__FLAG, &s.check,
+         .help = "verify and time what is in the database again, after a driver's update"},
         {"list", EF__FLAG, &s.list, .help = "the devices"},
         {"show", EF__FLAG, &s.show, .help = "what is in the database"},
         {"why", EF__TEXT, &s.why, "OP [SIZES]", .fallback = "",
