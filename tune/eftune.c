@@ -60,27 +60,40 @@ static bool append(targets *t, const tune_target *one)
     return true;
 }
 
-/* A target a line, as --show prints them; what stands behind # is a remark. */
+/* One line: a target as --show prints it, what stands behind # is a remark; or one that
+ * EF_TUNE_CAPTURE wrote, of which operations that are not tuned are passed over. */
+static int read_target(const char *path, size_t number, char *line, targets *t)
+{
+    tune_target one;
+    json_t *json = NULL;
+    bool good = true, wanted = true;
+    if (*line == '{') {
+        json = json_loads(line, 0, NULL);
+        const char *op = json_string_value(json_object_get(json, "op"));
+        wanted = !op || tune_is_tunable_name(op);
+        good = !wanted || tune_target_read(json, &one);
+        json_decref(json);
+    } else {
+        line[strcspn(line, "#\n")] = '\0';
+        wanted = line[strspn(line, " \t")] != '\0';
+        good = !wanted || tune_target_parse(line, &one);
+    }
+    if (!good)
+        return ef__say_error(NAME, EF__DATA, "%s:%zu: not an operation with its sizes: %s", path,
+                             number, line);
+    return !wanted || append(t, &one) ? 0 : ef__say_error(NAME, EF__RUNTIME, "no host memory");
+}
+
 static int read_targets(const char *path, targets *t)
 {
     FILE *file = fopen(path, "re");
     char *line = NULL;
-    size_t room = 0, number = 0;
+    size_t room = 0;
     int code = 0;
     if (!file)
         return ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno));
-    while (!code && getline(&line, &room, file) > 0) {
-        tune_target one;
-        number++;
-        line[strcspn(line, "#\n")] = '\0';
-        if (line[strspn(line, " \t")] == '\0')
-            continue;
-        if (!tune_target_parse(line, &one))
-            code = ef__say_error(NAME, EF__DATA, "%s:%zu: not an operation with its sizes: %s",
-                                 path, number, line);
-        else if (!append(t, &one))
-            code = ef__say_error(NAME, EF__RUNTIME, "no host memory");
-    }
+    for (size_t number = 1; !code && getline(&line, &room, file) > 0; number++)
+        code = read_target(path, number, line, t);
     free(line);
     fclose(file);
     if (!code && !t->count)
@@ -144,6 +157,8 @@ static int find_targets(const settings *s, targets *t)
         code = read_targets(s->shapes, t);
     else if (!code)
         t->at = tune_default_targets(s->effort, &t->count);
+    if (s->shapes && !s->check)
+        t->count = tune_targets_merge(t->at, t->count);
     size_t kept = 0;
     for (size_t i = 0; i < t->count; i++)
         if (!s->ops || is_wanted(s->ops, ef__op_row(t->at[i].id)->name))

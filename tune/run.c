@@ -321,6 +321,13 @@ static ef_status begin(run *r)
     return status;
 }
 
+/* Nothing is begun that cannot be ended. */
+static bool is_spent(const run *r)
+{
+    static const double least_s = 0.5;
+    return !r->request->check && r->end_s - ef__now() < least_s;
+}
+
 static bool is_stopped(const run *r)
 {
     return r->request->stop && *r->request->stop;
@@ -339,6 +346,8 @@ static int say_end(run *r, ef_status status)
                r->kept, r->old, left, r->db);
     if (is_stopped(r))
         return ef__say_error(q->command, EF__INTERRUPTED, "interrupted; run again to go on");
+    if (left && !q->json)
+        printf("The time is up; run again to go on.\n");
     return EXIT_SUCCESS;
 }
 
@@ -348,7 +357,7 @@ int tune_run(const tune_request *request)
              .end_s = ef__now() + request->budget_s,
              .on_terminal = isatty(STDERR_FILENO)};
     ef_status status = begin(&r);
-    for (; r.at < request->count && !status && !is_stopped(&r); r.at++)
+    for (; r.at < request->count && !status && !is_stopped(&r) && !is_spent(&r); r.at++)
         status = request->check ? check_one(&r) : tune_one(&r);
     int code = say_end(&r, status);
     tune_session_end(&r.session);

@@ -1,5 +1,6 @@
 /* Dispatch: every operation is checked, given a variant and enqueued here, as one bracket on the
  * actor. The choices that were forced hang in the actor's slot. */
+#include "op/capture.h"
 #include "op/tuned.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ typedef struct choices {
     ef__tuned *tuned;           /* NULL: there is no database */
     bool looked;                /* for one */
     made made[PLACES];
+    ef__capture *capture; /* NULL: not wanted */
 } choices;
 
 const ef__op *ef__op_row(ef__op_id id)
@@ -114,6 +116,7 @@ static void destroy(void *data)
 {
     choices *c = data;
     ef__tuned_free(c->tuned);
+    ef__capture_end(c->capture);
     free(c);
 }
 
@@ -122,8 +125,10 @@ static choices *choices_of(ef_actor *a, const char *op)
 {
     ef__slot *slot = ef__actor_slot(a);
     if (!slot->data) {
-        slot->data = calloc(1, sizeof(choices));
+        choices *c = slot->data = calloc(1, sizeof(choices));
         slot->destroy = destroy;
+        if (c)
+            c->capture = ef__capture_new();
     }
     if (!slot->data)
         ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
@@ -326,6 +331,8 @@ static ef_status launch(ef_actor *a, ef__op_id id, ef__args *args)
     memcpy(args->knob, c.knob, sizeof args->knob);
     if (!ef__variant_runs(v, ef__device_of(a), args))
         return ef__fail(a, EF_EARG, 0, op->name, "%s: variant %s does not fit", op->name, v->name);
+    if (all->capture)
+        ef__capture_add(all->capture, id, args);
     int wanted = ef__epilogue_parts(&args->epilogue), fused = leading_parts(wanted, v->fuses);
     return fused == wanted ? v->launch(a, args) : launch_split(a, op, v, args, fused);
 }
