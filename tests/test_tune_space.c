@@ -200,6 +200,31 @@ START_TEST(clblast_groups_stay_within_the_limits)
 }
 END_TEST
 
+START_TEST(clblast_groups_take_what_their_kernels_declare)
+{
+    static const struct {
+        tune_clblast_set set;
+        tune_point point;
+        tune_clblast_group want;
+    } row[] = {
+        {TUNE_XGEMM_2,
+         {0, {0, 1, 32, 2, 8, 16, 64, 8, 8, 128, 1, 1, 0, 0, 1, 1}},
+         {{16, 8}, 24576}},
+        {TUNE_XGEMM_2, {0, {0, 1, 16, 2, 8, 16, 64, 8, 8, 128, 0, 1, 0, 0, 1, 1}}, {{16, 8}, 8192}},
+        {TUNE_XGEMM_12, {0, {1, 1, 1, 1, 4, 4, 64, 2, 2, 128, 0, 0, 0, 0, 1, 1}}, {{4, 2}, 0}},
+        {TUNE_XGEMM_DIRECT_2, {0, {2, 8, 16, 8, 32, 0, 1, 1, 1, 32}}, {{16, 32}, 8320}},
+        {TUNE_COPY, {0, {8, 16, 1, 2}}, {{8, 16}, 0}},
+        {TUNE_PAD, {0, {32, 16, 1, 2}}, {{32, 16}, 0}},
+        {TUNE_TRANSPOSE, {0, {8, 1, 0, 4}}, {{8, 8}, 4608}},
+        {TUNE_PADTRANSPOSE, {0, {1, 16, 2}}, {{16, 16}, 4224}},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        tune_clblast_group got = tune_clblast_group_of(row[i].set, &row[i].point);
+        ck_assert_mem_eq(&got, &row[i].want, sizeof got);
+    }
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("tune_space");
@@ -211,6 +236,7 @@ static Suite *suite(void)
     tcase_add_test(clblast, clblast_sets_name_every_parameter_of_their_kernel);
     tcase_add_test(clblast, register_tiles_are_square_before_clblast_1_6_3);
     tcase_add_test(clblast, clblast_groups_stay_within_the_limits);
+    tcase_add_test(clblast, clblast_groups_take_what_their_kernels_declare);
     return s;
 }
 
