@@ -52,6 +52,13 @@ size_t ef__knob_values(const ef__knob *k)
     return n;
 }
 
+int ef__value_within(const int *values, size_t most)
+{
+    while ((size_t)*values > most)
+        values++;
+    return *values;
+}
+
 static ef__choice untuned(const ef__device *device, const ef__variant *v)
 {
     ef__choice c = {.variant = v};

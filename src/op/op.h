@@ -150,6 +150,9 @@ bool ef__variant_runs(const ef__variant *v, const ef__device *device, const ef__
 size_t ef__knobs(const ef__variant *v);
 size_t ef__knob_values(const ef__knob *k);
 
+/* The first of a knob's values that is not above most, which is so for the least of them. */
+int ef__value_within(const int *values, size_t most);
+
 /* ---- what checks are made of: each reports op and returns the status; NULL tensors pass ---- */
 
 ef_status ef__want_rank(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
