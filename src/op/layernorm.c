@@ -204,29 +204,18 @@ static ef_status backward_row(ef_actor *a, const ef__args *args)
 
 /* ---- knobs of row ---- */
 
-#define GROUPS                                                                                     \
-    {                                                                                              \
-        256, 128, 64, 32, 8, 1, 512                                                                \
-    }
-#define ROW_LANES                                                                                  \
-    {                                                                                              \
-        32, 64, 128, 256, 16, 8, 1                                                                 \
-    }
+#define ROW_LANES 32, 64, 128, 256, 16, 8, 1
 
 static void settle_row(const ef__device *device, int *knob)
 {
-    static const int groups[EF__MAX_VALUES] = GROUPS, lanes[EF__MAX_VALUES] = ROW_LANES;
-    knob[GROUP] = ef__value_within(groups, device->info.max_work_group);
+    static const int lanes[EF__MAX_VALUES] = {ROW_LANES};
+    ef__settle_group(device, knob);
     knob[LANES] = ef__value_within(lanes, (size_t)knob[GROUP]);
 }
 
-/* Groups of less than 32 are for devices that have no larger ones. */
 static bool valid_row(const ef__device *device, const ef__args *args)
 {
-    int untuned[EF__MAX_KNOBS];
-    settle_row(device, untuned);
-    return args->knob[LANES] <= args->knob[GROUP] &&
-           (args->knob[GROUP] >= 32 || args->knob[GROUP] == untuned[GROUP]);
+    return args->knob[LANES] <= args->knob[GROUP] && ef__valid_group(device, args);
 }
 
 static ef__group group_of_row(const ef__device *device, const ef__args *args)
@@ -273,8 +262,9 @@ const ef__op ef__op_layernorm_forward = {
     .variants = {
         {"item", 0, ef__fits_cpu, forward_item,
          .knobs = {{"chunk", {4096, 1024, 2048, 8192, 16384, 32768}}, {"abreast", {4, 1, 2, 8}}}},
-        {"row", 0, ef__fits_always, forward_row, .knobs = {{"group", GROUPS}, {"lanes", ROW_LANES}},
-         .settle = settle_row, .valid = valid_row, .group = group_of_row}}};
+        {"row", 0, ef__fits_always, forward_row,
+         .knobs = {{"group", {EF__GROUPS}}, {"lanes", {ROW_LANES}}}, .settle = settle_row,
+         .valid = valid_row, .group = group_of_row}}};
 
 const ef__op ef__op_layernorm_backward = {
     .name = "layernorm.backward",
@@ -287,11 +277,12 @@ const ef__op ef__op_layernorm_backward = {
     .flops = backward_flops,
     .bytes = backward_bytes,
     .examples = {{.tensors = "nBLD pD nBL pBL nBLD mBL nBLD zBLD zD zD"}},
-    .variants = {{"item", 0, ef__fits_cpu, backward_item,
-                  .knobs = {{"parts", {16, 2, 4, 8, 32, 64}}, {"abreast", {2, 1, 4, 8}}}},
-                 {"row", 0, ef__fits_always, backward_row,
-                  .knobs = {{"group", GROUPS}, {"lanes", ROW_LANES}, {"parts", {4, 1, 2, 8, 16}}},
-                  .settle = settle_row, .valid = valid_row, .group = group_of_row}}};
+    .variants = {
+        {"item", 0, ef__fits_cpu, backward_item,
+         .knobs = {{"parts", {16, 2, 4, 8, 32, 64}}, {"abreast", {2, 1, 4, 8}}}},
+        {"row", 0, ef__fits_always, backward_row,
+         .knobs = {{"group", {EF__GROUPS}}, {"lanes", {ROW_LANES}}, {"parts", {4, 1, 2, 8, 16}}},
+         .settle = settle_row, .valid = valid_row, .group = group_of_row}}};
 
 /* ---- public ---- */
 
