@@ -66,6 +66,35 @@ size_t ef__knob_values(const ef__knob *k)
     return n;
 }
 
+int ef__value_within(const int *values, size_t most)
+{
+    while ((size_t)*values > most)
+        values++;
+    return *values;
+}
+
+static int largest_group(const ef__device *device)
+{
+    static const int groups[EF__MAX_VALUES] = {EF__GROUPS};
+    return ef__value_within(groups, device->info.max_work_group);
+}
+
+void ef__settle_group(const ef__device *device, int *knob)
+{
+    knob[0] = largest_group(device);
+}
+
+bool ef__valid_group(const ef__device *device, const ef__args *args)
+{
+    return args->knob[0] >= 32 || args->knob[0] == largest_group(device);
+}
+
+ef__group ef__group_of_items(const ef__device *device, const ef__args *args)
+{
+    (void)device;
+    return (ef__group){(size_t)args->knob[0], 0};
+}
+
 static ef__choice untuned(const ef__device *device, const ef__variant *v)
 {
     ef__choice c = {.variant = v};
