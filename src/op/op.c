@@ -131,6 +131,11 @@ ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant, const int
     return status;
 }
 
+static bool admits(ef_actor *a, const ef__variant *v)
+{
+    return !v->loose || ef_actor_accuracy(a) == EF_NORMAL;
+}
+
 ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
 {
     const choices *c = ef__actor_slot(a)->data;
@@ -138,7 +143,7 @@ ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
     const ef__variant *v = rows[id]->variants;
     if (c && c->forced[id].variant)
         return c->forced[id];
-    while (!v->fits(device, args))
+    while (!admits(a, v) || !v->fits(device, args))
         v++;
     assert(v->name && v < rows[id]->variants + EF__MAX_VARIANTS);
     return untuned(device, v);
@@ -212,7 +217,7 @@ static ef_status launch(ef_actor *a, ef__op_id id, ef__args *args)
     const ef__choice c = ef__op_choose(a, id, args);
     const ef__variant *v = c.variant;
     memcpy(args->knob, c.knob, sizeof args->knob);
-    if (!ef__variant_runs(v, ef__device_of(a), args))
+    if (!admits(a, v) || !ef__variant_runs(v, ef__device_of(a), args))
         return ef__fail(a, EF_EARG, 0, op->name, "%s: variant %s does not fit", op->name, v->name);
     int wanted = ef__epilogue_parts(&args->epilogue), fused = leading_parts(wanted, v->fuses);
     return fused == wanted ? v->launch(a, args) : launch_split(a, op, v, args, fused);
