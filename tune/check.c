@@ -30,7 +30,7 @@ static bool see(void *user, json_t *line)
     search *f = user;
     const tune_session *s = f->session;
     const char *variant = json_string_value(json_object_get(line, "variant"));
-    if (!variant || !tune_database_is_of(line, &s->target))
+    if (!variant || !tune_database_is_of(line, &s->target, s->device.accuracy))
         return true;
     f->found = true;
     f->is_default = !strcmp(variant, "default");
@@ -106,7 +106,7 @@ ef_status tune_check(tune_session *s, const char *db, tune_verdict *v)
     const tune_record record = {.target = s->target,
                                 .variant = adopted ? o->choice.variant->name : NULL,
                                 .knobs = knobs,
-                                .source = o->source,
+                                .source = s->source,
                                 .identity = s->identity,
                                 .ms = tune_median(adopted ? t.own : t.base, ROUNDS),
                                 .base_ms = tune_median(t.base, ROUNDS),

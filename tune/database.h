@@ -9,6 +9,7 @@
 /* What the file is of. */
 typedef struct tune_device {
     char name[128], platform[128], version[128], driver[128], cpu[128], key[EF__SHA256_HEX];
+    char accuracy[8]; /* the class that is tuned for */
     int units;
 } tune_device;
 
@@ -33,14 +34,15 @@ ef_status tune_database_put(const char *path, const tune_device *device, const t
  * EFORMAT. */
 ef_status tune_database_prepare(const char *path, const tune_device *device, ef_error *error);
 
-/* Is the line a record of this target? */
-bool tune_database_is_of(json_t *line, const tune_target *target);
+/* Is the line a record of this target and class of accuracy? */
+bool tune_database_is_of(json_t *line, const tune_target *target, const char *accuracy);
 
 /* A choice's knobs, by their names. */
 json_t *tune_knobs_json(const ef__choice *choice);
 
 /* Is there a record of the target, measured with this identity? */
-bool tune_database_has(const char *path, const tune_target *target, const char *identity);
+bool tune_database_has(const char *path, const tune_target *target, const char *accuracy,
+                       const char *identity);
 
 /* Call see for the header and for each record, in their order, until it returns false. Errors: EIO,
  * EFORMAT. */

@@ -95,7 +95,7 @@ static tune_answer wait_for_line(tune_process *p, double seconds, json_t **line)
         if (ready < 0 && errno == EINTR)
             continue;
         if (ready == 0)
-            return TUNE_LATE;
+            return TUNE_SILENT;
         ssize_t n = more_room(p) ? read(p->from, p->read + p->used, p->room - p->used) : -1;
         if (n < 0 && errno == EINTR)
             continue;

@@ -19,7 +19,7 @@ typedef struct tune_process {
 typedef enum tune_answer {
     TUNE_ANSWERED,
     TUNE_DIED, /* of the request, or before */
-    TUNE_LATE, /* and to be ended */
+    TUNE_SILENT, /* and to be ended */
 } tune_answer;
 
 /* Start argv[0], which is looked for as execv does, and wait for its first line. */

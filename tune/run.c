@@ -160,7 +160,7 @@ static ef_status keep(run *r, const tune_result *found)
     const tune_record record = {.target = s->target,
                                 .variant = found->adopted ? o->choice.variant->name : NULL,
                                 .knobs = knobs,
-                                .source = o->source,
+                                .source = s->source,
                                 .identity = s->identity,
                                 .ms = found->candidate[found->choice].median_ms,
                                 .base_ms = control->median_ms,
@@ -279,7 +279,7 @@ static ef_status tune_one(run *r)
     tune_session *s = &r->session;
     tune_result found = {0};
     double before = ef__now(), budget = share(r);
-    if (!r->request->fresh && tune_database_has(r->db, target, s->identity)) {
+    if (!r->request->fresh && tune_database_has(r->db, target, s->device.accuracy, s->identity)) {
         r->old++;
         return EF_OK;
     }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double start_s = 60, open_s = 300, compile_s = 60, least_run_s = 2;
+static const double start_s = 60, open_s = 300, compile_s = 60, verify_s = 120, least_run_s = 2;
 
 /* ---- the worker ---- */
 
@@ -48,25 +48,25 @@ static tune_outcome outcome_of(tune_session *s, tune_answer answer, json_t *repl
         return strcmp(failed, "compile") ? TUNE_RUNTIME : TUNE_COMPILE;
     }
     tune_process_end(&s->worker, died, sizeof died);
-    if (answer == TUNE_LATE)
+    if (answer == TUNE_SILENT)
         snprintf(why, size, "took too long");
     else
         snprintf(why, size, "the worker died: %s", died);
-    return answer == TUNE_LATE ? TUNE_TIMEOUT : TUNE_RUNTIME;
+    return answer == TUNE_SILENT ? TUNE_TIMEOUT : TUNE_RUNTIME;
 }
 
 static ef_status learn_device(tune_session *s)
 {
     json_t *reply;
-    const char *name, *platform, *version, *driver, *cpu, *key, *identity;
+    const char *name, *platform, *version, *driver, *cpu, *key, *identity, *accuracy;
     tune_device *d = &s->device;
     char why[256];
     tune_answer answer =
         tune_process_ask(&s->worker, json_pack("{s:s}", "do", "device"), start_s, &reply);
     if (outcome_of(s, answer, reply, why, sizeof why) != TUNE_CORRECT ||
-        json_unpack(reply, "{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "name", &name, "platform",
-                    &platform, "version", &version, "driver", &driver, "cpu", &cpu, "key", &key,
-                    "units", &d->units, "identity", &identity)) {
+        json_unpack(reply, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "accuracy", &accuracy,
+                    "name", &name, "platform", &platform, "version", &version, "driver", &driver,
+                    "cpu", &cpu, "key", &key, "units", &d->units, "identity", &identity)) {
         json_decref(reply);
         return stop(s, EF_EDEVICE, "the worker does not say what its device is");
     }
@@ -76,6 +76,7 @@ static ef_status learn_device(tune_session *s)
     snprintf(d->driver, sizeof d->driver, "%s", driver);
     snprintf(d->cpu, sizeof d->cpu, "%s", cpu);
     snprintf(d->key, sizeof d->key, "%s", key);
+    snprintf(d->accuracy, sizeof d->accuracy, "%s", accuracy);
     snprintf(s->identity, sizeof s->identity, "%s", identity);
     json_decref(reply);
     return EF_OK;
@@ -105,11 +106,11 @@ static json_t *open_request(const tune_session *s)
 
 static bool read_choice(const tune_session *s, json_t *json, tune_option *c)
 {
-    const char *variant, *source, *name;
+    const char *variant, *name;
     json_t *knobs, *value;
     int untuned;
-    if (json_unpack(json, "{s:s, s:o, s:s, s:b}", "variant", &variant, "knobs", &knobs, "source",
-                    &source, "untuned", &untuned))
+    if (json_unpack(json, "{s:s, s:o, s:b}", "variant", &variant, "knobs", &knobs, "untuned",
+                    &untuned))
         return false;
     *c = (tune_option){.choice.variant = ef__op_variant(s->target.id, variant), .untuned = untuned};
     if (!c->choice.variant)
@@ -122,7 +123,6 @@ static bool read_choice(const tune_session *s, json_t *json, tune_option *c)
     char text[100];
     ef__choice_text(&c->choice, text, sizeof text);
     snprintf(c->text, sizeof c->text, "%s%s%s", variant, *text ? " " : "", text);
-    snprintf(c->source, sizeof c->source, "%s", source);
     return true;
 }
 
@@ -146,12 +146,14 @@ static void recall(tune_session *s, tune_option *o)
 static bool read_target(tune_session *s, json_t *reply)
 {
     json_t *choices, *item;
+    const char *source;
     int untuned;
     size_t i;
-    if (json_unpack(reply, "{s:o, s:i, s:F, s:F}", "choices", &choices, "default", &untuned,
-                    "flops", &s->flops, "bytes", &s->bytes) ||
+    if (json_unpack(reply, "{s:o, s:i, s:F, s:F, s:s}", "choices", &choices, "default", &untuned,
+                    "flops", &s->flops, "bytes", &s->bytes, "source", &source) ||
         untuned < 0 || (size_t)untuned >= json_array_size(choices))
         return false;
+    snprintf(s->source, sizeof s->source, "%s", source);
     free(s->options);
     s->count = json_array_size(choices);
     s->untuned = (size_t)untuned;
@@ -211,14 +213,17 @@ static ef_status ready(tune_session *s)
 
 /* ---- asking ---- */
 
-static tune_outcome ask_verify(tune_session *s, size_t i, double *worst, char *why, size_t size)
+static tune_outcome ask_verify(tune_session *s, size_t i, double left_s, double *worst, char *why,
+                               size_t size)
 {
     json_t *reply = NULL;
     const char *text;
     tune_answer answer = tune_process_ask(
-        &s->worker, json_pack("{s:s, s:I}", "do", "verify", "choice", (json_int_t)i), compile_s,
-        &reply);
+        &s->worker, json_pack("{s:s, s:I}", "do", "verify", "choice", (json_int_t)i),
+        fmin(verify_s, left_s), &reply);
     tune_outcome outcome = outcome_of(s, answer, reply, why, size);
+    if (outcome == TUNE_TIMEOUT && left_s < verify_s)
+        outcome = TUNE_LATE;
     if (outcome == TUNE_CORRECT) {
         if (json_unpack(reply, "{s:F, s:s}", "worst", worst, "text", &text))
             outcome = TUNE_RUNTIME;
@@ -241,8 +246,10 @@ static tune_outcome ask_times(tune_session *s, const size_t *list, size_t count,
     double seconds = compile_s + fmax(least_run_s, limit.run_s) * (double)count;
     tune_answer answer =
         tune_process_ask(&s->worker, json_pack("{s:s, s:o}", "do", "time", "choices", choices),
-                         fmin(seconds, fmax(limit.left_s, least_run_s)), &reply);
+                         fmin(seconds, limit.left_s), &reply);
     tune_outcome outcome = outcome_of(s, answer, reply, why, size);
+    if (outcome == TUNE_TIMEOUT && limit.left_s < seconds)
+        outcome = TUNE_LATE;
     times = json_object_get(reply, "ms");
     if (outcome == TUNE_CORRECT && json_array_size(times) != count)
         outcome = TUNE_RUNTIME;
@@ -258,7 +265,8 @@ static bool runs_default(tune_session *s)
 {
     double worst;
     char why[256];
-    return !ready(s) && ask_verify(s, s->untuned, &worst, why, sizeof why) == TUNE_CORRECT;
+    return !ready(s) &&
+           ask_verify(s, s->untuned, verify_s, &worst, why, sizeof why) == TUNE_CORRECT;
 }
 
 static ef_status forget_failures(tune_session *s)
@@ -278,10 +286,10 @@ static ef_status forget_failures(tune_session *s)
  * does in a new process, they were; a device that is sick again ends the run. */
 static tune_outcome look_after(tune_session *s, size_t i, tune_outcome outcome)
 {
-    if (outcome == TUNE_CORRECT) {
+    if (outcome == TUNE_CORRECT)
         s->failures = 0;
+    if (outcome == TUNE_CORRECT || outcome == TUNE_LATE)
         return outcome;
-    }
     s->failed[s->failures++] = i;
     if (s->failures < TUNE_MOST_FAILURES || runs_default(s)) {
         s->failures %= TUNE_MOST_FAILURES;
@@ -300,8 +308,9 @@ static tune_outcome settle(tune_session *s, size_t i, tune_outcome outcome, bool
 {
     tune_option *o = &s->options[i];
     if (outcome != TUNE_CORRECT || verified) {
-        o->outcome = outcome;
-        if (tune_journal_end(&s->journal, s->shape, o->text, outcome, o->worst, o->why, &s->error))
+        o->outcome = outcome == TUNE_LATE ? TUNE_UNTRIED : outcome;
+        if (tune_journal_end(&s->journal, s->shape, o->text, o->outcome, o->worst, o->why,
+                             &s->error))
             return TUNE_GONE;
     }
     return look_after(s, i, outcome);
@@ -338,12 +347,11 @@ tune_outcome tune_session_verify(void *user, size_t i, tune_limit limit)
 {
     tune_session *s = user;
     tune_option *o = &s->options[i];
-    (void)limit;
     if (is_failure(o->outcome))
         return o->outcome;
     if (!begin(s, i))
         return TUNE_GONE;
-    return settle(s, i, ask_verify(s, i, &o->worst, o->why, sizeof o->why), true);
+    return settle(s, i, ask_verify(s, i, limit.left_s, &o->worst, o->why, sizeof o->why), true);
 }
 
 /* All of them were right before: where a round of several fails, each is tried alone. */
@@ -371,12 +379,13 @@ tune_known *tune_session_known(const tune_session *s, size_t *count)
     for (size_t i = 0; known && i < s->count; i++) {
         const tune_option *o = &s->options[i];
         const tune_entry *e = tune_journal_find(&s->journal, s->shape, o->text);
-        tune_known k = {.candidate = i, .outcome = o->outcome};
+        tune_known k = {
+            .candidate = i, .outcome = o->outcome, .verified = o->outcome == TUNE_CORRECT};
         if (!e || (!is_failure(o->outcome) && !e->count))
             continue;
         if (k.outcome == TUNE_UNTRIED)
             k.outcome = TUNE_CORRECT; /* it runs; whether it is right is asked anew */
-        for (size_t t = 0; t < e->count && t < TUNE_SAMPLES; t++)
+        for (size_t t = 0; t < e->count && t < TUNE_SAMPLES && !is_failure(o->outcome); t++)
             k.ms[k.samples++] = e->ms[t];
         known[(*count)++] = k;
     }

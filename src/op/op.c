@@ -246,6 +246,11 @@ ef_status ef_tune_get(ef_actor *a, ef_tune_info *info)
 
 /* ---- choosing ---- */
 
+static bool admits(ef_actor *a, const ef__variant *v)
+{
+    return !v->loose || ef_actor_accuracy(a) == EF_NORMAL;
+}
+
 static unsigned place_of(ef__op_id id, const ef__args *args, int parts)
 {
     uint64_t h = (uint64_t)id << 8 | (unsigned)parts;
@@ -254,16 +259,16 @@ static unsigned place_of(ef__op_id id, const ef__args *args, int parts)
     return (unsigned)(h >> 40) % PLACES;
 }
 
-static ef__choice decide(const choices *c, const ef__device *device, ef__op_id id,
-                         const ef__args *args)
+static ef__choice decide(ef_actor *a, const choices *c, ef__op_id id, const ef__args *args)
 {
     const ef__variant *v = rows[id]->variants;
+    const ef__device *device = ef__device_of(a);
     ef__choice tuned = {0};
     if (c && c->tuned)
-        tuned = ef__tuned_find(c->tuned, device, id, args);
+        tuned = ef__tuned_find(c->tuned, device, id, args, ef_actor_accuracy(a));
     if (tuned.variant)
         return tuned;
-    while (!v->fits(device, args))
+    while (!admits(a, v) || !v->fits(device, args))
         v++;
     assert(v->name && v < rows[id]->variants + EF__MAX_VARIANTS);
     return untuned(device, v);
@@ -272,15 +277,17 @@ static ef__choice decide(const choices *c, const ef__device *device, ef__op_id i
 ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
 {
     choices *c = ef__actor_slot(a)->data;
-    const int parts = ef__epilogue_parts(&args->epilogue);
+    /* the class of accuracy is one more bit */
+    const int parts = ef__epilogue_parts(&args->epilogue) |
+                      (ef_actor_accuracy(a) == EF_STRICT ? EF__ALL_PARTS + 1 : 0);
     if (c && c->forced[id].variant)
         return c->forced[id];
     if (!c || !c->tuned)
-        return decide(c, ef__device_of(a), id, args);
+        return decide(a, c, id, args);
     made *m = &c->made[place_of(id, args, parts)];
     if (!m->choice.variant || m->id != id || m->parts != parts ||
         memcmp(m->n, args->n, sizeof m->n)) {
-        *m = (made){.id = id, .parts = parts, .choice = decide(c, ef__device_of(a), id, args)};
+        *m = (made){.id = id, .parts = parts, .choice = decide(a, c, id, args)};
         memcpy(m->n, args->n, sizeof m->n);
     }
     return m->choice;
@@ -358,7 +365,7 @@ static ef_status launch(ef_actor *a, ef__op_id id, ef__args *args)
     const ef__choice c = ef__op_choose(a, id, args);
     const ef__variant *v = c.variant;
     memcpy(args->knob, c.knob, sizeof args->knob);
-    if (!ef__variant_runs(v, ef__device_of(a), args))
+    if (!admits(a, v) || !ef__variant_runs(v, ef__device_of(a), args))
         return ef__fail(a, EF_EARG, 0, op->name, "%s: variant %s does not fit", op->name, v->name);
     if (all->capture)
         ef__capture_add(all->capture, id, args);
