@@ -61,6 +61,8 @@ static int read_targets(const char *path, targets *t)
         else if (!append(t, &one))
             code = ef__say_error(NAME, EF__RUNTIME, "no host memory");
     }
+    if (!code && ferror(file))
+        code = ef__say_error(NAME, EF__DATA, "%s: cannot read: %s", path, strerror(errno));
     free(line);
     fclose(file);
     if (!code && !t->count)
@@ -257,8 +259,10 @@ static volatile sig_atomic_t stop;
 /* The first asks for the end, the second kills. */
 static void on_signal(int number)
 {
-    if (stop)
+    if (stop) {
         signal(number, SIG_DFL);
+        raise(number);
+    }
     stop = 1;
 }
 

@@ -1,6 +1,6 @@
 /* journal.h -- what a tuning run has done, line by line and safe on disk before the next thing is
- * tried: a run that was killed goes on behind it. A choice that was begun and never ended killed the
- * run, or its machine: it is not tried again unless that is asked for. */
+ * tried: a run that was killed goes on behind it. A choice that was begun and never ended killed
+ * the run, or its machine: it is not tried again unless that is asked for. */
 #ifndef TUNE_JOURNAL_H
 #define TUNE_JOURNAL_H
 
@@ -28,8 +28,8 @@ typedef struct tune_journal {
 } tune_journal;
 
 /* Open or make path and read what it holds. identity: of device, driver and kernels; a journal of
- * another starts anew, as does any with fresh. Only one at a time may have it. Errors: EIO, ESTATE
- * (another has it), ENOMEM. */
+ * another starts anew, as does any with fresh. Only one at a time may have it. Errors: EIO, EFORMAT
+ * (the file there is no journal; it stays), ESTATE (another has it), ENOMEM. */
 ef_status tune_journal_open(tune_journal *j, const char *path, const char *identity, bool fresh,
                             ef_error *error);
 void tune_journal_close(tune_journal *j);

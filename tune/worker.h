@@ -7,7 +7,8 @@
  *                                            "default": INDEX, "flops", "bytes", "n": [..]}
  *   {"do": "verify", "choice": INDEX}    -> {"worst": error over its bound, "text"}
  *   {"do": "time", "choices": [INDEX..]} -> {"ms": [one call of each, timed in that order]}
- * A request that fails answers {"failed": "compile" | "runtime", "text"}. */
+ * A request that fails answers {"failed": "compile" | "runtime", "text"}. The first line is
+ * {"ready": true}, or {"failed": "usage" | "runtime", "text"}. */
 #ifndef TUNE_WORKER_H
 #define TUNE_WORKER_H
 
