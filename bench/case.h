@@ -1,5 +1,5 @@
-/* case.h -- an operation with arguments at a model's sizes, what it should give, and a run of it on a
- * device: for efbench, which times it, and eftune, which compares its variants. */
+/* case.h -- an operation with arguments at a model's sizes, what it should give, and a run of it on
+ * a device: for efbench, which times it, and eftune, which compares its variants. */
 #ifndef BENCH_CASE_H
 #define BENCH_CASE_H
 

@@ -140,15 +140,24 @@ const ef_device_info *ef_actor_device(const ef_actor *actor);
  * operation on. Without it the first operation looks for one: EF_TUNE=PATH names it; else, with
  * EF_TUNE unset or =on, it is the user's for this device, $XDG_DATA_HOME/energyflow/tune/KEY.eftune
  * (~/.local/share), or the system's, SYSCONFDIR/energyflow/tune/KEY.eftune; without any, and with
- * EF_TUNE=off, choices are built in. A shape that was not tuned takes the choice of the nearest that
- * was. Records of other kernels than this library's are passed over.
+ * EF_TUNE=off, choices are built in. A shape that was not tuned takes the choice of the nearest
+ * that was. Records of other kernels than this library's are passed over,
+ * and all of them after an update of the driver, until eftune has run again.
  * Errors: EIO, EFORMAT (no such file, or of another device), ENOMEM. */
 ef_status ef_tune_load(ef_actor *actor, const char *path);
 
-/* ef_tune_digest -- SHA-256 of the tuned choices in force, hexadecimal; "" when there are none. Two
- * runs on one device with the same digest run the same kernels. Valid until the next
- * ef_tune_load. */
-const char *ef_tune_digest(ef_actor *actor);
+typedef struct ef_tune_info {
+    char path[1024];   /* of the database; "" when there is none */
+    char driver[128];  /* that it was measured with */
+    bool is_of_driver; /* it is this one; else nothing of it is used, but with EF_TUNE_STALE=use */
+    size_t choices;    /* in force */
+    size_t stale, broken; /* lines passed over: of other kernels; that cannot be read */
+    char digest[65]; /* SHA-256 of the choices in force, hexadecimal; "" without any. Two runs on
+                          * one device with the same digest run the same kernels. */
+} ef_tune_info;
+
+/* ef_tune_get -- what of a database is in force. Errors: as ef_tune_load. */
+ef_status ef_tune_get(ef_actor *actor, ef_tune_info *info);
 
 /* ef_actor_error -- copy the sticky error; returns its status, EF_OK when there is none. The first
  * error of an operation, batch or readback stays until ef_actor_reset; meanwhile operations return

@@ -416,6 +416,26 @@ bool ef_test_variant(ef_actor *a, ef__op_id id, size_t v)
     return name != NULL;
 }
 
+static int end_of_knob(const ef__knob *knob, bool greatest)
+{
+    int end = knob->values[0];
+    for (size_t i = 1; i < ef__knob_values(knob); i++)
+        if (greatest ? knob->values[i] > end : knob->values[i] < end)
+            end = knob->values[i];
+    return end;
+}
+
+bool ef_test_knobs(ef_actor *a, ef__op_id id, size_t v, size_t k)
+{
+    const ef__variant *variant = &ef__op_row(id)->variants[v];
+    ef__choice c = ef__op_untuned(ef__device_of(a), id, variant->name);
+    const bool more = k / 2 < ef__knobs(variant);
+    if (more)
+        c.knob[k / 2] = end_of_knob(&variant->knobs[k / 2], k % 2);
+    ef_test_ok(a, ef__op_force(a, id, more ? variant->name : NULL, c.knob));
+    return more;
+}
+
 bool ef_test_fits(ef_actor *a, ef_status status)
 {
     if (status == EF_EARG && strstr(ef_actor_message(a), "does not fit")) {

@@ -111,6 +111,7 @@ START_TEST(elements_are_counted_beyond_32_bits)
         ef__call call = {.op = "test",
                          .source = kernels[k].source,
                          .kernel = kernels[k].kernel,
+                         .defines = {{"GROUP", 1}, {"EACH", 1}},
                          .global = {kernels[k].chunk == 1 ? SIZE : 1},
                          .local = {1},
                          .offset = {FAR / kernels[k].chunk},

@@ -17,8 +17,8 @@ static void write_database(ef_actor *a, const char *lines)
     FILE *f = fopen(path, "w");
     ef__tuned_key(a, key);
     ck_assert_ptr_nonnull(f);
-    fprintf(f, "{\"format\": \"%s\", \"key\": \"%s\", \"driver\": \"1\", \"other\": [1]}\n%s",
-            EF__TUNE_FORMAT, key, lines);
+    fprintf(f, "{\"format\": \"%s\", \"key\": \"%s\", \"driver\": \"%s\", \"other\": [1]}\n%s",
+            EF__TUNE_FORMAT, key, ef_actor_device(a)->driver, lines);
     ck_assert_int_eq(fclose(f), 0);
 }
 
@@ -37,6 +37,14 @@ static const char *record(ef_actor *a, ef__op_id id, const char *variant, size_t
         end += sprintf(end, "%s\"%s\": %d", i ? ", " : "", c.variant->knobs[i].name, c.knob[i]);
     sprintf(end, "}}\n");
     return line;
+}
+
+/* Of what is in force. */
+static const char *digest(ef_actor *a)
+{
+    ef_tune_info *info = ef_test_alloc(sizeof *info);
+    ef_test_ok(a, ef_tune_get(a, info));
+    return info->digest;
 }
 
 static const char *chosen(ef_actor *a, size_t n)
@@ -125,9 +133,10 @@ START_TEST(lines_that_are_no_records_are_passed_over)
         lines = join(lines, bad[i]);
     write_database(a, join(lines, "{\"op\": \"cut o"));
     ck_assert_int_eq(ef__tuned_read(a, path, &t, &error), EF_OK);
-    ck_assert_uint_eq(t->count, 1);
-    ck_assert_uint_eq(t->broken + t->stale, sizeof bad / sizeof *bad); /* the empty one is none */
-    ck_assert_str_eq(t->driver, "1");
+    ck_assert_uint_eq(t->info.choices, 1);
+    ck_assert_uint_eq(t->info.broken + t->info.stale,
+                      sizeof bad / sizeof *bad); /* the empty one is none */
+    ck_assert_str_eq(t->info.driver, ef_actor_device(a)->driver);
     ef__tuned_free(t);
     ef_test_close(a);
 }
@@ -157,7 +166,7 @@ START_TEST(files_of_something_else_are_refused)
     ef_test_refused(a, ef_tune_load(a, path), EF_EFORMAT, "bytes, more than");
     unlink(path);
     ef_test_refused(a, ef_tune_load(a, path), EF_EIO, path);
-    ck_assert_str_eq(ef_tune_digest(a), "");
+    ck_assert_str_eq(digest(a), "");
     ef_test_close(a);
 }
 END_TEST
@@ -178,7 +187,7 @@ START_TEST(the_environment_says_which)
     ef_test_ok(a, ef_gelu_forward(a, ef_test_f32(a, SHAPE(1000), NULL),
                                   ef_test_f32(a, SHAPE(1000), NULL)));
     ck_assert_str_eq(chosen(a, 1000), tuned);
-    ck_assert_uint_eq(strlen(ef_tune_digest(a)), 64);
+    ck_assert_uint_eq(strlen(digest(a)), 64);
     ef_test_close(a);
 
     setenv("EF_TUNE", "/nonexistent/file", 1);
@@ -195,7 +204,7 @@ START_TEST(the_environment_says_which)
     a = ef_test_open();
     ef_test_ok(a, ef__tuned_path(a, found, sizeof found));
     ck_assert_str_eq(found, "");
-    ck_assert_str_eq(ef_tune_digest(a), ""); /* none is there */
+    ck_assert_str_eq(digest(a), ""); /* none is there */
     ck_assert_str_eq(chosen(a, 1000), untuned);
     ef_test_close(a);
 
@@ -207,13 +216,13 @@ START_TEST(the_environment_says_which)
     ck_assert_int_eq(rename(path, found), 0);
     unsetenv("EF_TUNE");
     a = ef_test_open();
-    ck_assert_uint_eq(strlen(ef_tune_digest(a)), 64);
+    ck_assert_uint_eq(strlen(digest(a)), 64);
     ck_assert_str_eq(chosen(a, 1000), tuned);
     ef_test_close(a);
 
     setenv("EF_TUNE", "off", 1);
     a = ef_test_open();
-    ck_assert_str_eq(ef_tune_digest(a), "");
+    ck_assert_str_eq(digest(a), "");
     ck_assert_str_eq(chosen(a, 1000), untuned);
     ef_test_close(a);
     unlink(found);
@@ -224,6 +233,30 @@ START_TEST(the_environment_says_which)
 }
 END_TEST
 
+START_TEST(another_drivers_choices_are_not_used)
+{
+    char key[EF__SHA256_HEX];
+    ef_tune_info info;
+    ef_actor *a = ef_test_open();
+    const char *line = record(a, EF__GELU_FORWARD, "item", 1000);
+    ef__tuned_key(a, key);
+    for (int use = 0; use < 2; use++) {
+        FILE *f = fopen(path, "w");
+        fprintf(f, "{\"format\": \"%s\", \"key\": \"%s\", \"driver\": \"0.1\"}\n%s",
+                EF__TUNE_FORMAT, key, line);
+        fclose(f);
+        if (use)
+            setenv("EF_TUNE_STALE", "use", 1);
+        ef_test_ok(a, ef_tune_load(a, path));
+        ef_test_ok(a, ef_tune_get(a, &info));
+        ck_assert_uint_eq(info.choices, (size_t)use);
+        ck_assert(!info.is_of_driver);
+        ck_assert_str_eq(info.driver, "0.1");
+    }
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(the_digest_is_of_the_choices)
 {
     char first[65], second[65];
@@ -231,13 +264,13 @@ START_TEST(the_digest_is_of_the_choices)
     const char *one = record(a, EF__GELU_FORWARD, "item", 1000);
     write_database(a, one);
     ef_test_ok(a, ef_tune_load(a, path));
-    strcpy(first, ef_tune_digest(a));
+    strcpy(first, digest(a));
     write_database(a, join("broken\n", one));
     ef_test_ok(a, ef_tune_load(a, path));
-    ck_assert_str_eq(first, ef_tune_digest(a));
+    ck_assert_str_eq(first, digest(a));
     write_database(a, join(one, record(a, EF__GELU_FORWARD, "default", 10)));
     ef_test_ok(a, ef_tune_load(a, path));
-    strcpy(second, ef_tune_digest(a));
+    strcpy(second, digest(a));
     ck_assert_str_ne(first, second);
     ef_test_close(a);
 }
@@ -278,6 +311,7 @@ static Suite *suite(void)
     tcase_add_test(t, lines_that_are_no_records_are_passed_over);
     tcase_add_test(t, files_of_something_else_are_refused);
     tcase_add_test(t, the_environment_says_which);
+    tcase_add_test(t, another_drivers_choices_are_not_used);
     tcase_add_test(t, the_digest_is_of_the_choices);
     tcase_add_test(t, a_choice_that_was_made_costs_little);
     return s;

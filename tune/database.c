@@ -41,6 +41,14 @@ static json_t *header(const tune_device *d)
                      "units", d->units);
 }
 
+json_t *tune_knobs_json(const ef__choice *c)
+{
+    json_t *knobs = json_object();
+    for (size_t i = 0; i < ef__knobs(c->variant); i++)
+        json_object_set_new(knobs, c->variant->knobs[i].name, json_integer(c->knob[i]));
+    return knobs;
+}
+
 static json_t *sizes(const tune_target *t)
 {
     json_t *n = json_array();
@@ -67,8 +75,7 @@ static json_t *record_line(const tune_record *r)
 
 /* ---- the file ---- */
 
-/* Is the line a record of this target? */
-static bool is_of(json_t *line, const tune_target *t)
+bool tune_database_is_of(json_t *line, const tune_target *t)
 {
     const char *op = json_string_value(json_object_get(line, "op"));
     json_t *own = sizes(t);
@@ -81,7 +88,7 @@ static bool is_of(json_t *line, const tune_target *t)
 static bool is_replaced(json_t *line, const tune_record *results, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (is_of(line, &results[i].target))
+        if (tune_database_is_of(line, &results[i].target))
             return true;
     return !json_is_object(line);
 }
@@ -214,7 +221,7 @@ static bool see_wanted(void *user, json_t *line)
 {
     wanted *w = user;
     const char *identity = json_string_value(json_object_get(line, "identity"));
-    w->found = identity && !strcmp(identity, w->identity) && is_of(line, w->target);
+    w->found = identity && !strcmp(identity, w->identity) && tune_database_is_of(line, w->target);
     return !w->found;
 }
 

@@ -32,6 +32,12 @@ ef_status tune_database_put(const char *path, const tune_device *device, const t
 /* Make path's folder and see that a file there is of this device. Errors: EIO, EFORMAT. */
 ef_status tune_database_prepare(const char *path, const tune_device *device, ef_error *error);
 
+/* Is the line a record of this target? */
+bool tune_database_is_of(json_t *line, const tune_target *target);
+
+/* A choice's knobs, by their names. */
+json_t *tune_knobs_json(const ef__choice *choice);
+
 /* Is there a record of the target, measured with this identity? */
 bool tune_database_has(const char *path, const tune_target *target, const char *identity);
 

@@ -18,10 +18,30 @@ typedef struct settings {
     int effort;
     float budget;
     uint64_t seed;
-    bool fresh, retry_failed, list, show, json, worker;
+    bool fresh, retry_failed, check, list, show, json, worker;
 } settings;
 
 static const float budgets[] = {40, 600, 3000}; /* of the efforts, seconds */
+
+/* ---- the database ---- */
+
+/* The database to look into: --db, else the device's own. */
+static int find_database(const settings *s, char *path, size_t size)
+{
+    ef_actor *actor;
+    char key[EF__SHA256_HEX];
+    if (s->db) {
+        snprintf(path, size, "%s", s->db);
+        return 0;
+    }
+    int code = ef__open_device(NAME, s->device, &actor);
+    if (code)
+        return code;
+    ef__tuned_key(actor, key);
+    ef__tuned_user_path(key, path, size);
+    ef_actor_close(actor);
+    return access(path, F_OK) ? ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno)) : 0;
+}
 
 /* ---- targets ---- */
 
@@ -40,27 +60,40 @@ static bool append(targets *t, const tune_target *one)
     return true;
 }
 
-/* A target a line, as --show prints them; what stands behind # is a remark. */
+/* One line: a target as --show prints it, what stands behind # is a remark; or one that
+ * EF_TUNE_CAPTURE wrote, of which operations that are not tuned are passed over. */
+static int read_target(const char *path, size_t number, char *line, targets *t)
+{
+    tune_target one;
+    json_t *json = NULL;
+    bool good = true, wanted = true;
+    if (*line == '{') {
+        json = json_loads(line, 0, NULL);
+        const char *op = json_string_value(json_object_get(json, "op"));
+        wanted = !op || tune_is_tunable_name(op);
+        good = !wanted || tune_target_read(json, &one);
+        json_decref(json);
+    } else {
+        line[strcspn(line, "#\n")] = '\0';
+        wanted = line[strspn(line, " \t")] != '\0';
+        good = !wanted || tune_target_parse(line, &one);
+    }
+    if (!good)
+        return ef__say_error(NAME, EF__DATA, "%s:%zu: not an operation with its sizes: %s", path,
+                             number, line);
+    return !wanted || append(t, &one) ? 0 : ef__say_error(NAME, EF__RUNTIME, "no host memory");
+}
+
 static int read_targets(const char *path, targets *t)
 {
     FILE *file = fopen(path, "re");
     char *line = NULL;
-    size_t room = 0, number = 0;
+    size_t room = 0;
     int code = 0;
     if (!file)
         return ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno));
-    while (!code && getline(&line, &room, file) > 0) {
-        tune_target one;
-        number++;
-        line[strcspn(line, "#\n")] = '\0';
-        if (line[strspn(line, " \t")] == '\0')
-            continue;
-        if (!tune_target_parse(line, &one))
-            code = ef__say_error(NAME, EF__DATA, "%s:%zu: not an operation with its sizes: %s",
-                                 path, number, line);
-        else if (!append(t, &one))
-            code = ef__say_error(NAME, EF__RUNTIME, "no host memory");
-    }
+    for (size_t number = 1; !code && getline(&line, &room, file) > 0; number++)
+        code = read_target(path, number, line, t);
     if (!code && ferror(file))
         code = ef__say_error(NAME, EF__DATA, "%s: cannot read: %s", path, strerror(errno));
     free(line);
@@ -98,13 +131,36 @@ static int check_ops(const char *list)
     return 0;
 }
 
+static bool see_shape(void *user, json_t *line)
+{
+    const char *shape = json_string_value(json_object_get(line, "shape"));
+    tune_target one;
+    return !shape || !tune_target_parse(shape, &one) || append(user, &one);
+}
+
+static int read_database(const settings *s, targets *t)
+{
+    char path[4096];
+    ef_error error;
+    int code = find_database(s, path, sizeof path);
+    if (!code && tune_database_read(path, see_shape, t, &error))
+        code = ef__say_error(NAME, EF__DATA, "%s", error.text);
+    if (!code && !t->count)
+        code = ef__say_error(NAME, EF__DATA, "%s: nothing is tuned", path);
+    return code;
+}
+
 static int find_targets(const settings *s, targets *t)
 {
     int code = check_ops(s->ops);
-    if (!code && s->shapes)
+    if (!code && s->check)
+        code = read_database(s, t);
+    else if (!code && s->shapes)
         code = read_targets(s->shapes, t);
     else if (!code)
         t->at = tune_default_targets(s->effort, &t->count);
+    if (s->shapes && !s->check)
+        t->count = tune_targets_merge(t->at, t->count);
     size_t kept = 0;
     for (size_t i = 0; i < t->count; i++)
         if (!s->ops || is_wanted(s->ops, ef__op_row(t->at[i].id)->name))
@@ -132,24 +188,6 @@ static int list_devices(bool json)
             printf("%3zu: %s (%s)\n", i, d.name, d.platform);
     }
     return count ? EXIT_SUCCESS : ef__say_error(NAME, EF__DEVICE, "no OpenCL device");
-}
-
-/* The database to look into: --db, else the device's own. */
-static int find_database(const settings *s, char *path, size_t size)
-{
-    ef_actor *actor;
-    char key[EF__SHA256_HEX];
-    if (s->db) {
-        snprintf(path, size, "%s", s->db);
-        return 0;
-    }
-    int code = ef__open_device(NAME, s->device, &actor);
-    if (code)
-        return code;
-    ef__tuned_key(actor, key);
-    ef__tuned_user_path(key, path, size);
-    ef_actor_close(actor);
-    return access(path, F_OK) ? ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno)) : 0;
 }
 
 static bool show_line(void *user, json_t *line)
@@ -299,6 +337,7 @@ static int tune(const settings *s)
                                       .count = t.count,
                                       .budget_s = s->budget > 0 ? s->budget : budgets[s->effort],
                                       .seed = s->seed,
+                                      .check = s->check,
                                       .fresh = s->fresh,
                                       .retry_failed = s->retry_failed,
                                       .json = s->json,
@@ -328,6 +367,8 @@ int main(int argc, char **argv)
         {"fresh", EF__FLAG, &s.fresh, .help = "forget what earlier runs have measured"},
         {"retry-failed", EF__FLAG, &s.retry_failed, .help = "try again what failed before"},
         {"Looking", EF__GROUP, .help = ""},
+        {"check", EF__FLAG, &s.check,
+         .help = "verify and time what is in the database again, after a driver's update"},
         {"list", EF__FLAG, &s.list, .help = "the devices"},
         {"show", EF__FLAG, &s.show, .help = "what is in the database"},
         {"why", EF__TEXT, &s.why, "OP [SIZES]", .fallback = "",

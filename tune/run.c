@@ -1,6 +1,7 @@
 /* The run: a session, a search for each target, and what is said about it. */
 #include "run.h"
 #include "base/clock.h"
+#include "check.h"
 #include "cmd/options.h"
 #include "op/tuned.h"
 #include <math.h>
@@ -116,14 +117,6 @@ static tune_space *make_space(const tune_session *s)
 
 /* ---- results ---- */
 
-static json_t *knobs_json(const ef__choice *c)
-{
-    json_t *knobs = json_object();
-    for (size_t i = 0; i < ef__knobs(c->variant); i++)
-        json_object_set_new(knobs, c->variant->knobs[i].name, json_integer(c->knob[i]));
-    return knobs;
-}
-
 static const char *const ends[] = {"", "the budget ended first", "interrupted", "the device failed",
                                    "the default failed"};
 
@@ -163,7 +156,7 @@ static ef_status keep(run *r, const tune_result *found)
     const tune_option *o = &s->options[found->choice];
     const tune_candidate *control = &found->candidate[s->untuned];
     double worst = o->worst;
-    json_t *knobs = knobs_json(&o->choice);
+    json_t *knobs = tune_knobs_json(&o->choice);
     const tune_record record = {.target = s->target,
                                 .variant = found->adopted ? o->choice.variant->name : NULL,
                                 .knobs = knobs,
@@ -245,6 +238,41 @@ static double share(const run *r)
     return (r->end_s - ef__now()) * weight(&r->request->target[r->at]) / all;
 }
 
+static void say_verdict(const run *r, const tune_verdict *v)
+{
+    const char *shape = r->session.shape;
+    if (r->request->json) {
+        json_t *line = json_pack("{s:s, s:s, s:b, s:s, s:f, s:f, s:f}", "target", shape, "choice",
+                                 v->was_default ? "default" : v->choice, "kept", (int)v->kept,
+                                 "why", v->why ? v->why : "", "ratio", v->ratio.median, "low",
+                                 v->ratio.low, "high", v->ratio.high);
+        json_dumpf(line, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(line);
+    } else if (v->was_default)
+        printf("%-44s default\n", shape);
+    else if (v->kept)
+        printf("%-44s %s: %.2f to %.2f times as fast\n", shape, v->choice, 1 / v->ratio.high,
+               1 / v->ratio.low);
+    else
+        printf("%-44s %s given up: %s\n", shape, v->choice, v->why);
+    fflush(stdout);
+}
+
+static ef_status check_one(run *r)
+{
+    tune_verdict v;
+    ef_status status = tune_session_open(&r->session, &r->request->target[r->at]);
+    if (!status)
+        status = tune_check(&r->session, r->db, &v);
+    if (status)
+        return status;
+    say_verdict(r, &v);
+    r->adopted += v.kept && !v.was_default;
+    r->kept += v.was_default || !v.kept;
+    return EF_OK;
+}
+
 static ef_status tune_one(run *r)
 {
     const tune_target *target = &r->request->target[r->at];
@@ -296,6 +324,13 @@ static ef_status begin(run *r)
     return status;
 }
 
+/* Nothing is begun that cannot be ended. */
+static bool is_spent(const run *r)
+{
+    static const double least_s = 0.5;
+    return !r->request->check && r->end_s - ef__now() < least_s;
+}
+
 static bool is_stopped(const run *r)
 {
     return r->request->stop && *r->request->stop;
@@ -316,6 +351,8 @@ static int say_end(run *r, ef_status status)
         return ef__say_error(q->command, EF__INTERRUPTED, "interrupted; run again to go on");
     if (r->broken)
         return ef__say_error(q->command, EF__DEVICE, "the default fails at %zu of them", r->broken);
+    if (left && !q->json)
+        printf("The time is up; run again to go on.\n");
     return EXIT_SUCCESS;
 }
 
@@ -325,8 +362,8 @@ int tune_run(const tune_request *request)
              .end_s = ef__now() + request->budget_s,
              .on_terminal = isatty(STDERR_FILENO)};
     ef_status status = begin(&r);
-    for (; r.at < request->count && !status && !is_stopped(&r); r.at++)
-        status = tune_one(&r);
+    for (; r.at < request->count && !status && !is_stopped(&r) && !is_spent(&r); r.at++)
+        status = request->check ? check_one(&r) : tune_one(&r);
     int code = say_end(&r, status);
     tune_session_end(&r.session);
     return code;

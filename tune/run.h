@@ -12,6 +12,7 @@ typedef struct tune_request {
     size_t count;
     double budget_s;
     uint64_t seed;
+    bool check; /* what the database has, instead of searching */
     bool fresh, retry_failed, json;
     const volatile sig_atomic_t *stop;
 } tune_request;

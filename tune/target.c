@@ -2,6 +2,7 @@
 #include "target.h"
 #include "base/size.h"
 #include "op/conv1d.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,9 +44,22 @@ static const row *row_of(ef__op_id id)
     return NULL;
 }
 
+static const row *row_named(const char *op)
+{
+    for (int i = 0; i < ROWS; i++)
+        if (!strcmp(ef__op_row(table[i].id)->name, op))
+            return &table[i];
+    return NULL;
+}
+
 bool tune_is_tunable(ef__op_id id)
 {
     return row_of(id) != NULL;
+}
+
+bool tune_is_tunable_name(const char *op)
+{
+    return row_named(op) != NULL;
 }
 
 unsigned tune_accumulates(ef__op_id id)
@@ -79,14 +93,12 @@ static bool parse_size(const row *r, const char *word, tune_target *t)
 bool tune_target_parse(const char *text, tune_target *t)
 {
     char copy[256], *save, *word;
-    const row *r = NULL;
+    const row *r;
     if ((size_t)snprintf(copy, sizeof copy, "%s", text) >= sizeof copy ||
         !(word = strtok_r(copy, " \t\n", &save)))
         return false;
     *t = (tune_target){.weight = 1};
-    for (int i = 0; i < ROWS; i++)
-        if (!strcmp(ef__op_row(table[i].id)->name, word))
-            r = &table[i];
+    r = row_named(word);
     if (!r)
         return false;
     t->id = r->id;
@@ -101,6 +113,61 @@ bool tune_target_parse(const char *text, tune_target *t)
             return false;
     }
     return product < SIZE_MAX / sizeof(double);
+}
+
+bool tune_target_read(json_t *line, tune_target *t)
+{
+    const char *op;
+    json_t *n;
+    json_int_t count;
+    if (json_unpack(line, "{s:s, s:o, s:I}", "op", &op, "n", &n, "count", &count) || count <= 0)
+        return false;
+    *t = (tune_target){.weight = (double)count};
+    const row *r = row_named(op);
+    if (!r)
+        return false;
+    t->id = r->id;
+    for (size_t i = 0; r->at[i]; i++) {
+        json_int_t size = json_integer_value(json_array_get(n, i));
+        if (size < 1 || size > INT32_MAX)
+            return false;
+        t->n[i] = (size_t)size;
+    }
+    return true;
+}
+
+/* ---- merging ---- */
+
+static bool is_near(const tune_target *x, const tune_target *y)
+{
+    double sum = 0;
+    if (x->id != y->id)
+        return false;
+    for (int i = 0; i < EF__MAX_SIZES; i++)
+        if (x->n[i] && y->n[i])
+            sum += fabs(log2((double)x->n[i] / (double)y->n[i]));
+    return sum < 1;
+}
+
+static int heavier(const void *x, const void *y)
+{
+    double a = ((const tune_target *)x)->weight, b = ((const tune_target *)y)->weight;
+    return (a < b) - (a > b);
+}
+
+size_t tune_targets_merge(tune_target *list, size_t count)
+{
+    size_t kept = 0;
+    qsort(list, count, sizeof *list, heavier);
+    for (size_t i = 0, k; i < count; i++) {
+        for (k = 0; k < kept && !is_near(&list[k], &list[i]); k++)
+            ;
+        if (k < kept)
+            list[k].weight += list[i].weight;
+        else
+            list[kept++] = list[i];
+    }
+    return kept;
 }
 
 /* ---- cases ---- */

@@ -3,6 +3,7 @@
 #define TUNE_TARGET_H
 
 #include "../bench/case.h"
+#include <jansson.h>
 
 typedef struct tune_target {
     ef__op_id id;
@@ -12,11 +13,18 @@ typedef struct tune_target {
 
 /* Can eftune choose for this operation? */
 bool tune_is_tunable(ef__op_id id);
+bool tune_is_tunable_name(const char *op);
 
 /* "conv1d.forward B16 L128 D256 H512 K5 d4"; false: no such operation, or sizes that it cannot
  * have. */
 bool tune_target_parse(const char *text, tune_target *t);
+/* A line of EF_TUNE_CAPTURE: {"op", "n", "count"}; its count becomes the weight. */
+bool tune_target_read(json_t *line, tune_target *t);
 void tune_target_text(const tune_target *t, char *text, size_t size);
+
+/* Make one of those that are less than a doubling apart, the one of most weight; returns how many
+ * are left. */
+size_t tune_targets_merge(tune_target *list, size_t count);
 
 /* The case of a target. Errors as bench_case_make. */
 ef_status tune_case_make(bench_case *c, ef_actor *a, const tune_target *t, ef_error *error);

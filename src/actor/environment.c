@@ -44,7 +44,8 @@ ef_status ef__environment_read(ef_actor *a, ef_error *error)
 {
     static const variable variables[] = {{"EF_GUARD", "trap|error", false},
                                          {"EF_DEBUG", "sync|canary", true},
-                                         {"EF_LINEAR", "clblast|own", false}}; /* op/linear.c */
+                                         {"EF_LINEAR", "clblast|own", false}, /* op/linear.c */
+                                         {"EF_TUNE_STALE", "use", false}};    /* op/tuned.c */
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
         ef_status status = check(&variables[i], error);
         if (status)

@@ -1,5 +1,6 @@
 /* Dispatch: every operation is checked, given a variant and enqueued here, as one bracket on the
  * actor. The choices that were forced hang in the actor's slot. */
+#include "op/capture.h"
 #include "op/tuned.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ typedef struct choices {
     ef__tuned *tuned;           /* NULL: there is no database */
     bool looked;                /* for one */
     made made[PLACES];
+    ef__capture *capture; /* NULL: not wanted */
 } choices;
 
 const ef__op *ef__op_row(ef__op_id id)
@@ -62,6 +64,35 @@ size_t ef__knob_values(const ef__knob *k)
     while (n < EF__MAX_VALUES && k->values[n])
         n++;
     return n;
+}
+
+int ef__value_within(const int *values, size_t most)
+{
+    while ((size_t)*values > most)
+        values++;
+    return *values;
+}
+
+static int largest_group(const ef__device *device)
+{
+    static const int groups[EF__MAX_VALUES] = {EF__GROUPS};
+    return ef__value_within(groups, device->info.max_work_group);
+}
+
+void ef__settle_group(const ef__device *device, int *knob)
+{
+    knob[0] = largest_group(device);
+}
+
+bool ef__valid_group(const ef__device *device, const ef__args *args)
+{
+    return args->knob[0] >= 32 || args->knob[0] == largest_group(device);
+}
+
+ef__group ef__group_of_items(const ef__device *device, const ef__args *args)
+{
+    (void)device;
+    return (ef__group){(size_t)args->knob[0], 0};
 }
 
 static ef__choice untuned(const ef__device *device, const ef__variant *v)
@@ -114,6 +145,7 @@ static void destroy(void *data)
 {
     choices *c = data;
     ef__tuned_free(c->tuned);
+    ef__capture_end(c->capture);
     free(c);
 }
 
@@ -122,8 +154,10 @@ static choices *choices_of(ef_actor *a, const char *op)
 {
     ef__slot *slot = ef__actor_slot(a);
     if (!slot->data) {
-        slot->data = calloc(1, sizeof(choices));
+        choices *c = slot->data = calloc(1, sizeof(choices));
         slot->destroy = destroy;
+        if (c)
+            c->capture = ef__capture_new();
     }
     if (!slot->data)
         ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
@@ -195,14 +229,19 @@ static ef_status look(ef_actor *a, choices *c)
     return status || !*path ? status : load(a, c, path);
 }
 
-const char *ef_tune_digest(ef_actor *a)
+ef_status ef_tune_get(ef_actor *a, ef_tune_info *info)
 {
+    assert(info);
+    *info = (ef_tune_info){.is_of_driver = true};
     ef__lock(a);
-    choices *c = choices_of(a, "tune");
-    bool there = c && !look(a, c) && c->tuned && c->tuned->count;
-    const char *digest = there ? c->tuned->digest : "";
+    ef_status status = ef__ready(a);
+    choices *c = status ? NULL : choices_of(a, "tune");
+    if (!status)
+        status = c ? look(a, c) : EF_ENOMEM;
+    if (!status && c->tuned)
+        *info = c->tuned->info;
     ef__unlock(a);
-    return digest;
+    return status;
 }
 
 /* ---- choosing ---- */
@@ -321,6 +360,8 @@ static ef_status launch(ef_actor *a, ef__op_id id, ef__args *args)
     memcpy(args->knob, c.knob, sizeof args->knob);
     if (!ef__variant_runs(v, ef__device_of(a), args))
         return ef__fail(a, EF_EARG, 0, op->name, "%s: variant %s does not fit", op->name, v->name);
+    if (all->capture)
+        ef__capture_add(all->capture, id, args);
     int wanted = ef__epilogue_parts(&args->epilogue), fused = leading_parts(wanted, v->fuses);
     return fused == wanted ? v->launch(a, args) : launch_split(a, op, v, args, fused);
 }

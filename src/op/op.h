@@ -155,6 +155,16 @@ bool ef__variant_runs(const ef__variant *v, const ef__device *device, const ef__
 size_t ef__knobs(const ef__variant *v);
 size_t ef__knob_values(const ef__knob *k);
 
+/* The first of a knob's values that is not above most, which is so for the least of them. */
+int ef__value_within(const int *values, size_t most);
+
+/* For variants whose first knob is the number of items in a work-group, which has the values
+ * EF__GROUPS: settle, valid, group. Groups of less than 32 are for devices without larger ones. */
+#define EF__GROUPS 256, 128, 64, 32, 8, 1, 512
+void ef__settle_group(const ef__device *device, int *knob);
+bool ef__valid_group(const ef__device *device, const ef__args *args);
+ef__group ef__group_of_items(const ef__device *device, const ef__args *args);
+
 /* ---- what checks are made of: each reports op and returns the status; NULL tensors pass ---- */
 
 ef_status ef__want_rank(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
@@ -186,10 +196,13 @@ const ef_tensor *ef__result(const ef__op *row, const ef__args *args);
  * those past the last. */
 void ef__spread(ef_actor *a, ef__call *call, size_t items);
 
-/* An elementwise kernel: all tensors in order, then n[0] elements. chunk: an item has a contiguous
- * chunk of them, whose size is the last argument; else one. */
+/* A call of an elementwise kernel, all but its grid: all tensors in order, then n[0] elements. */
+ef__call ef__flat_call(const ef__args *args, const char *op, const char *source,
+                       const char *kernel);
+/* Launches one. An item has a contiguous chunk of elements, whose size is the last argument; 0: one
+ * element. */
 ef_status ef__launch_flat(ef_actor *a, const ef__args *args, const char *op, const char *source,
-                          const char *kernel, bool chunk);
+                          const char *kernel, size_t chunk);
 
 bool ef__fits_always(const ef__device *device, const ef__args *args);
 bool ef__fits_cpu(const ef__device *device, const ef__args *args);

@@ -98,18 +98,26 @@ static ef_status read_header(ef_actor *a, const char *path, json_t *line, ef__tu
         return ef__error_set(error, EF_EFORMAT, 0, NULL,
                              "%s:1: tuned for another device (%.12s, this one is %.12s)", path, key,
                              own);
-    snprintf(t->driver, sizeof t->driver, "%s", driver);
+    snprintf(t->info.driver, sizeof t->info.driver, "%s", driver);
+    t->info.is_of_driver = !strcmp(driver, ef_actor_device(a)->driver);
     return EF_OK;
 }
 
 static ef_status keep(ef__tuned *t, const ef__tuned_record *r, const char *path, ef_error *error)
 {
-    ef__tuned_record *more = realloc(t->records, (t->count + 1) * sizeof *more);
+    ef__tuned_record *more = realloc(t->records, (t->info.choices + 1) * sizeof *more);
     if (!more)
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
     t->records = more;
-    t->records[t->count++] = *r;
+    t->records[t->info.choices++] = *r;
     return EF_OK;
+}
+
+/* Another driver may be faster otherwise, or wrong. */
+static bool is_used(const ef__tuned *t)
+{
+    const char *stale = getenv("EF_TUNE_STALE");
+    return t->info.is_of_driver || (stale && !strcmp(stale, "use"));
 }
 
 static ef_status read_line(ef_actor *a, const char *path, const char *text, size_t bytes,
@@ -123,13 +131,14 @@ static ef_status read_line(ef_actor *a, const char *path, const char *text, size
     else
         switch (read_record(a, line, &r)) {
         case GOOD:
-            status = keep(t, &r, path, error);
+            if (is_used(t))
+                status = keep(t, &r, path, error);
             break;
         case BROKEN:
-            t->broken++;
+            t->info.broken++;
             break;
         case STALE:
-            t->stale++;
+            t->info.stale++;
             break;
         }
     json_decref(line);
@@ -154,7 +163,7 @@ static void digest(ef__tuned *t)
 {
     ef__sha256 sha;
     ef__sha256_begin(&sha);
-    for (size_t i = 0; i < t->count; i++) {
+    for (size_t i = 0; i < t->info.choices; i++) {
         const ef__tuned_record *r = &t->records[i];
         char text[512], knobs[128];
         int used = snprintf(text, sizeof text, "%s %d %s %s", ef__op_row(r->id)->name, r->parts,
@@ -164,7 +173,8 @@ static void digest(ef__tuned *t)
             used += snprintf(text + used, sizeof text - (size_t)used, " %zu", r->n[k]);
         ef__sha256_add(&sha, text, (size_t)used + 1);
     }
-    ef__sha256_end_hex(&sha, t->digest);
+    if (t->info.choices)
+        ef__sha256_end_hex(&sha, t->info.digest);
 }
 
 ef_status ef__tuned_read(ef_actor *a, const char *path, ef__tuned **tuned, ef_error *error)
@@ -192,6 +202,7 @@ ef_status ef__tuned_read(ef_actor *a, const char *path, ef__tuned **tuned, ef_er
         return status;
     }
     digest(t);
+    snprintf(t->info.path, sizeof t->info.path, "%s", path);
     *tuned = t;
     return EF_OK;
 }
@@ -229,7 +240,7 @@ ef__choice ef__tuned_find(const ef__tuned *t, const ef__device *device, ef__op_i
     const int parts = ef__epilogue_parts(&args->epilogue);
     const ef__tuned_record *best = NULL;
     double least = most;
-    for (const ef__tuned_record *r = t->records; r < t->records + t->count; r++) {
+    for (const ef__tuned_record *r = t->records; r < t->records + t->info.choices; r++) {
         if (r->id != id)
             continue;
         double d = distance(r, args);

@@ -22,12 +22,8 @@ typedef struct ef__tuned_record {
 } ef__tuned_record;
 
 typedef struct ef__tuned {
-    ef__tuned_record *records;
-    size_t count;
-    size_t broken;    /* lines that are no records */
-    size_t stale;     /* records of other kernels, or of a row that the table no longer has */
-    char driver[128]; /* that the file is of */
-    char digest[EF__SHA256_HEX]; /* of all choices, in their order */
+    ef__tuned_record *records; /* info.choices of them */
+    ef_tune_info info;
 } ef__tuned;
 
 /* Read path. Errors: EF_EIO, EF_EFORMAT (not such a file, of another device or too large),
@@ -35,8 +31,9 @@ typedef struct ef__tuned {
 ef_status ef__tuned_read(ef_actor *a, const char *path, ef__tuned **tuned, ef_error *error);
 void ef__tuned_free(ef__tuned *tuned);
 
-/* The choice of the record that is nearest to args in the sum of |log2| of its sizes' ratios, at most
- * 4 away, with the same epilogue before another, among those that may run args; variant NULL: none. */
+/* The choice of the record that is nearest to args in the sum of |log2| of its sizes' ratios, at
+ * most 4 away, with the same epilogue before another, among those that may run args; variant NULL:
+ * none. */
 ef__choice ef__tuned_find(const ef__tuned *tuned, const ef__device *device, ef__op_id id,
                           const ef__args *args);
 
