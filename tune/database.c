@@ -99,24 +99,28 @@ static bool is_replaced(json_t *line, const char *accuracy, const tune_record *r
 ef_status tune_database_read(const char *path, bool (*see)(void *user, json_t *line), void *user,
                              ef_error *error)
 {
-    FILE *file = fopen(path, "re");
+    int fd;
     char *text = NULL;
     size_t room = 0, bytes = 0;
     ssize_t length;
-    ef_status status = EF_OK;
-    if (!file)
-        return ef__error_set(error, EF_EIO, errno, NULL, "%s: %s", path, strerror(errno));
+    ef_status status = ef__file_open(path, &fd, &bytes, error);
+    if (status)
+        return status;
+    FILE *file = fdopen(fd, "r");
+    if (!file) {
+        close(fd);
+        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
+    }
+    if (bytes > EF__TUNE_MOST_BYTES)
+        status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: more than %d bytes", path,
+                               EF__TUNE_MOST_BYTES);
     for (bool go = true, first = true; go && !status && (length = getline(&text, &room, file)) > 0;
          first = false) {
         json_t *line = json_loadb(text, (size_t)length, 0, NULL);
         const char *format = json_string_value(json_object_get(line, "format"));
-        bytes += (size_t)length;
         if (first && (!format || strcmp(format, EF__TUNE_FORMAT)))
             status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s:1: not a file of \"%s\"", path,
                                    EF__TUNE_FORMAT);
-        else if (bytes > EF__TUNE_MOST_BYTES)
-            status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: more than %d bytes", path,
-                                   EF__TUNE_MOST_BYTES);
         else if (json_is_object(line)) /* else it is broken: passed over */
             go = see(user, line);
         json_decref(line);
@@ -188,10 +192,12 @@ ef_status tune_database_put(const char *path, const tune_device *device, const t
                             size_t count, ef_error *error)
 {
     reading r = {device, records, count, json_array(), false};
-    json_array_append_new(r.lines, header(device));
+    bool made = !json_array_append_new(r.lines, header(device));
     ef_status status = read_old(path, &r, error);
-    for (size_t i = 0; i < count && !status; i++)
-        json_array_append_new(r.lines, record_line(device, &records[i]));
+    for (size_t i = 0; i < count && made && !status; i++)
+        made = !json_array_append_new(r.lines, record_line(device, &records[i]));
+    if (!status && !made)
+        status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no line can be made", path);
     if (!status)
         status = write_lines(path, r.lines, error);
     json_decref(r.lines);
@@ -200,8 +206,12 @@ ef_status tune_database_put(const char *path, const tune_device *device, const t
 
 ef_status tune_database_prepare(const char *path, const tune_device *device, ef_error *error)
 {
+    reading r = {.device = device, .lines = json_array()};
     ef_status status = make_folders(path, error);
-    return status ? status : tune_database_put(path, device, NULL, 0, error);
+    if (!status)
+        status = read_old(path, &r, error);
+    json_decref(r.lines);
+    return status;
 }
 
 typedef struct wanted {

@@ -25,13 +25,12 @@ typedef struct tune_record {
 } tune_record;
 
 /* Records are lines of JSON by target; a result takes the place of an older one of its target and
- * kernels. path's folder is made if it is missing. Errors: EIO, EFORMAT (the file there is of
- * something else), ENOMEM. */
+ * kernels. Only one at a time may do that: who has the journal beside it. Errors: EIO, EFORMAT (the
+ * file there is of something else), ENOMEM. */
 ef_status tune_database_put(const char *path, const tune_device *device, const tune_record *results,
                             size_t count, ef_error *error);
 
-/* Make path's folder and see that a file there is of this device and can be replaced. Errors: EIO,
- * EFORMAT. */
+/* Make path's folder and see that a file there is of this device. Errors: EIO, EFORMAT. */
 ef_status tune_database_prepare(const char *path, const tune_device *device, ef_error *error);
 
 /* Is the line a record of this target and class of accuracy? */

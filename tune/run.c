@@ -18,7 +18,7 @@ typedef struct run {
     double shown_s;   /* when progress was last shown */
     bool on_terminal; /* progress */
     size_t at;        /* target */
-    size_t adopted, kept, old;
+    size_t adopted, kept, old, broken;
 } run;
 
 /* ---- progress: a line that changes on a terminal, else one every ten seconds ---- */
@@ -296,6 +296,7 @@ static ef_status tune_one(run *r)
         status = note_fates(r, &found);
     r->adopted += found.end == TUNE_DONE && found.adopted;
     r->kept += found.end == TUNE_DONE && !found.adopted;
+    r->broken += found.end == TUNE_CONTROL_FAILED;
     tune_result_free(&found);
     return status ? status : s->error.status;
 }
@@ -318,6 +319,8 @@ static ef_status begin(run *r)
     snprintf(path, sizeof path, "%s.journal", r->db);
     if (!status)
         status = tune_journal_open(&s->journal, path, s->identity, r->request->fresh, &s->error);
+    if (!status) /* can it be written? */
+        status = tune_database_put(r->db, &s->device, NULL, 0, &s->error);
     return status;
 }
 
@@ -338,7 +341,7 @@ static int say_end(run *r, ef_status status)
     const tune_request *q = r->request;
     clear(r);
     if (status)
-        return ef__say_error(q->command, status == EF_EDEVICE ? EF__DEVICE : ef__exit_code(status),
+        return ef__say_error(q->command, status == EF_EARG ? EF__USAGE : ef__exit_code(status),
                              "%s", r->session.error.text);
     size_t left = q->count - r->adopted - r->kept - r->old;
     if (!q->json)
@@ -346,6 +349,8 @@ static int say_end(run *r, ef_status status)
                r->kept, r->old, left, r->db);
     if (is_stopped(r))
         return ef__say_error(q->command, EF__INTERRUPTED, "interrupted; run again to go on");
+    if (r->broken)
+        return ef__say_error(q->command, EF__DEVICE, "the default fails at %zu of them", r->broken);
     if (left && !q->json)
         printf("The time is up; run again to go on.\n");
     return EXIT_SUCCESS;

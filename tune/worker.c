@@ -4,8 +4,10 @@
 #include "base/clock.h"
 #include "base/size.h"
 #include "op/tuned.h"
+#include "process.h"
 #include "train/trainer.h"
 #include "verify.h"
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -35,7 +37,10 @@ typedef struct worker {
 
 static json_t *failed(const char *kind, const char *text)
 {
-    return json_pack("{s:s, s:s}", "failed", kind, "text", text);
+    char line[sizeof((ef_error *)0)->text];
+    snprintf(line, sizeof line, "%s", text);
+    tune_one_line(line);
+    return json_pack("{s:s, s:s}", "failed", kind, "text", line);
 }
 
 /* What a failed call said; the actor is ready again. */
@@ -233,6 +238,8 @@ static ef_status calibrate(worker *w, timed *t)
         if (ms >= least_ms)
             break;
     }
+    if (status)
+        t->calls = 0;
     return status;
 }
 
@@ -310,12 +317,14 @@ int tune_worker(const char *name)
 {
     worker w = {0};
     ef_error error;
-    FILE *out = fdopen(dup(STDOUT_FILENO), "w");
+    /* compilers that a driver starts do not hold it open */
+    FILE *out = fdopen(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), "w");
     if (!out || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) /* what drivers print is no answer */
         return EXIT_FAILURE;
     setenv("EF_TUNE", "off", 1);
-    if (ef_actor_open(name, &w.actor, &error)) {
-        json_dumpf(failed("open", error.text), out, JSON_COMPACT);
+    ef_status status = ef_actor_open(name, &w.actor, &error);
+    if (status) {
+        json_dumpf(failed(status == EF_EARG ? "usage" : "runtime", error.text), out, JSON_COMPACT);
         fputc('\n', out);
         fclose(out);
         return EXIT_FAILURE;

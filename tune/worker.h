@@ -7,7 +7,8 @@
  *                              "default": its number, "flops", "bytes", "source"}
  *   {"do": "verify", "choice"}     {"worst": error over its bound, "text": where}
  *   {"do": "time", "choices": []}  {"ms": [of one call of each, timed in that order]}
- * A request that fails answers {"failed": "compile" | "runtime", "text"}. */
+ * A request that fails answers {"failed": "compile" | "runtime", "text"}. The first line is
+ * {"ready": true}, or {"failed": "usage" | "runtime", "text"}. */
 #ifndef TUNE_WORKER_H
 #define TUNE_WORKER_H
 
