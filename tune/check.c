@@ -12,6 +12,8 @@ typedef struct search {
     const tune_session *session;
     size_t option; /* that the record names; count: none that is there now */
     bool found, is_default;
+    size_t tried;
+    double seconds; /* of the search that chose it */
 } search;
 
 static bool names(const tune_option *o, const char *variant, json_t *knobs)
@@ -34,6 +36,8 @@ static bool see(void *user, json_t *line)
         return true;
     f->found = true;
     f->is_default = !strcmp(variant, "default");
+    f->tried = (size_t)json_integer_value(json_object_get(line, "tried"));
+    f->seconds = json_number_value(json_object_get(line, "seconds"));
     while (f->option < s->count &&
            !names(&s->options[f->option], variant, json_object_get(line, "knobs")))
         f->option++;
@@ -113,7 +117,9 @@ ef_status tune_check(tune_session *s, const char *db, tune_verdict *v)
                                 .low = adopted ? v->ratio.low : 1,
                                 .high = adopted ? v->ratio.high : 1,
                                 .worst = o->worst,
-                                .tried = s->count};
+                                .tried = f.tried,
+                                .of = s->count,
+                                .seconds = f.seconds};
     status = tune_database_put(db, &s->device, &record, 1, &s->error);
     json_decref(knobs);
     return status;

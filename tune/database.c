@@ -65,13 +65,14 @@ static json_t *record_line(const tune_device *d, const tune_record *r)
     gmtime_r(&now, &utc);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
     tune_target_text(&r->target, shape, sizeof shape);
-    return json_pack(
-        "{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I, s:s}", "op",
-        ef__op_row(r->target.id)->name, "n", sizes(&r->target), "parts", 0, "accuracy", d->accuracy,
-        "variant", r->variant ? r->variant : "default", "knobs", r->knobs, "source", r->source,
-        "identity", r->identity, "shape", shape, "ms", r->ms, "base_ms", r->base_ms, "ratio_low",
-        r->low, "ratio_high", r->high, "worst", r->worst, "tried", (json_int_t)r->tried, "date",
-        date);
+    return json_pack("{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I, "
+                     "s:I, s:f, s:s}",
+                     "op", ef__op_row(r->target.id)->name, "n", sizes(&r->target), "parts", 0,
+                     "accuracy", d->accuracy, "variant", r->variant ? r->variant : "default",
+                     "knobs", r->knobs, "source", r->source, "identity", r->identity, "shape",
+                     shape, "ms", r->ms, "base_ms", r->base_ms, "ratio_low", r->low, "ratio_high",
+                     r->high, "worst", r->worst, "tried", (json_int_t)r->tried, "of",
+                     (json_int_t)r->of, "seconds", r->seconds, "date", date);
 }
 
 /* ---- the file ---- */
@@ -217,21 +218,26 @@ ef_status tune_database_prepare(const char *path, const tune_device *device, ef_
 typedef struct wanted {
     const tune_target *target;
     const char *accuracy, *identity;
+    double seconds;
     bool found;
 } wanted;
 
 static bool see_wanted(void *user, json_t *line)
 {
     wanted *w = user;
-    const char *identity = json_string_value(json_object_get(line, "identity"));
-    w->found = identity && !strcmp(identity, w->identity) &&
-               tune_database_is_of(line, w->target, w->accuracy);
+    const char *identity;
+    json_int_t tried, of;
+    double seconds;
+    if (!json_unpack(line, "{s:s, s:I, s:I, s:F}", "identity", &identity, "tried", &tried, "of",
+                     &of, "seconds", &seconds))
+        w->found = !strcmp(identity, w->identity) && (tried >= of || seconds >= w->seconds) &&
+                   tune_database_is_of(line, w->target, w->accuracy);
     return !w->found;
 }
 
 bool tune_database_has(const char *path, const tune_target *target, const char *accuracy,
-                       const char *identity)
+                       const char *identity, double seconds)
 {
-    wanted w = {target, accuracy, identity, false};
+    wanted w = {target, accuracy, identity, seconds, false};
     return !tune_database_read(path, see_wanted, &w, NULL) && w.found;
 }

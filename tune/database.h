@@ -21,7 +21,8 @@ typedef struct tune_record {
     const char *source, *identity; /* of its kernels; of device, driver and all kernels */
     double ms, base_ms, low, high; /* low, high: of the interval of ms / base_ms */
     double worst;                  /* error over its bound */
-    size_t tried;
+    size_t tried, of;              /* choices */
+    double seconds;                /* that the search had */
 } tune_record;
 
 /* Records are lines of JSON by target; a result takes the place of an older one of its target and
@@ -39,9 +40,10 @@ bool tune_database_is_of(json_t *line, const tune_target *target, const char *ac
 /* A choice's knobs, by their names. */
 json_t *tune_knobs_json(const ef__choice *choice);
 
-/* Is there a record of the target, measured with this identity? */
+/* Is there a record of the target, measured with this identity, that tried everything or had at least
+ * so many seconds for it? */
 bool tune_database_has(const char *path, const tune_target *target, const char *accuracy,
-                       const char *identity);
+                       const char *identity, double seconds);
 
 /* Call see for the header and for each record, in their order, until it returns false. Errors: EIO,
  * EFORMAT. */

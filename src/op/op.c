@@ -3,6 +3,7 @@
 #include "op/capture.h"
 #include "op/tuned.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ typedef struct choices {
     ef__choice forced[EF__OPS]; /* variant NULL: not forced */
     ef__tuned *tuned;           /* NULL: there is no database */
     bool looked;                /* for one */
+    bool verbose;               /* EF_TUNE_VERBOSE: each new choice is said */
     made made[PLACES];
     ef__capture *capture; /* NULL: not wanted */
 } choices;
@@ -156,8 +158,10 @@ static choices *choices_of(ef_actor *a, const char *op)
     if (!slot->data) {
         choices *c = slot->data = calloc(1, sizeof(choices));
         slot->destroy = destroy;
-        if (c)
+        if (c) {
             c->capture = ef__capture_new();
+            c->verbose = getenv("EF_TUNE_VERBOSE") != NULL;
+        }
     }
     if (!slot->data)
         ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
@@ -274,6 +278,16 @@ static ef__choice decide(ef_actor *a, const choices *c, ef__op_id id, const ef__
     return untuned(device, v);
 }
 
+static void say(const made *m)
+{
+    char knobs[128];
+    fprintf(stderr, "energyflow: %s", rows[m->id]->name);
+    for (int i = 0; i < EF__MAX_SIZES && m->n[i]; i++)
+        fprintf(stderr, " %zu", m->n[i]);
+    fprintf(stderr, ": %s %s\n", m->choice.variant->name,
+            ef__choice_text(&m->choice, knobs, sizeof knobs));
+}
+
 ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
 {
     choices *c = ef__actor_slot(a)->data;
@@ -282,13 +296,15 @@ ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
                       (ef_actor_accuracy(a) == EF_STRICT ? EF__ALL_PARTS + 1 : 0);
     if (c && c->forced[id].variant)
         return c->forced[id];
-    if (!c || !c->tuned)
+    if (!c || (!c->tuned && !c->verbose))
         return decide(a, c, id, args);
     made *m = &c->made[place_of(id, args, parts)];
     if (!m->choice.variant || m->id != id || m->parts != parts ||
         memcmp(m->n, args->n, sizeof m->n)) {
         *m = (made){.id = id, .parts = parts, .choice = decide(a, c, id, args)};
         memcpy(m->n, args->n, sizeof m->n);
+        if (c->verbose)
+            say(m);
     }
     return m->choice;
 }
