@@ -40,8 +40,8 @@ bool tune_database_is_of(json_t *line, const tune_target *target, const char *ac
 /* A choice's knobs, by their names. */
 json_t *tune_knobs_json(const ef__choice *choice);
 
-/* Is there a record of the target, measured with this identity, that tried everything or had at least
- * so many seconds for it? */
+/* Is there a record of the target, measured with this identity, that tried everything or had at
+ * least so many seconds for it? */
 bool tune_database_has(const char *path, const tune_target *target, const char *accuracy,
                        const char *identity, double seconds);
 

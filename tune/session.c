@@ -213,7 +213,8 @@ ef_status tune_session_open(tune_session *s, const tune_target *target)
     return status;
 }
 
-/* One that died since its last answer, or goes on talking, is nobody's fault: a new one is asked. */
+/* One that died since its last answer, or goes on talking, is nobody's fault: a new one is
+ * asked. */
 static ef_status ready(tune_session *s)
 {
     json_t *reply;

@@ -32,9 +32,9 @@ typedef struct ef__tuned {
 ef_status ef__tuned_read(ef_actor *a, const char *path, ef__tuned **tuned, ef_error *error);
 void ef__tuned_free(ef__tuned *tuned);
 
-/* The choice of the record of this accuracy that is nearest to args in the sum of |log2| of its sizes' ratios, at
- * most 4 away, with the same epilogue before another, among those that may run args; variant NULL:
- * none. */
+/* The choice of the record of this accuracy that is nearest to args in the sum of |log2| of its
+ * sizes' ratios, at most 4 away, with the same epilogue before another, among those that may run
+ * args; variant NULL: none. */
 ef__choice ef__tuned_find(const ef__tuned *tuned, const ef__device *device, ef__op_id id,
                           const ef__args *args, ef_accuracy accuracy);
 
