@@ -15,6 +15,7 @@ typedef struct run {
     tune_session session;
     char db[4096];
     double end_s;     /* when the budget is spent */
+    double budget_s;  /* of the target */
     double shown_s;   /* when progress was last shown */
     bool on_terminal; /* progress */
     size_t at;        /* target */
@@ -120,14 +121,20 @@ static tune_space *make_space(const tune_session *s)
 static const char *const ends[] = {"", "the budget ended first", "interrupted", "the device failed",
                                    "the default failed"};
 
+static size_t count_tried(const tune_result *found)
+{
+    size_t tried = 0;
+    for (size_t i = 0; i < found->count; i++)
+        tried += found->candidate[i].outcome != TUNE_UNTRIED;
+    return tried;
+}
+
 static void say(const run *r, const tune_result *found)
 {
     const tune_session *s = &r->session;
     const tune_option *o = &s->options[found->choice];
     const tune_candidate *control = &found->candidate[s->untuned];
-    size_t tried = 0;
-    for (size_t i = 0; i < found->count; i++)
-        tried += found->candidate[i].outcome != TUNE_UNTRIED;
+    const size_t tried = count_tried(found);
     if (r->request->json) {
         json_t *line =
             json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:s}", "target", s->shape,
@@ -160,14 +167,16 @@ static ef_status keep(run *r, const tune_result *found)
     const tune_record record = {.target = s->target,
                                 .variant = found->adopted ? o->choice.variant->name : NULL,
                                 .knobs = knobs,
-                                .source = o->source,
+                                .source = s->source,
                                 .identity = s->identity,
                                 .ms = found->candidate[found->choice].median_ms,
                                 .base_ms = control->median_ms,
                                 .low = found->adopted ? found->ratio.low : 1,
                                 .high = found->adopted ? found->ratio.high : 1,
                                 .worst = worst,
-                                .tried = found->count};
+                                .tried = count_tried(found),
+                                .of = found->count,
+                                .seconds = r->budget_s};
     ef_status status = tune_database_put(r->db, &s->device, &record, 1, &s->error);
     json_decref(knobs);
     return status;
@@ -273,13 +282,18 @@ static ef_status check_one(run *r)
     return EF_OK;
 }
 
+/* A search that had half of the time that there is now is not made again. */
+static const double enough = 0.5;
+
 static ef_status tune_one(run *r)
 {
     const tune_target *target = &r->request->target[r->at];
     tune_session *s = &r->session;
     tune_result found = {0};
     double before = ef__now(), budget = share(r);
-    if (!r->request->fresh && tune_database_has(r->db, target, s->identity)) {
+    r->budget_s = budget;
+    if (!r->request->fresh &&
+        tune_database_has(r->db, target, s->device.accuracy, s->identity, enough * budget)) {
         r->old++;
         return EF_OK;
     }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const tune_patience usual = {.start_s = 60, .open_s = 300, .compile_s = 60, .run_s = 2};
+static const tune_patience usual = {.start_s = 60, .open_s = 300, .compile_s = 120, .run_s = 2};
 
 /* ---- the worker ---- */
 
@@ -63,15 +63,15 @@ static tune_outcome outcome_of(tune_session *s, tune_answer answer, json_t *repl
 static ef_status learn_device(tune_session *s)
 {
     json_t *reply;
-    const char *name, *platform, *version, *driver, *cpu, *key, *identity;
+    const char *name, *platform, *version, *driver, *cpu, *key, *identity, *accuracy;
     tune_device *d = &s->device;
     char why[256];
     tune_answer answer = tune_process_ask(&s->worker, json_pack("{s:s}", "do", "device"),
                                           s->patience.start_s, &reply);
     if (outcome_of(s, answer, reply, why, sizeof why) != TUNE_CORRECT ||
-        json_unpack(reply, "{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "name", &name, "platform",
-                    &platform, "version", &version, "driver", &driver, "cpu", &cpu, "key", &key,
-                    "units", &d->units, "identity", &identity)) {
+        json_unpack(reply, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "accuracy", &accuracy,
+                    "name", &name, "platform", &platform, "version", &version, "driver", &driver,
+                    "cpu", &cpu, "key", &key, "units", &d->units, "identity", &identity)) {
         json_decref(reply);
         return stop(s, EF_EDEVICE, "the worker does not say what its device is");
     }
@@ -81,6 +81,7 @@ static ef_status learn_device(tune_session *s)
     snprintf(d->driver, sizeof d->driver, "%s", driver);
     snprintf(d->cpu, sizeof d->cpu, "%s", cpu);
     snprintf(d->key, sizeof d->key, "%s", key);
+    snprintf(d->accuracy, sizeof d->accuracy, "%s", accuracy);
     snprintf(s->identity, sizeof s->identity, "%s", identity);
     json_decref(reply);
     return EF_OK;
@@ -113,11 +114,11 @@ static json_t *open_request(const tune_session *s)
 
 static bool read_choice(const tune_session *s, json_t *json, tune_option *c)
 {
-    const char *variant, *source, *name;
+    const char *variant, *name;
     json_t *knobs, *value;
     int untuned;
-    if (json_unpack(json, "{s:s, s:o, s:s, s:b}", "variant", &variant, "knobs", &knobs, "source",
-                    &source, "untuned", &untuned))
+    if (json_unpack(json, "{s:s, s:o, s:b}", "variant", &variant, "knobs", &knobs, "untuned",
+                    &untuned))
         return false;
     *c = (tune_option){.choice.variant = ef__op_variant(s->target.id, variant), .untuned = untuned};
     if (!c->choice.variant)
@@ -130,7 +131,6 @@ static bool read_choice(const tune_session *s, json_t *json, tune_option *c)
     char text[100];
     ef__choice_text(&c->choice, text, sizeof text);
     snprintf(c->text, sizeof c->text, "%s%s%s", variant, *text ? " " : "", text);
-    snprintf(c->source, sizeof c->source, "%s", source);
     return true;
 }
 
@@ -161,12 +161,14 @@ static void recall(tune_session *s, size_t i)
 static bool read_target(tune_session *s, json_t *reply)
 {
     json_t *choices, *item;
+    const char *source;
     int untuned;
     size_t i;
-    if (json_unpack(reply, "{s:o, s:i, s:F, s:F}", "choices", &choices, "default", &untuned,
-                    "flops", &s->flops, "bytes", &s->bytes) ||
+    if (json_unpack(reply, "{s:o, s:i, s:F, s:F, s:s}", "choices", &choices, "default", &untuned,
+                    "flops", &s->flops, "bytes", &s->bytes, "source", &source) ||
         untuned < 0 || (size_t)untuned >= json_array_size(choices))
         return false;
+    snprintf(s->source, sizeof s->source, "%s", source);
     free(s->options);
     s->count = json_array_size(choices);
     s->untuned = (size_t)untuned;
@@ -211,7 +213,8 @@ ef_status tune_session_open(tune_session *s, const tune_target *target)
     return status;
 }
 
-/* One that died since its last answer, or goes on talking, is nobody's fault: a new one is asked. */
+/* One that died since its last answer, or goes on talking, is nobody's fault: a new one is
+ * asked. */
 static ef_status ready(tune_session *s)
 {
     json_t *reply;
@@ -318,10 +321,10 @@ static ef_status forget_failures(tune_session *s)
  * does in a new process, they were; a device that is sick again ends the run. */
 static tune_outcome look_after(tune_session *s, size_t i, tune_outcome outcome)
 {
-    if (outcome == TUNE_CORRECT) {
+    if (outcome == TUNE_CORRECT)
         s->failures = 0;
+    if (outcome == TUNE_CORRECT || outcome == TUNE_LATE)
         return outcome;
-    }
     s->failed[s->failures++] = i;
     if (s->failures < TUNE_MOST_FAILURES || runs_default(s)) {
         s->failures %= TUNE_MOST_FAILURES;

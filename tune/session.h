@@ -11,9 +11,9 @@
 /* One that can be chosen for the current target. */
 typedef struct tune_option {
     ef__choice choice;
-    char text[128], source[EF__SHA256_HEX]; /* text: "toom2 rows 6, vectors 2" */
-    tune_outcome outcome;                   /* TUNE_CORRECT: verified */
-    bool tried, untuned;                    /* untuned: its variant's own values */
+    char text[128];       /* "toom2 rows 6, vectors 2" */
+    tune_outcome outcome; /* TUNE_CORRECT: verified */
+    bool tried, untuned;  /* untuned: its variant's own values */
     double worst;
     char why[256]; /* it was given up */
 } tune_option;
@@ -36,7 +36,7 @@ typedef struct tune_session {
     bool retry_failed;
 
     tune_target target;
-    char shape[128];
+    char shape[128], source[EF__SHA256_HEX]; /* source: of its kernels */
     tune_option *options;
     size_t count, untuned;
     double flops, bytes;

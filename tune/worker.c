@@ -62,12 +62,11 @@ static void identify(worker *w, char hex[EF__SHA256_HEX])
     ef__sha256_begin(&sha);
     ef__sha256_add(&sha, key, strlen(key) + 1);
     ef__sha256_add(&sha, d->driver, strlen(d->driver) + 1);
+    ef__sha256_add(&sha, ef_actor_accuracy(w->actor) == EF_STRICT ? "s" : "n", 1);
     ef__sha256_add(&sha, ef_version_full(), strlen(ef_version_full()) + 1);
     for (int id = 0; id < EF__OPS; id++)
-        for (int v = 0; tune_is_tunable(id) && v < EF__MAX_VARIANTS; v++)
-            if (ef__op_row(id)->variants[v].name &&
-                !ef__variant_hash(w->actor, &ef__op_row(id)->variants[v], key))
-                ef__sha256_add(&sha, key, strlen(key) + 1);
+        if (tune_is_tunable(id) && !ef__op_hash(w->actor, id, key))
+            ef__sha256_add(&sha, key, strlen(key) + 1);
     ef__sha256_end_hex(&sha, hex);
 }
 
@@ -78,9 +77,11 @@ static json_t *device(worker *w)
     ef__identity_get(w->actor, &own);
     identify(w, all);
     const ef_device_info *d = &own.info;
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "name", d->name, "platform",
-                     d->platform, "version", d->version, "driver", d->driver, "cpu", d->host_cpu,
-                     "key", own.hash, "units", (int)d->compute_units, "identity", all);
+    const char *accuracy = ef_actor_accuracy(w->actor) == EF_STRICT ? "strict" : "normal";
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "accuracy", accuracy, "name",
+                     d->name, "platform", d->platform, "version", d->version, "driver", d->driver,
+                     "cpu", d->host_cpu, "key", own.hash, "units", (int)d->compute_units,
+                     "identity", all);
 }
 
 /* ---- opening a target ---- */
@@ -119,7 +120,8 @@ static bool enumerate(worker *w, const ef__variant *v, ef__args *args)
         for (i = 0; i < knobs; i++)
             knob[i] = v->knobs[i].values[at[i]];
         memcpy(args->knob, knob, sizeof knob);
-        if (ef__variant_runs(v, ef__device_of(w->actor), args) && !add(w, v, knob))
+        if (ef__variant_runs(v, ef__device_of(w->actor), args) &&
+            (!v->loose || ef_actor_accuracy(w->actor) == EF_NORMAL) && !add(w, v, knob))
             return false;
         for (i = knobs; i > 0 && ++at[i - 1] == ef__knob_values(&v->knobs[i - 1]); i--)
             at[i - 1] = 0;
@@ -145,29 +147,26 @@ static bool list_choices(worker *w)
 
 static json_t *choice_json(worker *w, const ef__choice *c)
 {
-    char source[EF__SHA256_HEX] = "";
     json_t *knobs = json_object();
     for (size_t i = 0; i < ef__knobs(c->variant); i++)
         json_object_set_new(knobs, c->variant->knobs[i].name, json_integer(c->knob[i]));
-    ef__variant_hash(w->actor, c->variant, source);
     const ef__choice untuned =
         ef__op_untuned(ef__device_of(w->actor), w->cases.targets[0].id, c->variant->name);
-    return json_pack("{s:s, s:o, s:s, s:b}", "variant", c->variant->name, "knobs", knobs, "source",
-                     source, "untuned", !memcmp(untuned.knob, c->knob, sizeof c->knob));
+    return json_pack("{s:s, s:o, s:b}", "variant", c->variant->name, "knobs", knobs, "untuned",
+                     !memcmp(untuned.knob, c->knob, sizeof c->knob));
 }
 
 static json_t *target_json(worker *w)
 {
     const ef__op *op = ef__op_row(w->cases.targets[0].id);
     const ef__args *args = &w->jobs[0].args;
-    json_t *choices = json_array(), *n = json_array();
+    json_t *choices = json_array();
     for (size_t i = 0; i < w->count; i++)
         json_array_append_new(choices, choice_json(w, &w->choices[i].choice));
-    for (int i = 0; i < EF__MAX_SIZES; i++)
-        json_array_append_new(n, json_integer((json_int_t)args->n[i]));
-    return json_pack("{s:o, s:i, s:f, s:f, s:o, s:s}", "choices", choices, "default",
-                     (int)w->untuned, "flops", op->flops(args), "bytes", op->bytes(args), "n", n,
-                     "op", op->name);
+    char source[EF__SHA256_HEX];
+    ef__op_hash(w->actor, w->cases.targets[0].id, source);
+    return json_pack("{s:o, s:i, s:f, s:f, s:s}", "choices", choices, "default", (int)w->untuned,
+                     "flops", op->flops(args), "bytes", op->bytes(args), "source", source);
 }
 
 /* So many sets of tensors that together they pass the caches. */

@@ -3,8 +3,8 @@
  * of them: the supervisor keeps the books.
  *
  *   {"do": "device"}          {"name", "platform", "driver", "key", "identity", ...}
- *   {"do": "open", "target"}  {"choices": [{"variant", "knobs", "source", "untuned"}, ..],
- *                              "default": its number, "flops", "bytes", "n": [..]}
+ *   {"do": "open", "target"}  {"choices": [{"variant", "knobs", "untuned"}, ..],
+ *                              "default": its number, "flops", "bytes", "source"}
  *   {"do": "verify", "choice"}     {"worst": error over its bound, "text": where}
  *   {"do": "time", "choices": []}  {"ms": [of one call of each, timed in that order]}
  * A request that fails answers {"failed": "compile" | "runtime", "text"}. The first line is
