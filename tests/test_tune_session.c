@@ -593,13 +593,17 @@ END_TEST
 
 /* ---- whole runs ---- */
 
+static const tune_device device = {
+    .name = "fake", .key = "k1", .driver = "1", .accuracy = "normal"};
+static const char *const shapes[] = {"gelu.forward H1000", "gelu.forward H90000"};
+
 static int run_fake(const char *scenario, bool retry_failed)
 {
     tune_target targets[2];
     char db[512];
     snprintf(db, sizeof db, "%s/new/folders/db", folder);
-    ck_assert(tune_target_parse(gelu, &targets[0]));
-    ck_assert(tune_target_parse("gelu.forward H90000", &targets[1]));
+    for (size_t i = 0; i < 2; i++)
+        ck_assert(tune_target_parse(shapes[i], &targets[i]));
     fake_argv[2] = (char *)scenario;
     const tune_request request = {.command = "test",
                                   .worker = fake_argv,
@@ -672,6 +676,36 @@ START_TEST(a_wrong_choice_that_is_fast_hides_no_other)
     ck_assert_int_eq(run_fake("verify 1 wrong", true), 0);
     ck_assert_int_gt(count_log("verify 1"), wrong);
     ck_assert_int_gt(count_log("time 2"), asked);
+}
+END_TEST
+
+/* Both had their share of the 100 seconds, not half of it, or tried everything. */
+START_TEST(a_search_that_had_its_share_is_not_made_again)
+{
+    static const struct {
+        double seconds;
+        size_t tried;
+        bool again;
+    } rows[] = {{45, 3, false}, {5, 3, true}, {5, 34, false}};
+    ef_error error;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ck_assert_int_eq(tune_database_prepare(path_of("new/folders/db"), &device, &error), EF_OK);
+        for (size_t k = 0; k < 2; k++) {
+            tune_record record = {.knobs = json_object(),
+                                  .source = "abc",
+                                  .identity = "i1",
+                                  .tried = rows[i].tried,
+                                  .of = 34,
+                                  .seconds = rows[i].seconds};
+            ck_assert(tune_target_parse(shapes[k], &record.target));
+            ck_assert_int_eq(
+                tune_database_put(path_of("new/folders/db"), &device, &record, 1, &error), EF_OK);
+            json_decref(record.knobs);
+        }
+        ck_assert_int_eq(run_fake("", false), 0);
+        ck_assert_int_eq(count_log("time") > 0, rows[i].again);
+        unlink(path_of("log"));
+    }
 }
 END_TEST
 
@@ -910,8 +944,6 @@ END_TEST
 
 /* ---- the database ---- */
 
-static const tune_device device = {.name = "fake", .key = "k1", .driver = "1"};
-
 static ef_status put(const char *name, const char *target, const char *variant, double ms)
 {
     ef_error error;
@@ -949,7 +981,7 @@ static bool has(const char *name, const char *target, const char *identity)
 {
     tune_target t;
     ck_assert(tune_target_parse(target, &t));
-    return tune_database_has(path_of(name), &t, identity);
+    return tune_database_has(path_of(name), &t, device.accuracy, identity, 0);
 }
 
 START_TEST(a_result_replaces_its_targets_and_no_other)
@@ -1080,6 +1112,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_device_that_does_not_recover_ends_the_run);
     tcase_add_test(t, runs_end_with_the_right_status);
     tcase_add_test(t, a_wrong_choice_that_is_fast_hides_no_other);
+    tcase_add_test(t, a_search_that_had_its_share_is_not_made_again);
     tcase_add_test(t, what_is_known_goes_into_the_next_search);
     t = ef_test_case(s, "journal");
     tcase_add_checked_fixture(t, make_folder, remove_folder);
