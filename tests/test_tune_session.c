@@ -164,8 +164,8 @@ static json_t *fake_choices(void)
             for (i = 0; i < ef__knobs(v); i++)
                 json_object_set_new(knobs, v->knobs[i].name,
                                     json_integer(v->knobs[i].values[at[i]]));
-            json_array_append_new(list, json_pack("{s:s, s:o, s:s, s:b}", "variant", v->name,
-                                                  "knobs", knobs, "source", "abc", "untuned", 0));
+            json_array_append_new(list, json_pack("{s:s, s:o, s:b}", "variant", v->name, "knobs",
+                                                  knobs, "untuned", 0));
             for (; i > 0 && ++at[i - 1] == ef__knob_values(&v->knobs[i - 1]); i--)
                 at[i - 1] = 0;
         } while (i > 0);
@@ -188,8 +188,8 @@ static json_t *fake_answer(const char *when, json_t *request)
                          "platform", "test", "version", "1", "driver", "1", "cpu", "none", "key",
                          "k1", "accuracy", "normal", "units", 2, "identity", "i1");
     if (!strcmp(when, "open"))
-        return json_pack("{s:o, s:i, s:f, s:f}", "choices", fake_choices(), "default", RIGHT,
-                         "flops", 1.0, "bytes", 1.0);
+        return json_pack("{s:o, s:i, s:f, s:f, s:s}", "choices", fake_choices(), "default", RIGHT,
+                         "flops", 1.0, "bytes", 1.0, "source", "abc");
     if (!strcmp(when, "verify"))
         return json_pack("{s:f, s:s}", "worst", 0.5, "text", "");
     times = json_array();
