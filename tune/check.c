@@ -113,6 +113,7 @@ ef_status tune_check(tune_session *s, const char *db, tune_verdict *v)
                                 .low = adopted ? v->ratio.low : 1,
                                 .high = adopted ? v->ratio.high : 1,
                                 .worst = o->worst,
+                                .floor_ms = s->floor_ms,
                                 .tried = s->count};
     status = tune_database_put(db, &s->device, &record, 1, &s->error);
     json_decref(knobs);

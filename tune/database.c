@@ -65,12 +65,13 @@ static json_t *record_line(const tune_record *r)
     gmtime_r(&now, &utc);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
     tune_target_text(&r->target, shape, sizeof shape);
-    return json_pack("{s:s, s:o, s:i, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I, s:s}",
+    return json_pack("{s:s, s:o, s:i, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:I,"
+                     " s:s}",
                      "op", ef__op_row(r->target.id)->name, "n", sizes(&r->target), "parts", 0,
                      "variant", r->variant ? r->variant : "default", "knobs", r->knobs, "source",
                      r->source, "identity", r->identity, "shape", shape, "ms", r->ms, "base_ms",
                      r->base_ms, "ratio_low", r->low, "ratio_high", r->high, "worst", r->worst,
-                     "tried", (json_int_t)r->tried, "date", date);
+                     "floor_ms", r->floor_ms, "tried", (json_int_t)r->tried, "date", date);
 }
 
 /* ---- the file ---- */

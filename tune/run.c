@@ -167,6 +167,7 @@ static ef_status keep(run *r, const tune_result *found)
                                 .low = found->adopted ? found->ratio.low : 1,
                                 .high = found->adopted ? found->ratio.high : 1,
                                 .worst = worst,
+                                .floor_ms = s->floor_ms,
                                 .tried = found->count};
     ef_status status = tune_database_put(r->db, &s->device, &record, 1, &s->error);
     json_decref(knobs);

@@ -148,8 +148,9 @@ static bool read_target(tune_session *s, json_t *reply)
     json_t *choices, *item;
     int untuned;
     size_t i;
-    if (json_unpack(reply, "{s:o, s:i, s:F, s:F}", "choices", &choices, "default", &untuned,
-                    "flops", &s->flops, "bytes", &s->bytes) ||
+    s->floor_ms = 0;
+    if (json_unpack(reply, "{s:o, s:i, s:F, s:F, s?F}", "choices", &choices, "default", &untuned,
+                    "flops", &s->flops, "bytes", &s->bytes, "floor_ms", &s->floor_ms) ||
         untuned < 0 || (size_t)untuned >= json_array_size(choices))
         return false;
     free(s->options);

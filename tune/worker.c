@@ -5,6 +5,7 @@
 #include "base/size.h"
 #include "op/tuned.h"
 #include "train/trainer.h"
+#include "../bench/bench.h"
 #include "verify.h"
 #include <jansson.h>
 #include <math.h>
@@ -29,6 +30,7 @@ typedef struct worker {
     size_t sets, next;
     timed *choices;
     size_t count, untuned;
+    bench ceilings;
 } worker;
 
 /* ---- answers ---- */
@@ -151,6 +153,19 @@ static json_t *choice_json(worker *w, const ef__choice *c)
                      source, "untuned", !memcmp(untuned.knob, c->knob, sizeof c->knob));
 }
 
+/* What the plain formula's flop, or its bytes, take at the device's ceilings. 0: not known. */
+static double floor_ms(worker *w, double flops, double bytes)
+{
+    double fma, copy;
+    ef_status status = bench_ceiling_fma(&w->ceilings, &fma);
+    if (!status)
+        status = bench_ceiling_copy(&w->ceilings, bytes, &copy);
+    if (!status)
+        return 1e3 * fmax(flops / fma, bytes / copy);
+    ef_actor_reset(w->actor);
+    return 0;
+}
+
 static json_t *target_json(worker *w)
 {
     const ef__op *op = ef__op_row(w->cases.targets[0].id);
@@ -160,9 +175,10 @@ static json_t *target_json(worker *w)
         json_array_append_new(choices, choice_json(w, &w->choices[i].choice));
     for (int i = 0; i < EF__MAX_SIZES; i++)
         json_array_append_new(n, json_integer((json_int_t)args->n[i]));
-    return json_pack("{s:o, s:i, s:f, s:f, s:o, s:s}", "choices", choices, "default",
-                     (int)w->untuned, "flops", op->flops(args), "bytes", op->bytes(args), "n", n,
-                     "op", op->name);
+    const double flops = op->flops(args), bytes = op->bytes(args);
+    return json_pack("{s:o, s:i, s:f, s:f, s:f, s:o, s:s}", "choices", choices, "default",
+                     (int)w->untuned, "flops", flops, "bytes", bytes, "floor_ms",
+                     floor_ms(w, flops, bytes), "n", n, "op", op->name);
 }
 
 /* So many sets of tensors that together they pass the caches. */
@@ -309,7 +325,7 @@ static void serve(worker *w, FILE *out)
 
 int tune_worker(const char *name)
 {
-    worker w = {0};
+    worker w = {.ceilings = {.rounds = 5}};
     ef_error error;
     FILE *out = fdopen(dup(STDOUT_FILENO), "w");
     if (!out || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) /* what drivers print is no answer */
@@ -324,6 +340,7 @@ int tune_worker(const char *name)
     json_dumpf(json_pack("{s:b}", "ready", 1), out, JSON_COMPACT);
     fputc('\n', out);
     fflush(out);
+    w.ceilings.actor = w.actor;
     serve(&w, out);
     close_target(&w);
     ef_actor_close(w.actor);

@@ -4,7 +4,8 @@
  *
  *   {"do": "device"}          {"name", "platform", "driver", "key", "identity", ...}
  *   {"do": "open", "target"}  {"choices": [{"variant", "knobs", "source", "untuned"}, ..],
- *                              "default": its number, "flops", "bytes", "n": [..]}
+ *                              "default": its number, "flops", "bytes", "floor_ms": of both at the
+ *                              device's ceilings, "n": [..]}
  *   {"do": "verify", "choice"}     {"worst": error over its bound, "text": where}
  *   {"do": "time", "choices": []}  {"ms": [of one call of each, timed in that order]}
  * A request that fails answers {"failed": "compile" | "runtime", "text"}. */
