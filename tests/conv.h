@@ -6,7 +6,9 @@
 #include "ef_test.h"
 #include "ref.h"
 
-enum { CONV_BOUND = 8 }; /* |error| <= CONV_BOUND 2^-24 sum|x||w| */
+/* |error| <= CONV_BOUND 2^-24 sum|x||w|; of loose variants CONV_LOOSE times the most of the sums of
+ * its bundle (conv_spread). */
+enum { CONV_BOUND = 8, CONV_LOOSE = 64 };
 
 typedef struct conv {
     ref_conv s;
@@ -26,6 +28,11 @@ ef_tensor *conv_y(ef_actor *a, const conv *c, const float *data);
 ef_status conv_forward(ef_actor *a, const conv *c, const ef_epilogue *e, ef_tensor *y);
 ef_status conv_dx(ef_actor *a, const conv *c, const ef_epilogue *e, ef_tensor *dx);
 ef_status conv_dw(ef_actor *a, const conv *c, ef_tensor *dw, ef_tensor *db);
+
+/* Of mag [B*L, channels] the most over four rows d apart, which Toom-Cook F(4,K) makes together;
+ * conv_spread_taps: of mag [Cout, Cin, K] over the taps. */
+double *conv_spread(const ref_conv *s, size_t channels, const double *mag);
+double *conv_spread_taps(const ref_conv *s, const double *mag);
 
 /* y is what the reference says, within the bound. */
 void conv_check_forward(const char *what, const conv *c, const ef_tensor *y);

@@ -162,9 +162,16 @@ enum { FAR_ROWS = 24 << 22 }; /* times C passes 2^32; a multiple of any tile's r
 static ef__call far_panel(ef_actor *a, const ef_tensor *x, const ef_tensor *packed,
                           const ef_tensor *y, int rows)
 {
-    const ef__device *device = ef__device_of(a);
-    ef__call call = ef__panel_call(device, "test", "conv1d_taps_panel");
-    const size_t tile = (size_t)call.defines[0].value;
+    enum { TILE = 4 };
+    ef__call call = {.op = "test",
+                     .source = "conv1d",
+                     .kernel = "conv1d_taps_panel",
+                     .defines = {{"ROWS", TILE},
+                                 {"PV", 1},
+                                 {"MAX_TILES", 1},
+                                 {"MAX_PANELS", 1},
+                                 {"MAX_SUMS", 1}},
+                     .local = {1, 1}};
     const ef__arg args[] = {ef__t(x),    ef__t(packed), ef__t(y),
                             ef__t(NULL), ef__t(NULL),   ef__t(NULL),
                             ef__t(NULL), ef__i(1),      ef__i(FAR_ROWS + rows),
@@ -172,9 +179,9 @@ static ef__call far_panel(ef_actor *a, const ef_tensor *x, const ef_tensor *pack
                             ef__i(-1),   ef__i(1),      ef__i(1),
                             ef__i(0)};
     memcpy(call.args, args, sizeof args);
-    call.offset[0] = FAR_ROWS / tile;
-    call.global[0] = ef__ceil_div((size_t)rows, tile);
-    call.global[1] = ef__ceil_div(C, ef__panel_width(device));
+    call.offset[0] = FAR_ROWS / TILE;
+    call.global[0] = ef__ceil_div((size_t)rows, TILE);
+    call.global[1] = ef__ceil_div(C, ef__lanes(ef__device_of(a)));
     return call;
 }
 
@@ -203,7 +210,7 @@ START_TEST(row_offsets_pass_two_to_the_32)
                   out = earlier(y, (size_t)FAR_ROWS * C);
         ef_test_ok(a, ef__op_begin(a, "test"));
         if (panel)
-            ef_test_ok(a, ef__pack(a, "test", p.tw, 0, 1, &packed));
+            ef_test_ok(a, ef__pack(a, "test", p.tw, 0, 1, 1, &packed));
         const ef__call call =
             panel ? far_panel(a, &x, packed, &out, rows) : far_direct(&x, p.tw, &out, rows);
         ef_test_ok(a, ef__op_end(a, ef__launch(a, &call)));

@@ -1,5 +1,6 @@
 /* A device's identity. clGetDeviceInfo and clGetPlatformInfo of this program take the place of the
- * loader's: while fake is on, the device has a UUID and a PCI address, and versions of their own. */
+ * loader's: while fake is on, the device has a UUID and a PCI address, and versions of their
+ * own. */
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include "ef_test.h"
 #include "actor/identity.h"

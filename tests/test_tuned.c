@@ -28,9 +28,10 @@ static const char *record(ef_actor *a, ef__op_id id, const char *variant, size_t
     char *line = ef_test_alloc(1024), hex[EF__SHA256_HEX] = "", *end;
     ef__choice c = ef__op_untuned(ef__device_of(a), id, variant);
     if (c.variant)
-        ck_assert_int_eq(ef__variant_hash(a, c.variant, hex), EF_OK);
+        ck_assert_int_eq(ef__op_hash(a, id, hex), EF_OK);
     end = line + sprintf(line,
-                         "{\"op\": \"%s\", \"n\": [%zu], \"parts\": 0, \"variant\": \"%s\", "
+                         "{\"op\": \"%s\", \"n\": [%zu], \"parts\": 0, \"accuracy\": \"normal\", "
+                         "\"variant\": \"%s\", "
                          "\"source\": \"%s\", \"knobs\": {",
                          ef__op_row(id)->name, n, variant, hex);
     for (size_t i = 0; c.variant && i < ef__knobs(c.variant); i++)
@@ -105,27 +106,32 @@ START_TEST(lines_that_are_no_records_are_passed_over)
 {
     ef_actor *a = ef_test_open();
     const char *good = record(a, EF__GELU_FORWARD, "item", 1000);
-    const char *const bad[] = {
-        "nonsense\n",
-        "\n",
-        "[1, 2]\n",
-        "{\"op\": \"gelu.forward\"}\n",
-        "{\"op\": \"gelu.forward\", \"n\": [-1], \"parts\": 0, \"variant\": \"item\", \"knobs\": "
-        "{}, "
-        "\"source\": \"\"}\n",
-        "{\"op\": \"gelu.forward\", \"n\": [1,2,3,4,5,6,7,8,9], \"parts\": 0, \"variant\": "
-        "\"item\", "
-        "\"knobs\": {}, \"source\": \"\"}\n",
-        "{\"op\": \"no such\", \"n\": [1], \"parts\": 0, \"variant\": \"item\", \"knobs\": {}, "
-        "\"source\": \"\"}\n",
-        "{\"op\": \"gelu.forward\", \"n\": [1], \"parts\": 0, \"variant\": \"gone\", \"knobs\": "
-        "{}, "
-        "\"source\": \"\"}\n",
-        "{\"op\": \"gelu.forward\", \"n\": [1], \"parts\": 0, \"variant\": \"item\", "
-        "\"knobs\": {\"no\": 1}, \"source\": \"\"}\n",
-        "{\"op\": \"gelu.forward\", \"n\": [1], \"parts\": 0, \"variant\": \"item\", \"knobs\": "
-        "{}, "
-        "\"source\": \"of other kernels\"}\n"};
+    const char *const bad[] = {"nonsense\n",
+                               "\n",
+                               "[1, 2]\n",
+                               "{\"op\": \"gelu.forward\"}\n",
+                               "{\"op\": \"gelu.forward\", \"n\": [-1], \"parts\": 0, "
+                               "\"accuracy\": \"normal\", \"variant\": \"item\", \"knobs\": "
+                               "{}, "
+                               "\"source\": \"\"}\n",
+                               "{\"op\": \"gelu.forward\", \"n\": [1,2,3,4,5,6,7,8,9], \"parts\": "
+                               "0, \"accuracy\": \"normal\", \"variant\": "
+                               "\"item\", "
+                               "\"knobs\": {}, \"source\": \"\"}\n",
+                               "{\"op\": \"no such\", \"n\": [1], \"parts\": 0, \"accuracy\": "
+                               "\"normal\", \"variant\": \"item\", \"knobs\": {}, "
+                               "\"source\": \"\"}\n",
+                               "{\"op\": \"gelu.forward\", \"n\": [1], \"parts\": 0, \"accuracy\": "
+                               "\"normal\", \"variant\": \"gone\", \"knobs\": "
+                               "{}, "
+                               "\"source\": \"\"}\n",
+                               "{\"op\": \"gelu.forward\", \"n\": [1], \"parts\": 0, \"accuracy\": "
+                               "\"normal\", \"variant\": \"item\", "
+                               "\"knobs\": {\"no\": 1}, \"source\": \"\"}\n",
+                               "{\"op\": \"gelu.forward\", \"n\": [1], \"parts\": 0, \"accuracy\": "
+                               "\"normal\", \"variant\": \"item\", \"knobs\": "
+                               "{}, "
+                               "\"source\": \"of other kernels\"}\n"};
     ef__tuned *t;
     ef_error error;
     const char *lines = good;

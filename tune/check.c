@@ -12,6 +12,8 @@ typedef struct search {
     const tune_session *session;
     size_t option; /* that the record names; count: none that is there now */
     bool found, is_default;
+    size_t tried;
+    double seconds; /* of the search that chose it */
 } search;
 
 static bool names(const tune_option *o, const char *variant, json_t *knobs)
@@ -30,10 +32,12 @@ static bool see(void *user, json_t *line)
     search *f = user;
     const tune_session *s = f->session;
     const char *variant = json_string_value(json_object_get(line, "variant"));
-    if (!variant || !tune_database_is_of(line, &s->target))
+    if (!variant || !tune_database_is_of(line, &s->target, s->device.accuracy))
         return true;
     f->found = true;
     f->is_default = !strcmp(variant, "default");
+    f->tried = (size_t)json_integer_value(json_object_get(line, "tried"));
+    f->seconds = json_number_value(json_object_get(line, "seconds"));
     while (f->option < s->count &&
            !names(&s->options[f->option], variant, json_object_get(line, "knobs")))
         f->option++;
@@ -106,7 +110,7 @@ ef_status tune_check(tune_session *s, const char *db, tune_verdict *v)
     const tune_record record = {.target = s->target,
                                 .variant = adopted ? o->choice.variant->name : NULL,
                                 .knobs = knobs,
-                                .source = o->source,
+                                .source = s->source,
                                 .identity = s->identity,
                                 .ms = tune_median(adopted ? t.own : t.base, ROUNDS),
                                 .base_ms = tune_median(t.base, ROUNDS),
@@ -114,7 +118,9 @@ ef_status tune_check(tune_session *s, const char *db, tune_verdict *v)
                                 .high = adopted ? v->ratio.high : 1,
                                 .worst = o->worst,
                                 .floor_ms = s->floor_ms,
-                                .tried = s->count};
+                                .tried = f.tried,
+                                .of = s->count,
+                                .seconds = f.seconds};
     status = tune_database_put(db, &s->device, &record, 1, &s->error);
     json_decref(knobs);
     return status;

@@ -57,7 +57,7 @@ static json_t *sizes(const tune_target *t)
     return n;
 }
 
-static json_t *record_line(const tune_record *r)
+static json_t *record_line(const tune_device *d, const tune_record *r)
 {
     char date[32], shape[128];
     time_t now = time(NULL);
@@ -65,31 +65,35 @@ static json_t *record_line(const tune_record *r)
     gmtime_r(&now, &utc);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
     tune_target_text(&r->target, shape, sizeof shape);
-    return json_pack("{s:s, s:o, s:i, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:I,"
-                     " s:s}",
+    return json_pack("{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, "
+                     "s:I, s:I, s:f, s:s}",
                      "op", ef__op_row(r->target.id)->name, "n", sizes(&r->target), "parts", 0,
-                     "variant", r->variant ? r->variant : "default", "knobs", r->knobs, "source",
-                     r->source, "identity", r->identity, "shape", shape, "ms", r->ms, "base_ms",
-                     r->base_ms, "ratio_low", r->low, "ratio_high", r->high, "worst", r->worst,
-                     "floor_ms", r->floor_ms, "tried", (json_int_t)r->tried, "date", date);
+                     "accuracy", d->accuracy, "variant", r->variant ? r->variant : "default",
+                     "knobs", r->knobs, "source", r->source, "identity", r->identity, "shape",
+                     shape, "ms", r->ms, "base_ms", r->base_ms, "ratio_low", r->low, "ratio_high",
+                     r->high, "worst", r->worst, "floor_ms", r->floor_ms, "tried",
+                     (json_int_t)r->tried, "of", (json_int_t)r->of, "seconds", r->seconds, "date",
+                     date);
 }
 
 /* ---- the file ---- */
 
-bool tune_database_is_of(json_t *line, const tune_target *t)
+bool tune_database_is_of(json_t *line, const tune_target *t, const char *accuracy)
 {
     const char *op = json_string_value(json_object_get(line, "op"));
+    const char *class = json_string_value(json_object_get(line, "accuracy"));
     json_t *own = sizes(t);
-    bool same =
-        op && !strcmp(op, ef__op_row(t->id)->name) && json_equal(json_object_get(line, "n"), own);
+    bool same = op && class && !strcmp(class, accuracy) && !strcmp(op, ef__op_row(t->id)->name) &&
+                json_equal(json_object_get(line, "n"), own);
     json_decref(own);
     return same;
 }
 
-static bool is_replaced(json_t *line, const tune_record *results, size_t count)
+static bool is_replaced(json_t *line, const char *accuracy, const tune_record *results,
+                        size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (tune_database_is_of(line, &results[i].target))
+        if (tune_database_is_of(line, &results[i].target, accuracy))
             return true;
     return !json_is_object(line);
 }
@@ -97,24 +101,28 @@ static bool is_replaced(json_t *line, const tune_record *results, size_t count)
 ef_status tune_database_read(const char *path, bool (*see)(void *user, json_t *line), void *user,
                              ef_error *error)
 {
-    FILE *file = fopen(path, "re");
+    int fd;
     char *text = NULL;
     size_t room = 0, bytes = 0;
     ssize_t length;
-    ef_status status = EF_OK;
-    if (!file)
-        return ef__error_set(error, EF_EIO, errno, NULL, "%s: %s", path, strerror(errno));
+    ef_status status = ef__file_open(path, &fd, &bytes, error);
+    if (status)
+        return status;
+    FILE *file = fdopen(fd, "r");
+    if (!file) {
+        close(fd);
+        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
+    }
+    if (bytes > EF__TUNE_MOST_BYTES)
+        status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: more than %d bytes", path,
+                               EF__TUNE_MOST_BYTES);
     for (bool go = true, first = true; go && !status && (length = getline(&text, &room, file)) > 0;
          first = false) {
         json_t *line = json_loadb(text, (size_t)length, 0, NULL);
         const char *format = json_string_value(json_object_get(line, "format"));
-        bytes += (size_t)length;
         if (first && (!format || strcmp(format, EF__TUNE_FORMAT)))
             status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s:1: not a file of \"%s\"", path,
                                    EF__TUNE_FORMAT);
-        else if (bytes > EF__TUNE_MOST_BYTES)
-            status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: more than %d bytes", path,
-                                   EF__TUNE_MOST_BYTES);
         else if (json_is_object(line)) /* else it is broken: passed over */
             go = see(user, line);
         json_decref(line);
@@ -140,7 +148,7 @@ static bool see_old(void *user, json_t *line)
         r->foreign = !key || strcmp(key, r->device->key);
         return !r->foreign;
     }
-    if (!is_replaced(line, r->records, r->count))
+    if (!is_replaced(line, r->device->accuracy, r->records, r->count))
         json_array_append(r->lines, line);
     return true;
 }
@@ -186,10 +194,12 @@ ef_status tune_database_put(const char *path, const tune_device *device, const t
                             size_t count, ef_error *error)
 {
     reading r = {device, records, count, json_array(), false};
-    json_array_append_new(r.lines, header(device));
+    bool made = !json_array_append_new(r.lines, header(device));
     ef_status status = read_old(path, &r, error);
-    for (size_t i = 0; i < count && !status; i++)
-        json_array_append_new(r.lines, record_line(&records[i]));
+    for (size_t i = 0; i < count && made && !status; i++)
+        made = !json_array_append_new(r.lines, record_line(device, &records[i]));
+    if (!status && !made)
+        status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no line can be made", path);
     if (!status)
         status = write_lines(path, r.lines, error);
     json_decref(r.lines);
@@ -198,26 +208,37 @@ ef_status tune_database_put(const char *path, const tune_device *device, const t
 
 ef_status tune_database_prepare(const char *path, const tune_device *device, ef_error *error)
 {
+    reading r = {.device = device, .lines = json_array()};
     ef_status status = make_folders(path, error);
-    return status ? status : tune_database_put(path, device, NULL, 0, error);
+    if (!status)
+        status = read_old(path, &r, error);
+    json_decref(r.lines);
+    return status;
 }
 
 typedef struct wanted {
     const tune_target *target;
-    const char *identity;
+    const char *accuracy, *identity;
+    double seconds;
     bool found;
 } wanted;
 
 static bool see_wanted(void *user, json_t *line)
 {
     wanted *w = user;
-    const char *identity = json_string_value(json_object_get(line, "identity"));
-    w->found = identity && !strcmp(identity, w->identity) && tune_database_is_of(line, w->target);
+    const char *identity;
+    json_int_t tried, of;
+    double seconds;
+    if (!json_unpack(line, "{s:s, s:I, s:I, s:F}", "identity", &identity, "tried", &tried, "of",
+                     &of, "seconds", &seconds))
+        w->found = !strcmp(identity, w->identity) && (tried >= of || seconds >= w->seconds) &&
+                   tune_database_is_of(line, w->target, w->accuracy);
     return !w->found;
 }
 
-bool tune_database_has(const char *path, const tune_target *target, const char *identity)
+bool tune_database_has(const char *path, const tune_target *target, const char *accuracy,
+                       const char *identity, double seconds)
 {
-    wanted w = {target, identity, false};
+    wanted w = {target, accuracy, identity, seconds, false};
     return !tune_database_read(path, see_wanted, &w, NULL) && w.found;
 }

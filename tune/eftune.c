@@ -96,6 +96,8 @@ static int read_targets(const char *path, targets *t)
         return ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno));
     for (size_t number = 1; !code && getline(&line, &room, file) > 0; number++)
         code = read_target(path, number, line, t);
+    if (!code && ferror(file))
+        code = ef__say_error(NAME, EF__DATA, "%s: cannot read: %s", path, strerror(errno));
     free(line);
     fclose(file);
     if (!code && !t->count)
@@ -315,8 +317,10 @@ static volatile sig_atomic_t stop;
 /* The first asks for the end, the second kills. */
 static void on_signal(int number)
 {
-    if (stop)
+    if (stop) {
         signal(number, SIG_DFL);
+        raise(number);
+    }
     stop = 1;
 }
 

@@ -214,6 +214,15 @@ ef_status tune_journal_fate(tune_journal *j, const char *target, const char *cho
 
 /* ---- opening ---- */
 
+static const char opening[] = "{\"identity\":"; /* of the first line */
+
+/* It may be cut off, too. */
+static bool opens_journal(const char *text, size_t length)
+{
+    const size_t most = sizeof opening - 1;
+    return !strncmp(text, opening, length < most ? length : most);
+}
+
 static bool is_of(json_t *line, const char *identity)
 {
     const char *own = json_string_value(json_object_get(line, "identity"));
@@ -231,7 +240,10 @@ static ef_status read_all(tune_journal *j, const char *identity, bool *usable, e
     *usable = false;
     for (size_t number = 0; !status && (length = getline(&text, &room, file)) > 0; number++) {
         json_t *line = json_loadb(text, (size_t)length, 0, NULL);
-        if (number == 0)
+        if (number == 0 && !opens_journal(text, (size_t)length))
+            status =
+                ef__error_set(error, EF_EFORMAT, 0, NULL, "%s:1: not a journal of eftune", j->path);
+        else if (number == 0)
             *usable = !identity || is_of(line, identity);
         else if (!apply(j, line))
             status = no_memory(error);
@@ -268,7 +280,7 @@ ef_status tune_journal_open(tune_journal *j, const char *path, const char *ident
     if (flock(j->fd, LOCK_EX | LOCK_NB))
         return ef__error_set(error, EF_ESTATE, 0, NULL, "%s: another eftune is at work on it",
                              path);
-    ef_status status = fresh ? EF_OK : read_all(j, identity, &usable, error);
+    ef_status status = read_all(j, fresh ? "" : identity, &usable, error);
     return status ? status : start(j, identity, usable, error);
 }
 

@@ -38,8 +38,8 @@ typedef struct tune_journal {
 } tune_journal;
 
 /* Open or make path and read what it holds. identity: of device, driver and kernels; a journal of
- * another starts anew, as does any with fresh. Only one at a time may have it. Errors: EIO, ESTATE
- * (another has it), ENOMEM. */
+ * another starts anew, as does any with fresh. Only one at a time may have it. Errors: EIO, EFORMAT
+ * (the file there is no journal; it stays), ESTATE (another has it), ENOMEM. */
 ef_status tune_journal_open(tune_journal *j, const char *path, const char *identity, bool fresh,
                             ef_error *error);
 void tune_journal_close(tune_journal *j);

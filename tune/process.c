@@ -16,9 +16,8 @@
 enum { MOST_LINE = 16 << 20 };
 
 /* In the child: a group of its own, so that Ctrl-C is the supervisor's alone. */
-static void become(char *const argv[], int in, int out)
+static void become(char *const argv[], int in, int out, pid_t parent)
 {
-    const pid_t parent = getppid();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(127);
@@ -35,6 +34,7 @@ static void become(char *const argv[], int in, int out)
 
 static bool spawn(tune_process *p, char *const argv[])
 {
+    const pid_t self = getpid();
     int in[2], out[2];
     if (pipe2(in, O_CLOEXEC))
         return false;
@@ -45,7 +45,7 @@ static bool spawn(tune_process *p, char *const argv[])
     }
     p->pid = fork();
     if (p->pid == 0)
-        become(argv, in[0], out[1]);
+        become(argv, in[0], out[1], self);
     close(in[0]);
     close(out[1]);
     p->to = in[1];
@@ -73,37 +73,43 @@ static bool more_room(tune_process *p)
     return true;
 }
 
-/* The first line that is there, taken out. */
-static json_t *take_line(tune_process *p)
+/* Is a whole line there? It is taken out; *line stays NULL where it is no object. */
+static bool take_line(tune_process *p, json_t **line)
 {
     char *end = p->used ? memchr(p->read, '\n', p->used) : NULL;
     if (!end)
-        return NULL;
+        return false;
     size_t length = (size_t)(end - p->read) + 1;
-    json_t *line = json_loadb(p->read, length, 0, NULL);
+    *line = json_loadb(p->read, length, 0, NULL);
     memmove(p->read, p->read + length, p->used -= length);
-    return line ? line : json_object();
+    if (!json_is_object(*line)) {
+        json_decref(*line);
+        *line = NULL;
+    }
+    return true;
 }
 
 static tune_answer wait_for_line(tune_process *p, double seconds, json_t **line)
 {
     const double end = ef__now() + seconds;
-    while (!(*line = take_line(p))) {
+    while (!take_line(p, line)) {
         struct pollfd fd = {.fd = p->from, .events = POLLIN};
         double left = end - ef__now();
         int ready = left > 0 ? poll(&fd, 1, (int)(left * 1e3) + 1) : 0;
         if (ready < 0 && errno == EINTR)
             continue;
         if (ready == 0)
-            return TUNE_LATE;
-        ssize_t n = more_room(p) ? read(p->from, p->read + p->used, p->room - p->used) : -1;
+            return TUNE_SILENT;
+        if (!more_room(p))
+            return TUNE_GARBLED;
+        ssize_t n = read(p->from, p->read + p->used, p->room - p->used);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return TUNE_DIED;
         p->used += (size_t)n;
     }
-    return TUNE_ANSWERED;
+    return *line ? TUNE_ANSWERED : TUNE_GARBLED;
 }
 
 static bool send_line(tune_process *p, json_t *request)
@@ -140,6 +146,12 @@ tune_answer tune_process_ask(tune_process *p, json_t *request, double seconds, j
     return sent ? wait_for_line(p, seconds, answer) : TUNE_DIED;
 }
 
+bool tune_process_is_quiet(const tune_process *p)
+{
+    struct pollfd fd = {.fd = p->from, .events = POLLIN};
+    return p->pid && p->used == 0 && poll(&fd, 1, 0) == 0;
+}
+
 void tune_process_end(tune_process *p, char *text, size_t size)
 {
     int status = 0;
@@ -169,4 +181,11 @@ void tune_process_end(tune_process *p, char *text, size_t size)
     p->read = NULL;
     p->used = p->room = 0;
     p->pid = 0;
+}
+
+void tune_one_line(char *text)
+{
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            *text = ' ';
 }

@@ -15,10 +15,11 @@ typedef struct run {
     tune_session session;
     char db[4096];
     double end_s;     /* when the budget is spent */
+    double budget_s;  /* of the target */
     double shown_s;   /* when progress was last shown */
     bool on_terminal; /* progress */
     size_t at;        /* target */
-    size_t adopted, kept, old;
+    size_t adopted, kept, old, broken;
 } run;
 
 /* ---- progress: a line that changes on a terminal, else one every ten seconds ---- */
@@ -120,14 +121,20 @@ static tune_space *make_space(const tune_session *s)
 static const char *const ends[] = {"", "the budget ended first", "interrupted", "the device failed",
                                    "the default failed"};
 
+static size_t count_tried(const tune_result *found)
+{
+    size_t tried = 0;
+    for (size_t i = 0; i < found->count; i++)
+        tried += found->candidate[i].outcome != TUNE_UNTRIED;
+    return tried;
+}
+
 static void say(const run *r, const tune_result *found)
 {
     const tune_session *s = &r->session;
     const tune_option *o = &s->options[found->choice];
     const tune_candidate *control = &found->candidate[s->untuned];
-    size_t tried = 0;
-    for (size_t i = 0; i < found->count; i++)
-        tried += found->candidate[i].outcome != TUNE_UNTRIED;
+    const size_t tried = count_tried(found);
     if (r->request->json) {
         json_t *line =
             json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:s}", "target", s->shape,
@@ -160,7 +167,7 @@ static ef_status keep(run *r, const tune_result *found)
     const tune_record record = {.target = s->target,
                                 .variant = found->adopted ? o->choice.variant->name : NULL,
                                 .knobs = knobs,
-                                .source = o->source,
+                                .source = s->source,
                                 .identity = s->identity,
                                 .ms = found->candidate[found->choice].median_ms,
                                 .base_ms = control->median_ms,
@@ -168,7 +175,9 @@ static ef_status keep(run *r, const tune_result *found)
                                 .high = found->adopted ? found->ratio.high : 1,
                                 .worst = worst,
                                 .floor_ms = s->floor_ms,
-                                .tried = found->count};
+                                .tried = count_tried(found),
+                                .of = found->count,
+                                .seconds = r->budget_s};
     ef_status status = tune_database_put(r->db, &s->device, &record, 1, &s->error);
     json_decref(knobs);
     return status;
@@ -274,13 +283,18 @@ static ef_status check_one(run *r)
     return EF_OK;
 }
 
+/* A search that had half of the time that there is now is not made again. */
+static const double enough = 0.5;
+
 static ef_status tune_one(run *r)
 {
     const tune_target *target = &r->request->target[r->at];
     tune_session *s = &r->session;
     tune_result found = {0};
     double before = ef__now(), budget = share(r);
-    if (!r->request->fresh && tune_database_has(r->db, target, s->identity)) {
+    r->budget_s = budget;
+    if (!r->request->fresh &&
+        tune_database_has(r->db, target, s->device.accuracy, s->identity, enough * budget)) {
         r->old++;
         return EF_OK;
     }
@@ -297,6 +311,7 @@ static ef_status tune_one(run *r)
         status = note_fates(r, &found);
     r->adopted += found.end == TUNE_DONE && found.adopted;
     r->kept += found.end == TUNE_DONE && !found.adopted;
+    r->broken += found.end == TUNE_CONTROL_FAILED;
     tune_result_free(&found);
     return status ? status : s->error.status;
 }
@@ -319,6 +334,8 @@ static ef_status begin(run *r)
     snprintf(path, sizeof path, "%s.journal", r->db);
     if (!status)
         status = tune_journal_open(&s->journal, path, s->identity, r->request->fresh, &s->error);
+    if (!status) /* can it be written? */
+        status = tune_database_put(r->db, &s->device, NULL, 0, &s->error);
     return status;
 }
 
@@ -339,7 +356,7 @@ static int say_end(run *r, ef_status status)
     const tune_request *q = r->request;
     clear(r);
     if (status)
-        return ef__say_error(q->command, status == EF_EDEVICE ? EF__DEVICE : ef__exit_code(status),
+        return ef__say_error(q->command, status == EF_EARG ? EF__USAGE : ef__exit_code(status),
                              "%s", r->session.error.text);
     size_t left = q->count - r->adopted - r->kept - r->old;
     if (!q->json)
@@ -347,6 +364,8 @@ static int say_end(run *r, ef_status status)
                r->kept, r->old, left, r->db);
     if (is_stopped(r))
         return ef__say_error(q->command, EF__INTERRUPTED, "interrupted; run again to go on");
+    if (r->broken)
+        return ef__say_error(q->command, EF__DEVICE, "the default fails at %zu of them", r->broken);
     if (left && !q->json)
         printf("The time is up; run again to go on.\n");
     return EXIT_SUCCESS;

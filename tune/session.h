@@ -11,17 +11,24 @@
 /* One that can be chosen for the current target. */
 typedef struct tune_option {
     ef__choice choice;
-    char text[128], source[EF__SHA256_HEX]; /* text: "toom2 rows 6, vectors 2" */
-    tune_outcome outcome;                   /* TUNE_CORRECT: verified */
-    bool tried, untuned;                    /* untuned: its variant's own values */
+    char text[128];       /* "toom2 rows 6, vectors 2" */
+    tune_outcome outcome; /* TUNE_CORRECT: verified */
+    bool tried, untuned;  /* untuned: its variant's own values */
     double worst;
     char why[256]; /* it was given up */
 } tune_option;
 
 enum { TUNE_MOST_FAILURES = 3 }; /* in a row before the device is suspected */
 
+/* Seconds that the worker has for an answer. */
+typedef struct tune_patience {
+    double start_s, open_s, compile_s;
+    double run_s; /* the least for what was compiled before */
+} tune_patience;
+
 typedef struct tune_session {
-    char *const *argv; /* of the worker */
+    tune_patience patience; /* all 0: as begin has it */
+    char *const *argv;      /* of the worker */
     tune_process worker;
     tune_journal journal;
     tune_device device;
@@ -29,7 +36,7 @@ typedef struct tune_session {
     bool retry_failed;
 
     tune_target target;
-    char shape[128];
+    char shape[128], source[EF__SHA256_HEX]; /* source: of its kernels */
     tune_option *options;
     size_t count, untuned;
     double flops, bytes, floor_ms; /* floor_ms: what they take at the ceilings, 0: not known */
@@ -39,7 +46,8 @@ typedef struct tune_session {
     ef_error error; /* that ends the run: of a file, a worker that does not start, a sick device */
 } tune_session;
 
-/* Start a worker and learn what the device is. argv stays the caller's. */
+/* Start a worker and learn what the device is. s is zero but for its patience; argv stays the
+ * caller's. Errors: EARG (no such device), EDEVICE. */
 ef_status tune_session_begin(tune_session *s, char *const argv[]);
 void tune_session_end(tune_session *s);
 

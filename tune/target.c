@@ -1,5 +1,6 @@
 /* Operations, shapes, and the examples that have them. */
 #include "target.h"
+#include "base/size.h"
 #include "op/conv1d.h"
 #include <math.h>
 #include <stdio.h>
@@ -104,13 +105,14 @@ bool tune_target_parse(const char *text, tune_target *t)
     while ((word = strtok_r(NULL, " \t\n", &save)) != NULL)
         if (!parse_size(r, word, t))
             return false;
+    size_t product = 1; /* no tensor has more elements */
     for (size_t i = 0; r->at[i]; i++) {
         if (r->at[i] == '-')
             t->n[i] = 1;
-        if (t->n[i] == 0)
+        if (t->n[i] == 0 || !ef__mul(product, t->n[i], &product))
             return false;
     }
-    return true;
+    return product < SIZE_MAX / sizeof(double);
 }
 
 bool tune_target_read(json_t *line, tune_target *t)

@@ -151,7 +151,8 @@ static void compare_known(check *k, int i, const unsigned char *inner)
     }
 }
 
-/* Where only a sample is known, every other element is held against the plain variant's. */
+/* Where only a sample is known, every other element is held against the plain variant's. What is
+ * known is not: the plain variant may be the wrong one. */
 static void compare_plain(check *k, int i, const unsigned char *inner)
 {
     const bench_case *c = &k->cases->cases[k->which];
@@ -160,6 +161,8 @@ static void compare_plain(check *k, int i, const unsigned char *inner)
     bound b = bound_of(c, i, v);
     b.c += strict_c;
     for (size_t e = 0; plain && e < c->in.t[i].count; e++) {
+        if (!isnan(c->want[i][e]))
+            continue;
         double got = bench_element(&c->in.t[i], inner, e);
         double error = fabs(got - plain[e]) / allowed(&b, v, b.mag, plain[e]);
         blame(k, isnan(error) ? INFINITY : error, isnan(got) ? "not written" : "wrong", i, e);
@@ -175,6 +178,9 @@ static ef_status compare(check *k, int i, const guarded *g, int run)
         return status;
     if (!guards_hold(g, image))
         blame(k, INFINITY, "written outside of its tensor", i, 0);
+    if (!(ef__op_row(k->cases->targets[0].id)->writes >> i & 1) &&
+        memcmp(image + band, g->from->data, g->count * element_bytes(g->from->dtype)))
+        blame(k, INFINITY, "an input was changed", i, 0);
     if (run == 0 && k->cases->cases[k->which].want[i]) {
         compare_known(k, i, image + band);
         if (k->which == 0)

@@ -4,9 +4,11 @@
 #include "base/clock.h"
 #include "base/size.h"
 #include "op/tuned.h"
+#include "process.h"
 #include "train/trainer.h"
 #include "../bench/bench.h"
 #include "verify.h"
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -37,7 +39,10 @@ typedef struct worker {
 
 static json_t *failed(const char *kind, const char *text)
 {
-    return json_pack("{s:s, s:s}", "failed", kind, "text", text);
+    char line[sizeof((ef_error *)0)->text];
+    snprintf(line, sizeof line, "%s", text);
+    tune_one_line(line);
+    return json_pack("{s:s, s:s}", "failed", kind, "text", line);
 }
 
 /* What a failed call said; the actor is ready again. */
@@ -59,12 +64,11 @@ static void identify(worker *w, char hex[EF__SHA256_HEX])
     ef__sha256_begin(&sha);
     ef__sha256_add(&sha, key, strlen(key) + 1);
     ef__sha256_add(&sha, d->driver, strlen(d->driver) + 1);
+    ef__sha256_add(&sha, ef_actor_accuracy(w->actor) == EF_STRICT ? "s" : "n", 1);
     ef__sha256_add(&sha, ef_version_full(), strlen(ef_version_full()) + 1);
     for (int id = 0; id < EF__OPS; id++)
-        for (int v = 0; tune_is_tunable(id) && v < EF__MAX_VARIANTS; v++)
-            if (ef__op_row(id)->variants[v].name &&
-                !ef__variant_hash(w->actor, &ef__op_row(id)->variants[v], key))
-                ef__sha256_add(&sha, key, strlen(key) + 1);
+        if (tune_is_tunable(id) && !ef__op_hash(w->actor, id, key))
+            ef__sha256_add(&sha, key, strlen(key) + 1);
     ef__sha256_end_hex(&sha, hex);
 }
 
@@ -75,9 +79,11 @@ static json_t *device(worker *w)
     ef__identity_get(w->actor, &own);
     identify(w, all);
     const ef_device_info *d = &own.info;
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "name", d->name, "platform",
-                     d->platform, "version", d->version, "driver", d->driver, "cpu", d->host_cpu,
-                     "key", own.hash, "units", (int)d->compute_units, "identity", all);
+    const char *accuracy = ef_actor_accuracy(w->actor) == EF_STRICT ? "strict" : "normal";
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "accuracy", accuracy, "name",
+                     d->name, "platform", d->platform, "version", d->version, "driver", d->driver,
+                     "cpu", d->host_cpu, "key", own.hash, "units", (int)d->compute_units,
+                     "identity", all);
 }
 
 /* ---- opening a target ---- */
@@ -116,7 +122,8 @@ static bool enumerate(worker *w, const ef__variant *v, ef__args *args)
         for (i = 0; i < knobs; i++)
             knob[i] = v->knobs[i].values[at[i]];
         memcpy(args->knob, knob, sizeof knob);
-        if (ef__variant_runs(v, ef__device_of(w->actor), args) && !add(w, v, knob))
+        if (ef__variant_runs(v, ef__device_of(w->actor), args) &&
+            (!v->loose || ef_actor_accuracy(w->actor) == EF_NORMAL) && !add(w, v, knob))
             return false;
         for (i = knobs; i > 0 && ++at[i - 1] == ef__knob_values(&v->knobs[i - 1]); i--)
             at[i - 1] = 0;
@@ -142,15 +149,13 @@ static bool list_choices(worker *w)
 
 static json_t *choice_json(worker *w, const ef__choice *c)
 {
-    char source[EF__SHA256_HEX] = "";
     json_t *knobs = json_object();
     for (size_t i = 0; i < ef__knobs(c->variant); i++)
         json_object_set_new(knobs, c->variant->knobs[i].name, json_integer(c->knob[i]));
-    ef__variant_hash(w->actor, c->variant, source);
     const ef__choice untuned =
         ef__op_untuned(ef__device_of(w->actor), w->cases.targets[0].id, c->variant->name);
-    return json_pack("{s:s, s:o, s:s, s:b}", "variant", c->variant->name, "knobs", knobs, "source",
-                     source, "untuned", !memcmp(untuned.knob, c->knob, sizeof c->knob));
+    return json_pack("{s:s, s:o, s:b}", "variant", c->variant->name, "knobs", knobs, "untuned",
+                     !memcmp(untuned.knob, c->knob, sizeof c->knob));
 }
 
 /* What the plain formula's flop, or its bytes, take at the device's ceilings. 0: not known. */
@@ -170,15 +175,15 @@ static json_t *target_json(worker *w)
 {
     const ef__op *op = ef__op_row(w->cases.targets[0].id);
     const ef__args *args = &w->jobs[0].args;
-    json_t *choices = json_array(), *n = json_array();
+    json_t *choices = json_array();
     for (size_t i = 0; i < w->count; i++)
         json_array_append_new(choices, choice_json(w, &w->choices[i].choice));
-    for (int i = 0; i < EF__MAX_SIZES; i++)
-        json_array_append_new(n, json_integer((json_int_t)args->n[i]));
+    char source[EF__SHA256_HEX];
+    ef__op_hash(w->actor, w->cases.targets[0].id, source);
     const double flops = op->flops(args), bytes = op->bytes(args);
-    return json_pack("{s:o, s:i, s:f, s:f, s:f, s:o, s:s}", "choices", choices, "default",
+    return json_pack("{s:o, s:i, s:f, s:f, s:f, s:s}", "choices", choices, "default",
                      (int)w->untuned, "flops", flops, "bytes", bytes, "floor_ms",
-                     floor_ms(w, flops, bytes), "n", n, "op", op->name);
+                     floor_ms(w, flops, bytes), "source", source);
 }
 
 /* So many sets of tensors that together they pass the caches. */
@@ -250,6 +255,8 @@ static ef_status calibrate(worker *w, timed *t)
         if (ms >= least_ms)
             break;
     }
+    if (status)
+        t->calls = 0;
     return status;
 }
 
@@ -327,12 +334,14 @@ int tune_worker(const char *name)
 {
     worker w = {.ceilings = {.rounds = 5}};
     ef_error error;
-    FILE *out = fdopen(dup(STDOUT_FILENO), "w");
+    /* compilers that a driver starts do not hold it open */
+    FILE *out = fdopen(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), "w");
     if (!out || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) /* what drivers print is no answer */
         return EXIT_FAILURE;
     setenv("EF_TUNE", "off", 1);
-    if (ef_actor_open(name, &w.actor, &error)) {
-        json_dumpf(failed("open", error.text), out, JSON_COMPACT);
+    ef_status status = ef_actor_open(name, &w.actor, &error);
+    if (status) {
+        json_dumpf(failed(status == EF_EARG ? "usage" : "runtime", error.text), out, JSON_COMPACT);
         fputc('\n', out);
         fclose(out);
         return EXIT_FAILURE;

@@ -3,12 +3,13 @@
  * of them: the supervisor keeps the books.
  *
  *   {"do": "device"}          {"name", "platform", "driver", "key", "identity", ...}
- *   {"do": "open", "target"}  {"choices": [{"variant", "knobs", "source", "untuned"}, ..],
- *                              "default": its number, "flops", "bytes", "floor_ms": of both at the
- *                              device's ceilings, "n": [..]}
+ *   {"do": "open", "target"}  {"choices": [{"variant", "knobs", "untuned"}, ..],
+ *                              "default": its number, "source", "flops", "bytes",
+ *                              "floor_ms": of both at the device's ceilings}
  *   {"do": "verify", "choice"}     {"worst": error over its bound, "text": where}
  *   {"do": "time", "choices": []}  {"ms": [of one call of each, timed in that order]}
- * A request that fails answers {"failed": "compile" | "runtime", "text"}. */
+ * A request that fails answers {"failed": "compile" | "runtime", "text"}. The first line is
+ * {"ready": true}, or {"failed": "usage" | "runtime", "text"}. */
 #ifndef TUNE_WORKER_H
 #define TUNE_WORKER_H
 

@@ -280,6 +280,21 @@ void ef_actor_set_guard(ef_actor *a, ef_guard guard)
     ef__unlock(a);
 }
 
+void ef_actor_set_accuracy(ef_actor *a, ef_accuracy accuracy)
+{
+    ef__lock(a);
+    a->accuracy = accuracy;
+    ef__unlock(a);
+}
+
+ef_accuracy ef_actor_accuracy(ef_actor *a)
+{
+    ef__lock(a);
+    ef_accuracy accuracy = a->accuracy;
+    ef__unlock(a);
+    return accuracy;
+}
+
 void ef_actor_stats(ef_actor *a, ef_stats *stats)
 {
     ef__lock(a);

@@ -43,6 +43,7 @@ static ef_status check(const variable *v, ef_error *error)
 ef_status ef__environment_read(ef_actor *a, ef_error *error)
 {
     static const variable variables[] = {{"EF_GUARD", "trap|error", false},
+                                         {"EF_ACCURACY", "strict|normal", false},
                                          {"EF_DEBUG", "sync|canary", true},
                                          {"EF_LINEAR", "clblast|own", false}, /* op/linear.c */
                                          {"EF_TUNE_STALE", "use", false}};    /* op/tuned.c */
@@ -52,6 +53,7 @@ ef_status ef__environment_read(ef_actor *a, ef_error *error)
             return status;
     }
     a->guard = is_set("EF_GUARD", "error") ? EF_GUARD_ERROR : EF_GUARD_TRAP;
+    a->accuracy = is_set("EF_ACCURACY", "strict") ? EF_STRICT : EF_NORMAL;
     a->debug_sync = is_set("EF_DEBUG", "sync");
     a->debug_canary = is_set("EF_DEBUG", "canary");
     return EF_OK;

@@ -108,6 +108,7 @@ struct ef_actor {
     bool profiling; /* the queue keeps the times of its commands */
     ef__device about;
     ef_guard guard;
+    ef_accuracy accuracy;
     bool debug_sync, debug_canary;
     ef_stats stats;
 
@@ -139,7 +140,8 @@ struct ef_actor {
 ef_actor *ef__actor_retain(ef_actor *a);
 void ef__actor_release(ef_actor *a); /* lock not held */
 
-/* environment.c: guard and debug settings; EARG if a variable has a value that nothing knows. */
+/* environment.c: guard, accuracy, debug settings; EARG if a variable has a value that nothing
+ * knows. */
 ef_status ef__environment_read(ef_actor *a, ef_error *error);
 
 /* device.c */

@@ -1,5 +1,5 @@
-/* What EF_TUNE_CAPTURE=FILE writes: which operations ran, at which shapes and how often, appended to
- * FILE when the actor closes, for eftune --shapes FILE. */
+/* What EF_TUNE_CAPTURE=FILE writes: which operations ran, at which shapes and how often, appended
+ * to FILE when the actor closes, for eftune --shapes FILE. */
 #ifndef EF_OP_CAPTURE_H
 #define EF_OP_CAPTURE_H
 

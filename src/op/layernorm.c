@@ -259,6 +259,7 @@ const ef__op ef__op_layernorm_forward = {
     .flops = forward_flops,
     .bytes = forward_bytes,
     .examples = {{.tensors = "nBLD pD nD mBL zBLD zBL zBL", .f = {1e-5f}}},
+    .sources = {"layernorm", "layernorm_row"},
     .variants = {
         {"item", 0, ef__fits_cpu, forward_item,
          .knobs = {{"chunk", {4096, 1024, 2048, 8192, 16384, 32768}}, {"abreast", {4, 1, 2, 8}}}},
@@ -277,6 +278,7 @@ const ef__op ef__op_layernorm_backward = {
     .flops = backward_flops,
     .bytes = backward_bytes,
     .examples = {{.tensors = "nBLD pD nBL pBL nBLD mBL nBLD zBLD zD zD"}},
+    .sources = {"layernorm", "layernorm_row"},
     .variants = {
         {"item", 0, ef__fits_cpu, backward_item,
          .knobs = {{"parts", {16, 2, 4, 8, 32, 64}}, {"abreast", {2, 1, 4, 8}}}},

@@ -229,7 +229,9 @@ const ef__op ef__op_linear_forward = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
     .examples = {{.tensors = "nBD nED zBE"}, {.tensors = "nBLH nDH zBLD"}},
-    .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, forward_panel},
+    .sources = {"conv1d", "conv1d_pack", "conv1d_direct"},
+    .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, forward_panel, EF__TAPS_KNOBS,
+                  ef__conv1d_settle_taps, ef__conv1d_valid_taps_panel},
                  {"clblast", 0, fits_clblast, forward_clblast},
                  {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
 };
@@ -242,7 +244,9 @@ const ef__op ef__op_linear_dx = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
     .examples = {{.tensors = "nBE nED zBD"}, {.tensors = "nBLD nDH zBLH"}},
-    .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, dx_panel},
+    .sources = {"conv1d", "conv1d_pack", "conv1d_direct"},
+    .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, dx_panel, EF__TAPS_KNOBS,
+                  ef__conv1d_settle_taps, ef__conv1d_valid_taps_panel},
                  {"clblast", 0, fits_clblast, dx_clblast},
                  {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
 };
@@ -256,7 +260,9 @@ const ef__op ef__op_linear_dw = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_dw_bytes,
     .examples = {{.tensors = "nBD nBE zED zE"}, {.tensors = "nBLH nBLD zDH zD"}},
-    .variants = {{"panel", 0, fits_dw_panel, dw_panel},
+    .sources = {"conv1d", "conv1d_pack", "conv1d_direct"},
+    .variants = {{"panel", 0, fits_dw_panel, dw_panel, EF__DW_KNOBS, ef__conv1d_settle_dw,
+                  ef__conv1d_valid_dw_panel},
                  {"clblast", 0, fits_clblast, dw_clblast},
                  {"direct", 0, ef__fits_always, dw_direct}},
 };

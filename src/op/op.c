@@ -3,6 +3,7 @@
 #include "op/capture.h"
 #include "op/tuned.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ typedef struct choices {
     ef__choice forced[EF__OPS]; /* variant NULL: not forced */
     ef__tuned *tuned;           /* NULL: there is no database */
     bool looked;                /* for one */
+    bool verbose;               /* EF_TUNE_VERBOSE: each new choice is said */
     made made[PLACES];
     ef__capture *capture; /* NULL: not wanted */
 } choices;
@@ -156,8 +158,10 @@ static choices *choices_of(ef_actor *a, const char *op)
     if (!slot->data) {
         choices *c = slot->data = calloc(1, sizeof(choices));
         slot->destroy = destroy;
-        if (c)
+        if (c) {
             c->capture = ef__capture_new();
+            c->verbose = getenv("EF_TUNE_VERBOSE") != NULL;
+        }
     }
     if (!slot->data)
         ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
@@ -246,6 +250,11 @@ ef_status ef_tune_get(ef_actor *a, ef_tune_info *info)
 
 /* ---- choosing ---- */
 
+static bool admits(ef_actor *a, const ef__variant *v)
+{
+    return !v->loose || ef_actor_accuracy(a) == EF_NORMAL;
+}
+
 static unsigned place_of(ef__op_id id, const ef__args *args, int parts)
 {
     uint64_t h = (uint64_t)id << 8 | (unsigned)parts;
@@ -254,34 +263,48 @@ static unsigned place_of(ef__op_id id, const ef__args *args, int parts)
     return (unsigned)(h >> 40) % PLACES;
 }
 
-static ef__choice decide(const choices *c, const ef__device *device, ef__op_id id,
-                         const ef__args *args)
+static ef__choice decide(ef_actor *a, const choices *c, ef__op_id id, const ef__args *args)
 {
     const ef__variant *v = rows[id]->variants;
+    const ef__device *device = ef__device_of(a);
     ef__choice tuned = {0};
     if (c && c->tuned)
-        tuned = ef__tuned_find(c->tuned, device, id, args);
+        tuned = ef__tuned_find(c->tuned, device, id, args, ef_actor_accuracy(a));
     if (tuned.variant)
         return tuned;
-    while (!v->fits(device, args))
+    while (!admits(a, v) || !v->fits(device, args))
         v++;
     assert(v->name && v < rows[id]->variants + EF__MAX_VARIANTS);
     return untuned(device, v);
 }
 
+static void say(const made *m)
+{
+    char knobs[128];
+    fprintf(stderr, "energyflow: %s", rows[m->id]->name);
+    for (int i = 0; i < EF__MAX_SIZES && m->n[i]; i++)
+        fprintf(stderr, " %zu", m->n[i]);
+    fprintf(stderr, ": %s %s\n", m->choice.variant->name,
+            ef__choice_text(&m->choice, knobs, sizeof knobs));
+}
+
 ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
 {
     choices *c = ef__actor_slot(a)->data;
-    const int parts = ef__epilogue_parts(&args->epilogue);
+    /* the class of accuracy is one more bit */
+    const int parts = ef__epilogue_parts(&args->epilogue) |
+                      (ef_actor_accuracy(a) == EF_STRICT ? EF__ALL_PARTS + 1 : 0);
     if (c && c->forced[id].variant)
         return c->forced[id];
-    if (!c || !c->tuned)
-        return decide(c, ef__device_of(a), id, args);
+    if (!c || (!c->tuned && !c->verbose))
+        return decide(a, c, id, args);
     made *m = &c->made[place_of(id, args, parts)];
     if (!m->choice.variant || m->id != id || m->parts != parts ||
         memcmp(m->n, args->n, sizeof m->n)) {
-        *m = (made){.id = id, .parts = parts, .choice = decide(c, ef__device_of(a), id, args)};
+        *m = (made){.id = id, .parts = parts, .choice = decide(a, c, id, args)};
         memcpy(m->n, args->n, sizeof m->n);
+        if (c->verbose)
+            say(m);
     }
     return m->choice;
 }
@@ -358,7 +381,7 @@ static ef_status launch(ef_actor *a, ef__op_id id, ef__args *args)
     const ef__choice c = ef__op_choose(a, id, args);
     const ef__variant *v = c.variant;
     memcpy(args->knob, c.knob, sizeof args->knob);
-    if (!ef__variant_runs(v, ef__device_of(a), args))
+    if (!admits(a, v) || !ef__variant_runs(v, ef__device_of(a), args))
         return ef__fail(a, EF_EARG, 0, op->name, "%s: variant %s does not fit", op->name, v->name);
     if (all->capture)
         ef__capture_add(all->capture, id, args);

@@ -86,8 +86,7 @@ typedef struct ef__variant {
     bool (*valid)(const ef__device *device, const ef__args *args);
     /* Of args->knob; NULL: one item, no local memory. */
     ef__group (*group)(const ef__device *device, const ef__args *args);
-    bool loose;         /* its errors follow neighbouring rows */
-    const char *source; /* base name of its file in cl/; NULL: CLBlast's kernels */
+    bool loose; /* admitted in the normal class of accuracy alone */
 } ef__variant;
 
 /* A call for tests and efbench, which fill it in at sizes of theirs. tensors: a word for each of t,
@@ -103,7 +102,7 @@ typedef struct ef__example {
     int epilogue; /* its parts */
 } ef__example;
 
-enum { EF__MAX_VARIANTS = 6, EF__MAX_EXAMPLES = 2 };
+enum { EF__MAX_VARIANTS = 6, EF__MAX_EXAMPLES = 2, EF__MAX_SOURCES = 4 };
 
 typedef struct ef__op {
     const char *name;                   /* "layernorm.forward" */
@@ -116,6 +115,7 @@ typedef struct ef__op {
     double (*flops)(const ef__args *args);
     double (*bytes)(const ef__args *args);  /* least traffic: each operand once */
     ef__example examples[EF__MAX_EXAMPLES]; /* of all tensors; one at least, tensors NULL ends */
+    const char *sources[EF__MAX_SOURCES]; /* files of cl/ that it takes kernels from: the tuner's */
     ef__variant
         variants[EF__MAX_VARIANTS]; /* best default first; the last always fits; name NULL ends */
 } ef__op;
@@ -139,7 +139,7 @@ typedef struct ef__choice {
  * ones; name NULL: back to the choice. EF_EARG if unknown. */
 ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant, const int *knob);
 
-/* What args would get; args must have passed check. */
+/* What args would get in the actor's class of accuracy; args must have passed check. */
 ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args);
 
 /* The variant of that name; NULL: there is none. */
@@ -208,9 +208,10 @@ bool ef__fits_always(const ef__device *device, const ef__args *args);
 bool ef__fits_cpu(const ef__device *device, const ef__args *args);
 
 /* Packed panels of weight w (op/pack.c): *packed is a view, to be freed by the caller. layout 0:
- * for forward, 1: for dx. outputs 1: its taps; 2: at the points of F(2,K), K 3 or 5. All weights of
- * w's arena that were ever asked for are repacked in one launch when the arena has changed. */
-ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, int outputs,
-                   ef_tensor **packed);
+ * for forward, 1: for dx. outputs 1: its taps; 2, 4: at the points of F(outputs,K), K 3 or 5. A
+ * panel is so many vectors wide. All weights of w's arena that were ever asked for are repacked in
+ * one launch when the arena has changed. */
+ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, size_t outputs,
+                   size_t vectors, ef_tensor **packed);
 
 #endif

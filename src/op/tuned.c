@@ -55,23 +55,25 @@ static bool read_knobs(json_t *json, ef__choice *c)
 typedef enum reading { GOOD, BROKEN, STALE } reading;
 
 /* The kernels that the record was measured with are those that would run. */
-static bool is_current(ef_actor *a, const ef__variant *v, const char *source)
+static bool is_current(ef_actor *a, ef__op_id id, const char *source)
 {
     char hex[EF__SHA256_HEX];
-    return !ef__variant_hash(a, v, hex) && !strcmp(hex, source);
+    return !ef__op_hash(a, id, hex) && !strcmp(hex, source);
 }
 
 static reading read_record(ef_actor *a, json_t *line, ef__tuned_record *r)
 {
-    const char *op, *variant, *source;
+    const char *op, *accuracy, *variant, *source;
     json_t *sizes, *knobs;
     int parts;
     *r = (ef__tuned_record){0};
-    if (json_unpack(line, "{s:s, s:o, s:i, s:s, s:o, s:s}", "op", &op, "n", &sizes, "parts", &parts,
-                    "variant", &variant, "knobs", &knobs, "source", &source) ||
+    if (json_unpack(line, "{s:s, s:o, s:i, s:s, s:s, s:o, s:s}", "op", &op, "n", &sizes, "parts",
+                    &parts, "accuracy", &accuracy, "variant", &variant, "knobs", &knobs, "source",
+                    &source) ||
         !read_sizes(sizes, r->n) || parts & ~EF__ALL_PARTS)
         return BROKEN;
     r->parts = parts;
+    r->accuracy = strcmp(accuracy, "strict") ? EF_NORMAL : EF_STRICT;
     if (!find_op(op, &r->id))
         return STALE;
     if (!strcmp(variant, "default"))
@@ -79,7 +81,7 @@ static reading read_record(ef_actor *a, json_t *line, ef__tuned_record *r)
     r->choice = ef__op_untuned(ef__device_of(a), r->id, variant);
     if (!r->choice.variant || !read_knobs(knobs, &r->choice))
         return STALE;
-    return is_current(a, r->choice.variant, source) ? GOOD : STALE;
+    return is_current(a, r->id, source) ? GOOD : STALE;
 }
 
 /* ---- the file ---- */
@@ -166,8 +168,8 @@ static void digest(ef__tuned *t)
     for (size_t i = 0; i < t->info.choices; i++) {
         const ef__tuned_record *r = &t->records[i];
         char text[512], knobs[128];
-        int used = snprintf(text, sizeof text, "%s %d %s %s", ef__op_row(r->id)->name, r->parts,
-                            r->choice.variant ? r->choice.variant->name : "default",
+        int used = snprintf(text, sizeof text, "%s %d %d %s %s", ef__op_row(r->id)->name, r->parts,
+                            r->accuracy, r->choice.variant ? r->choice.variant->name : "default",
                             ef__choice_text(&r->choice, knobs, sizeof knobs));
         for (size_t k = 0; k < EF__MAX_SIZES; k++)
             used += snprintf(text + used, sizeof text - (size_t)used, " %zu", r->n[k]);
@@ -234,14 +236,14 @@ static bool runs(const ef__tuned_record *r, const ef__device *device, const ef__
 }
 
 ef__choice ef__tuned_find(const ef__tuned *t, const ef__device *device, ef__op_id id,
-                          const ef__args *args)
+                          const ef__args *args, ef_accuracy accuracy)
 {
     static const double most = 4, other_epilogue = 0.5;
     const int parts = ef__epilogue_parts(&args->epilogue);
     const ef__tuned_record *best = NULL;
     double least = most;
     for (const ef__tuned_record *r = t->records; r < t->records + t->info.choices; r++) {
-        if (r->id != id)
+        if (r->id != id || r->accuracy != accuracy)
             continue;
         double d = distance(r, args);
         if (d > most)
@@ -255,13 +257,20 @@ ef__choice ef__tuned_find(const ef__tuned *t, const ef__device *device, ef__op_i
     return best ? best->choice : (ef__choice){0};
 }
 
-/* Of CLBlast's kernels its version stands for the text. */
-ef_status ef__variant_hash(ef_actor *a, const ef__variant *v, char hex[EF__SHA256_HEX])
+ef_status ef__op_hash(ef_actor *a, ef__op_id id, char hex[EF__SHA256_HEX])
 {
-    if (v->source)
-        return ef__kernel_hash(a, v->source, hex);
-    ef__sha256_hex(ef_version_full(), strlen(ef_version_full()), hex);
-    return EF_OK;
+    const ef__op *op = ef__op_row(id);
+    ef_status status = EF_OK;
+    ef__sha256 sha;
+    ef__sha256_begin(&sha);
+    for (int i = 0; i < EF__MAX_SOURCES && op->sources[i] && !status; i++) {
+        status = ef__kernel_hash(a, op->sources[i], hex);
+        ef__sha256_add(&sha, hex, strlen(hex) + 1);
+    }
+    if (ef__op_variant(id, "clblast")) /* its version stands for its kernels */
+        ef__sha256_add(&sha, ef_version_full(), strlen(ef_version_full()) + 1);
+    ef__sha256_end_hex(&sha, hex);
+    return status;
 }
 
 const char *ef__choice_text(const ef__choice *c, char *text, size_t size)

@@ -18,6 +18,7 @@ typedef struct ef__tuned_record {
     ef__op_id id;
     size_t n[EF__MAX_SIZES]; /* of the operation's arguments, as checked */
     int parts;               /* of its epilogue */
+    ef_accuracy accuracy;    /* the class that it was chosen in */
     ef__choice choice;
 } ef__tuned_record;
 
@@ -31,14 +32,14 @@ typedef struct ef__tuned {
 ef_status ef__tuned_read(ef_actor *a, const char *path, ef__tuned **tuned, ef_error *error);
 void ef__tuned_free(ef__tuned *tuned);
 
-/* The choice of the record that is nearest to args in the sum of |log2| of its sizes' ratios, at
- * most 4 away, with the same epilogue before another, among those that may run args; variant NULL:
- * none. */
+/* The choice of the record of this accuracy that is nearest to args in the sum of |log2| of its
+ * sizes' ratios, at most 4 away, with the same epilogue before another, among those that may run
+ * args; variant NULL: none. */
 ef__choice ef__tuned_find(const ef__tuned *tuned, const ef__device *device, ef__op_id id,
-                          const ef__args *args);
+                          const ef__args *args, ef_accuracy accuracy);
 
-/* Of the kernels that the variant runs. */
-ef_status ef__variant_hash(ef_actor *a, const ef__variant *v, char hex[EF__SHA256_HEX]);
+/* Of the kernels of an operation's variants. */
+ef_status ef__op_hash(ef_actor *a, ef__op_id id, char hex[EF__SHA256_HEX]);
 
 /* "rows 6, vectors 2"; "" without knobs. Written into text. */
 const char *ef__choice_text(const ef__choice *choice, char *text, size_t size);

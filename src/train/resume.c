@@ -55,8 +55,9 @@ void ef__identity_of(ef_actor *a, ef__identity *id)
     snprintf(text, sizeof text, "%s %s", d->platform, d->driver);
     put_text(id->driver, sizeof id->driver, text);
     put_text(id->library, sizeof id->library, ef_version_full());
-    snprintf(text, sizeof text, "kernels %s, linear %s, tuned %.12s", kernels,
-             linear ? linear : "default", *tuned.digest ? tuned.digest : "not");
+    snprintf(text, sizeof text, "kernels %s, linear %s, accuracy %s, tuned %.12s", kernels,
+             linear ? linear : "default", ef_actor_accuracy(a) == EF_STRICT ? "strict" : "normal",
+             *tuned.digest ? tuned.digest : "not");
     put_text(id->variants, sizeof id->variants, text);
 }
 
