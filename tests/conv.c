@@ -61,34 +61,36 @@ void conv_check_forward(const char *what, const conv *c, const ef_tensor *y)
     ef_test_within(what, y, want, mag, CONV_BOUND);
 }
 
-static const char *name_of(ef__op_id id, size_t v, const ref_conv *s)
+/* Forces the n-th of an operation's variants, or of the values of their knobs. */
+typedef bool force_nth(ef_actor *a, ef__op_id id, size_t n);
+
+static const char *name_of(ef__op_id id, size_t n, const ref_conv *s)
 {
     static char text[128];
-    const ef__op *op = ef__op_row(id);
-    snprintf(text, sizeof text, "%s[%s] B%zu L%zu %zu->%zu K%zu d%zu", op->name,
-             op->variants[v].name, s->B, s->L, s->Cin, s->Cout, s->K, s->d);
+    snprintf(text, sizeof text, "%s, number %zu, B%zu L%zu %zu->%zu K%zu d%zu",
+             ef__op_row(id)->name, n, s->B, s->L, s->Cin, s->Cout, s->K, s->d);
     return text;
 }
 
-static void forward_agrees(ef_actor *a, const conv *c)
+static void forward_agrees(ef_actor *a, const conv *c, force_nth *force)
 {
     const ef__op_id id = c->linear ? EF__LINEAR_FORWARD : EF__CONV1D_FORWARD;
-    for (size_t v = 0; ef_test_variant(a, id, v); v++) {
+    for (size_t n = 0; force(a, id, n); n++) {
         ef_tensor *y = conv_y(a, c, NULL);
         if (ef_test_fits(a, conv_forward(a, c, NULL, y)))
-            conv_check_forward(name_of(id, v, &c->s), c, y);
+            conv_check_forward(name_of(id, n, &c->s), c, y);
     }
 }
 
-static void dx_agrees(ef_actor *a, const conv *c)
+static void dx_agrees(ef_actor *a, const conv *c, force_nth *force)
 {
     const ef__op_id id = c->linear ? EF__LINEAR_DX : EF__CONV1D_DX;
     double *want = ef_test_doubles(c->nx), *mag = ef_test_doubles(c->nx);
     ref_conv1d_dx(&c->s, c->dy, c->w, want, mag);
-    for (size_t v = 0; ef_test_variant(a, id, v); v++) {
+    for (size_t n = 0; force(a, id, n); n++) {
         ef_tensor *dx = conv_x(a, c, NULL);
         if (ef_test_fits(a, conv_dx(a, c, NULL, dx)))
-            ef_test_within(name_of(id, v, &c->s), dx, want, mag, CONV_BOUND);
+            ef_test_within(name_of(id, n, &c->s), dx, want, mag, CONV_BOUND);
     }
 }
 
@@ -99,7 +101,7 @@ static void add_old(size_t n, const float *old, double *mag)
         mag[i] += fabs((double)old[i]);
 }
 
-static void dw_agrees(ef_actor *a, const conv *c)
+static void dw_agrees(ef_actor *a, const conv *c, force_nth *force)
 {
     const ef__op_id id = c->linear ? EF__LINEAR_DW : EF__CONV1D_DW;
     const size_t O = c->s.Cout;
@@ -111,10 +113,10 @@ static void dw_agrees(ef_actor *a, const conv *c)
     add_old(c->nw, old, mag);
     add_old(O, old_db, mag_db);
 
-    for (size_t v = 0; ef_test_variant(a, id, v); v++) {
+    for (size_t n = 0; force(a, id, n); n++) {
         ef_tensor *dw = conv_w(a, c, old), *db = ef_test_f32(a, SHAPE(O), old_db);
         ef_tensor *alone = conv_w(a, c, old);
-        const char *name = name_of(id, v, &c->s);
+        const char *name = name_of(id, n, &c->s);
         if (!ef_test_fits(a, conv_dw(a, c, dw, db)))
             continue;
         ef_test_within(name, dw, want, mag, CONV_BOUND);
@@ -124,12 +126,22 @@ static void dw_agrees(ef_actor *a, const conv *c)
     }
 }
 
-void conv_agrees(ef_actor *a, ref_conv s, bool linear)
+static void all_agree(ef_actor *a, ref_conv s, bool linear, force_nth *force)
 {
     conv c = conv_new(a, s, linear);
-    forward_agrees(a, &c);
-    dx_agrees(a, &c);
-    dw_agrees(a, &c);
+    forward_agrees(a, &c, force);
+    dx_agrees(a, &c, force);
+    dw_agrees(a, &c, force);
+}
+
+void conv_agrees(ef_actor *a, ref_conv s, bool linear)
+{
+    all_agree(a, s, linear, ef_test_variant);
+}
+
+void conv_agrees_tuned(ef_actor *a, ref_conv s, bool linear)
+{
+    all_agree(a, s, linear, ef_test_knobs);
 }
 
 /* ---- finite differences ---- */

@@ -154,7 +154,12 @@ const ef__op ef__op_conv1d_forward = {
     .examples = {{.tensors = "nBLD nHDK zBLH", .n = {[EF__D] = 4}}, {.tensors = "nBLH nDH1 zBLD"}},
     .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom2, forward_toom2},
                  {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  forward_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_conv1d_dx = {
@@ -167,7 +172,12 @@ const ef__op ef__op_conv1d_dx = {
     .examples = {{.tensors = "nBLH nHDK zBLD", .n = {[EF__D] = 4}}, {.tensors = "nBLD nDH1 zBLH"}},
     .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom2, dx_toom2},
                  {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  dx_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_conv1d_dw = {
@@ -182,7 +192,7 @@ const ef__op ef__op_conv1d_dw = {
                  {.tensors = "nBLH nBLD zDH1 zD"}},
     .variants = {{"toom2", 0, ef__conv1d_fits_dw_toom2, dw_toom2},
                  {"panel", 0, ef__conv1d_fits_dw_panel, dw_panel},
-                 {"direct", 0, ef__fits_always, dw_direct}},
+                 {"direct", 0, ef__fits_always, dw_direct, {EF__DIRECT_KNOBS}, EF__DIRECT_RULES}},
 };
 
 ef_status ef_conv1d_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w, size_t dilation,

@@ -43,7 +43,18 @@ ef_status ef__conv1d_taps_toom2(ef_actor *a, const char *op, const ef__args *arg
 bool ef__conv1d_fits_dw_toom2(const ef__device *device, const ef__args *args);
 ef_status ef__conv1d_dw_toom2(ef_actor *a, const char *op, const ef__args *args);
 
-/* direct: any device. conv1d_dw_direct with dw NULL gives db alone. */
+/* direct: any device. conv1d_dw_direct with dw NULL gives db alone. Knobs: work-items along a side
+ * of a group, outputs of each in both directions, depth of a tile, tiles in local memory. */
+/* clang-format off */
+#define EF__DIRECT_KNOBS                                                                           \
+    {"side", {16, 8, 4, 2, 1}}, {"m", {8, 4}}, {"n", {4, 8}}, {"depth", {16, 8, 32}},              \
+        {"buffers", {2, 1}}
+/* clang-format on */
+#define EF__DIRECT_RULES                                                                           \
+    .settle = ef__direct_settle, .valid = ef__direct_valid, .group = ef__direct_group
+void ef__direct_settle(const ef__device *device, int *knob);
+bool ef__direct_valid(const ef__device *device, const ef__args *args);
+ef__group ef__direct_group(const ef__device *device, const ef__args *args);
 ef_status ef__conv1d_taps_direct(ef_actor *a, const char *op, const ef__args *args,
                                  ef__direction direction);
 ef_status ef__conv1d_dw_direct(ef_actor *a, const char *op, const ef__args *args);

@@ -171,8 +171,10 @@ static ef_status dw_clblast(ef_actor *a, const ef__args *args)
                     .n = n[EF__CIN],
                     .k = n[EF__L],
                     .beta = 1};
+    const ef__choice direct = ef__op_untuned(ef__device_of(a), EF__LINEAR_DW, "direct");
     ef__args bias = *args;
     bias.t[2] = NULL;
+    memcpy(bias.knob, direct.knob, sizeof bias.knob);
     ef_status status = multiply(a, op, &g);
     return status || !args->t[3] ? status : ef__conv1d_dw_direct(a, op, &bias);
 }
@@ -231,7 +233,12 @@ const ef__op ef__op_linear_forward = {
     .examples = {{.tensors = "nBD nED zBE"}, {.tensors = "nBLH nDH zBLD"}},
     .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, forward_panel},
                  {"clblast", 0, fits_clblast, forward_clblast},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  forward_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_linear_dx = {
@@ -244,7 +251,12 @@ const ef__op ef__op_linear_dx = {
     .examples = {{.tensors = "nBE nED zBD"}, {.tensors = "nBLD nDH zBLH"}},
     .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, dx_panel},
                  {"clblast", 0, fits_clblast, dx_clblast},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  dx_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_linear_dw = {
@@ -258,7 +270,7 @@ const ef__op ef__op_linear_dw = {
     .examples = {{.tensors = "nBD nBE zED zE"}, {.tensors = "nBLH nBLD zDH zD"}},
     .variants = {{"panel", 0, fits_dw_panel, dw_panel},
                  {"clblast", 0, fits_clblast, dw_clblast},
-                 {"direct", 0, ef__fits_always, dw_direct}},
+                 {"direct", 0, ef__fits_always, dw_direct, {EF__DIRECT_KNOBS}, EF__DIRECT_RULES}},
 };
 
 ef_status ef_linear_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w,
