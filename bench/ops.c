@@ -25,7 +25,8 @@ static ef_status time_job(bench *b, bench_job *j, const ef__variant *v)
     ef_actor_stats(j->actor, &stats);
     line.peak_bytes = stats.pool_peak;
     line.ms = task.ms;
-    return bench_print(b, &line);
+    status = bench_print(b, &line);
+    return status || !b->plot ? status : bench_roofline_add(b, op, v, &line);
 }
 
 static ef_status time_variant(bench *b, const bench_case *c, const ef__variant *v)

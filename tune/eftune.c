@@ -1,7 +1,9 @@
 /* eftune: find the fastest variants of the operations on a device, once, and write them down. */
 #include "base/error.h"
 #include "cmd/options.h"
+#include "export.h"
 #include "op/tuned.h"
+#include "plot.h"
 #include "run.h"
 #include "worker.h"
 #include <errno.h>
@@ -14,8 +16,8 @@
 #define NAME "eftune"
 
 typedef struct settings {
-    const char *device, *ops, *shapes, *db, *why;
-    int effort;
+    const char *device, *ops, *shapes, *db, *why, *plot;
+    int effort, format;
     float budget;
     uint64_t seed;
     bool fresh, retry_failed, check, list, show, json, worker;
@@ -291,6 +293,24 @@ static int why(const settings *s)
                  : ef__say_error(NAME, EF__USAGE, "--why: nothing was tried for \"%s\"", s->why);
 }
 
+/* What was tried, for others' programs and as a picture. folder: of --export. */
+static int hand_out(const settings *s, const char *folder)
+{
+    char path[4096];
+    tune_books b;
+    ef_error error;
+    int code = find_database(s, path, sizeof path);
+    if (code)
+        return code;
+    if (tune_books_read(&b, path, &error))
+        code = ef__say_error(NAME, EF__DATA, "%s", error.text);
+    else if ((folder && tune_export(&b, (tune_format)s->format, folder, &error)) ||
+             (s->plot && tune_plot(&b, s->plot, &error)))
+        code = ef__say_error(NAME, EF__RUNTIME, "%s", error.text);
+    tune_books_close(&b);
+    return code;
+}
+
 /* ---- tuning ---- */
 
 static volatile sig_atomic_t stop;
@@ -352,7 +372,8 @@ static int tune(const settings *s)
 
 int main(int argc, char **argv)
 {
-    settings s = {.effort = 1, .seed = 1};
+    settings s = {.effort = 1, .format = -1, .seed = 1};
+    int operands = 0;
     const ef__option options[] = {
         {"device", EF__TEXT, &s.device, "D", .fallback = "EF_DEVICE, else a GPU, else the CPU",
          .help = "index or part of the name"},
@@ -374,20 +395,29 @@ int main(int argc, char **argv)
         {"show", EF__FLAG, &s.show, .help = "what is in the database"},
         {"why", EF__TEXT, &s.why, "OP [SIZES]", .fallback = "",
          .help = "all that was tried for it, and why it lost"},
+        {"export", EF__CHOICE, &s.format, "t4|kt", .fallback = "",
+         .help = "write what was tried into DIR: T4 results, or Kernel Tuner caches"},
+        {"plot", EF__TEXT, &s.plot, "FILE.svg", .fallback = "",
+         .help = "draw what was tried, by gnuplot"},
         {"json", EF__FLAG, &s.json, .help = "one JSON object a line"},
         {"worker", EF__FLAG, &s.worker, .help = NULL},
         {0}};
     const ef__command command = {
         .name = NAME,
-        .usage = "[OPTION...]",
+        .usage = "[OPTION...] [DIR]",
         .about = "Find the fastest variant of each operation on a device and write it into the\n"
                  "database that every program of this library looks into. A run that was ended\n"
                  "goes on where it was.\n",
-        .options = options};
+        .options = options,
+        .operands = &operands};
     ef__command_begin();
     int code = ef__options_parse(&command, argc, argv);
     if (code >= 0)
         return code;
+    if (s.format >= 0 && operands == argc)
+        return ef__say_error(NAME, EF__USAGE, "--export: needs a folder");
+    if (argc - operands > (s.format >= 0))
+        return ef__say_error(NAME, EF__USAGE, "unexpected argument \"%s\"", argv[argc - 1]);
     if (s.worker)
         return tune_worker(s.device);
     if (s.list)
@@ -396,6 +426,8 @@ int main(int argc, char **argv)
         code = show(&s);
     else if (s.why)
         code = why(&s);
+    else if (s.format >= 0 || s.plot)
+        code = hand_out(&s, argv[operands]);
     else
         code = tune(&s);
     return ef__command_end(NAME, code);

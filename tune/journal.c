@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- entries ---- */
@@ -82,6 +83,21 @@ static tune_outcome outcome_of(const char *name)
     return TUNE_UNTRIED;
 }
 
+/* Each line says when it was written; between a beginning and what comes after lies the work. */
+static void add_cost(tune_entry *e, const char *what, int64_t at)
+{
+    tune_cost *c = &e->cost;
+    const double ms = c->begun_at && at > c->begun_at ? (double)(at - c->begun_at) : 0;
+    const bool ended = !strcmp(what, "end");
+    if (!strcmp(what, "begin"))
+        c->begun_at = c->at = at;
+    else if (ended || !strcmp(what, "time")) {
+        *(e->count == 0 ? &c->first : ended ? &c->verified : &c->others) += ms;
+        c->begun_at = 0;
+        c->at = at;
+    }
+}
+
 /* A line that is none is passed over: the last one of a killed run may be cut off. */
 static bool apply(tune_journal *j, json_t *line)
 {
@@ -92,6 +108,7 @@ static bool apply(tune_journal *j, json_t *line)
     tune_entry *e = entry_of(j, target, choice);
     if (!e)
         return false;
+    add_cost(e, what, json_integer_value(json_object_get(line, "at")));
     if (!strcmp(what, "begin"))
         e->begun = true;
     else if (!strcmp(what, "end") && !json_unpack(line, "{s:s, s:F, s:s}", "outcome", &outcome,
@@ -115,9 +132,18 @@ static ef_status no_memory(ef_error *error)
     return ef__error_set(error, EF_ENOMEM, 0, NULL, "no host memory for the journal");
 }
 
-/* Append one line; safe: with all before it on the disk when this returns. The line is freed. */
+static json_t *now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return json_integer((json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
+/* Append one line, which says when; safe: with all before it on the disk when this returns. The line
+ * is freed. */
 static ef_status append(tune_journal *j, json_t *line, bool safe, ef_error *error)
 {
+    json_object_set_new(line, "at", now_ms());
     char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
     ef_status status = text ? EF_OK : no_memory(error);
     size_t length = text ? strlen(text) : 0;

@@ -7,6 +7,15 @@
 #include "base/error.h"
 #include "search.h"
 
+/* How long a choice took, by the clock and in milliseconds, as a file that is read tells. */
+typedef struct tune_cost {
+    double first;     /* until its first time was known, or why there is none: built, warmed up */
+    double others;    /* its other samples */
+    double verified;  /* its verifications */
+    int64_t begun_at; /* and nothing came after */
+    int64_t at;       /* when it was last tried, since 1970; 0: not known */
+} tune_cost;
+
 /* What is known of a choice at a target. */
 typedef struct tune_entry {
     char *target, *choice;
@@ -18,6 +27,7 @@ typedef struct tune_entry {
     char *text;   /* what went wrong */
     char *fate;   /* of the last search that ended; NULL: none did */
     double median_ms;
+    tune_cost cost;
 } tune_entry;
 
 typedef struct tune_journal {

@@ -164,8 +164,10 @@ static bool read_target(tune_session *s, json_t *reply)
     const char *source;
     int untuned;
     size_t i;
-    if (json_unpack(reply, "{s:o, s:i, s:F, s:F, s:s}", "choices", &choices, "default", &untuned,
-                    "flops", &s->flops, "bytes", &s->bytes, "source", &source) ||
+    s->floor_ms = 0;
+    if (json_unpack(reply, "{s:o, s:i, s:F, s:F, s?F, s:s}", "choices", &choices, "default",
+                    &untuned, "flops", &s->flops, "bytes", &s->bytes, "floor_ms", &s->floor_ms,
+                    "source", &source) ||
         untuned < 0 || (size_t)untuned >= json_array_size(choices))
         return false;
     snprintf(s->source, sizeof s->source, "%s", source);

@@ -39,7 +39,7 @@ typedef struct tune_session {
     char shape[128], source[EF__SHA256_HEX]; /* source: of its kernels */
     tune_option *options;
     size_t count, untuned;
-    double flops, bytes;
+    double flops, bytes, floor_ms; /* floor_ms: what they take at the ceilings, 0: not known */
 
     size_t failed[TUNE_MOST_FAILURES], failures; /* in a row */
     unsigned sick;                               /* how often the device was */

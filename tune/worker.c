@@ -6,6 +6,7 @@
 #include "op/tuned.h"
 #include "process.h"
 #include "train/trainer.h"
+#include "../bench/bench.h"
 #include "verify.h"
 #include <fcntl.h>
 #include <jansson.h>
@@ -31,6 +32,7 @@ typedef struct worker {
     size_t sets, next;
     timed *choices;
     size_t count, untuned;
+    bench ceilings;
 } worker;
 
 /* ---- answers ---- */
@@ -156,6 +158,19 @@ static json_t *choice_json(worker *w, const ef__choice *c)
                      !memcmp(untuned.knob, c->knob, sizeof c->knob));
 }
 
+/* What the plain formula's flop, or its bytes, take at the device's ceilings. 0: not known. */
+static double floor_ms(worker *w, double flops, double bytes)
+{
+    double fma, copy;
+    ef_status status = bench_ceiling_fma(&w->ceilings, &fma);
+    if (!status)
+        status = bench_ceiling_copy(&w->ceilings, bytes, &copy);
+    if (!status)
+        return 1e3 * fmax(flops / fma, bytes / copy);
+    ef_actor_reset(w->actor);
+    return 0;
+}
+
 static json_t *target_json(worker *w)
 {
     const ef__op *op = ef__op_row(w->cases.targets[0].id);
@@ -165,8 +180,10 @@ static json_t *target_json(worker *w)
         json_array_append_new(choices, choice_json(w, &w->choices[i].choice));
     char source[EF__SHA256_HEX];
     ef__op_hash(w->actor, w->cases.targets[0].id, source);
-    return json_pack("{s:o, s:i, s:f, s:f, s:s}", "choices", choices, "default", (int)w->untuned,
-                     "flops", op->flops(args), "bytes", op->bytes(args), "source", source);
+    const double flops = op->flops(args), bytes = op->bytes(args);
+    return json_pack("{s:o, s:i, s:f, s:f, s:f, s:s}", "choices", choices, "default",
+                     (int)w->untuned, "flops", flops, "bytes", bytes, "floor_ms",
+                     floor_ms(w, flops, bytes), "source", source);
 }
 
 /* So many sets of tensors that together they pass the caches. */
@@ -315,7 +332,7 @@ static void serve(worker *w, FILE *out)
 
 int tune_worker(const char *name)
 {
-    worker w = {0};
+    worker w = {.ceilings = {.rounds = 5}};
     ef_error error;
     /* compilers that a driver starts do not hold it open */
     FILE *out = fdopen(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), "w");
@@ -332,6 +349,7 @@ int tune_worker(const char *name)
     json_dumpf(json_pack("{s:b}", "ready", 1), out, JSON_COMPACT);
     fputc('\n', out);
     fflush(out);
+    w.ceilings.actor = w.actor;
     serve(&w, out);
     close_target(&w);
     ef_actor_close(w.actor);

@@ -4,7 +4,8 @@
  *
  *   {"do": "device"}          {"name", "platform", "driver", "key", "identity", ...}
  *   {"do": "open", "target"}  {"choices": [{"variant", "knobs", "untuned"}, ..],
- *                              "default": its number, "flops", "bytes", "source"}
+ *                              "default": its number, "source", "flops", "bytes",
+ *                              "floor_ms": of both at the device's ceilings}
  *   {"do": "verify", "choice"}     {"worst": error over its bound, "text": where}
  *   {"do": "time", "choices": []}  {"ms": [of one call of each, timed in that order]}
  * A request that fails answers {"failed": "compile" | "runtime", "text"}. The first line is
