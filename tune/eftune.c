@@ -69,6 +69,7 @@ static int read_target(const char *path, size_t number, char *line, targets *t)
     tune_target one;
     json_t *json = NULL;
     bool good = true, wanted = true;
+    line[strcspn(line, "\n")] = '\0';
     if (*line == '{') {
         json = json_loads(line, 0, NULL);
         const char *op = json_string_value(json_object_get(json, "op"));
@@ -76,7 +77,7 @@ static int read_target(const char *path, size_t number, char *line, targets *t)
         good = !wanted || tune_target_read(json, &one);
         json_decref(json);
     } else {
-        line[strcspn(line, "#\n")] = '\0';
+        line[strcspn(line, "#")] = '\0';
         wanted = line[strspn(line, " \t")] != '\0';
         good = !wanted || tune_target_parse(line, &one);
     }
