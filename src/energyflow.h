@@ -131,9 +131,10 @@ typedef struct ef_stats {
  *            environment's EF_DEVICE, else the first GPU, else the first CPU. Oclgrind is only
  *            taken when named.
  * Environment: EF_GUARD=trap|error, EF_ACCURACY=strict|normal, EF_DEBUG=sync,canary, EF_CL_DIR,
- * EF_LINEAR=clblast|own, EF_TUNE=on|off|PATH and EF_TUNE_STALE=use (ef_tune_load).
+ * EF_LINEAR=clblast|own, EF_TUNE=on|off|PATH and EF_TUNE_STALE=use (ef_tune_load), EF_TRACE=FILE (a
+ * Chrome trace, whole when the actor is closed; FILE.1 and so on while another actor writes FILE).
  * Errors: EARG (nothing matches: the text lists what there is; a variable has another value),
- * EDEVICE (no device, driver error). */
+ * EDEVICE (no device, driver error), EIO (EF_TRACE's file cannot be written). */
 ef_status ef_actor_open(const char *device, ef_actor **actor, ef_error *error);
 
 /* ef_actor_close -- wait for the device, resolve pending readbacks as EF_ECANCELLED, let go of the

@@ -2,6 +2,7 @@
 #include "conv.h"
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 conv conv_new(ef_actor *a, ref_conv s, bool linear)
 {
@@ -167,6 +168,128 @@ void conv_agrees(ef_actor *a, ref_conv s, bool linear)
     forward_agrees(a, &c);
     dx_agrees(a, &c);
     dw_agrees(a, &c);
+}
+
+/* ---- knobs ---- */
+
+enum { MOST_POINTS = 150 };
+
+typedef struct points {
+    int knob[MOST_POINTS][EF__MAX_KNOBS];
+    size_t count;
+} points;
+
+static ef__op_id op_of(const conv *c, int op)
+{
+    static const ef__op_id ids[2][3] = {{EF__CONV1D_FORWARD, EF__CONV1D_DX, EF__CONV1D_DW},
+                                        {EF__LINEAR_FORWARD, EF__LINEAR_DX, EF__LINEAR_DW}};
+    return ids[c->linear][op];
+}
+
+static ef__args args_of(const conv *c, int op)
+{
+    const ref_conv *s = &c->s;
+    const ef_tensor *const t[3][3] = {
+        {c->tx, c->tw, c->tdy}, {c->tdy, c->tw, c->tx}, {c->tx, c->tdy, c->tw}};
+    return (ef__args){.t = {t[op][0], t[op][1], t[op][2]},
+                      .n = {s->B, s->L, s->Cin, s->Cout, s->K, s->d}};
+}
+
+/* All points that the variant may run at. */
+static points *valid_points(const ef__variant *v, const ef__device *device, ef__args args)
+{
+    points *p = ef_test_alloc(sizeof *p);
+    size_t all = 1;
+    for (size_t i = 0; i < ef__knobs(v); i++)
+        all *= ef__knob_values(&v->knobs[i]);
+    for (size_t number = 0; number < all; number++) {
+        for (size_t i = 0, rest = number; i < ef__knobs(v); i++) {
+            const size_t values = ef__knob_values(&v->knobs[i]);
+            args.knob[i] = v->knobs[i].values[rest % values];
+            rest /= values;
+        }
+        if (!ef__variant_runs(v, device, &args))
+            continue;
+        ck_assert_uint_lt(p->count, MOST_POINTS);
+        memcpy(p->knob[p->count++], args.knob, sizeof args.knob);
+    }
+    return p;
+}
+
+void conv_knobs_are_few(ef_actor *a, ref_conv s, bool linear)
+{
+    const conv c = conv_new(a, s, linear);
+    for (unsigned width = 4; width <= 16; width *= 2)
+        for (int op = 0; op < 3; op++) {
+            const ef__variant *v = ef__op_row(op_of(&c, op))->variants;
+            ef__device device = *ef__device_of(a);
+            device.info.is_cpu = true;
+            device.info.vector_width = width;
+            for (; v->fits != ef__fits_always; v++) {
+                ef__args args = args_of(&c, op);
+                ef__choice untuned = ef__op_untuned(&device, op_of(&c, op), v->name);
+                memcpy(args.knob, untuned.knob, sizeof args.knob);
+                if (!v->fits(&device, &args) || !ef__knobs(v))
+                    continue;
+                ck_assert_msg(ef__variant_runs(v, &device, &args), "%s", v->name);
+                ck_assert_uint_gt(valid_points(v, &device, args)->count, 9);
+            }
+        }
+}
+
+/* The first of the valid points with the tallest tiles; the last of all, with the widest. */
+static const int *tallest(const points *p)
+{
+    const int *best = p->knob[0];
+    for (size_t i = 1; i < p->count; i++)
+        if (p->knob[i][0] > best[0])
+            best = p->knob[i];
+    return best;
+}
+
+/* What the operation gives, into a new tensor; dw also gives db. */
+static ef_status run(ef_actor *a, const conv *c, int op, ef_tensor **out, ef_tensor **db)
+{
+    *db = ef_test_f32(a, SHAPE(c->s.Cout), ef_test_floats(c->s.Cout));
+    *out = op == 0   ? conv_y(a, c, NULL)
+           : op == 1 ? conv_x(a, c, NULL)
+                     : conv_w(a, c, ef_test_floats(c->nw));
+    return op == 0   ? conv_forward(a, c, NULL, *out)
+           : op == 1 ? conv_dx(a, c, NULL, *out)
+                     : conv_dw(a, c, *out, *db);
+}
+
+static void knobs_change_nothing(ef_actor *a, const conv *c, int op, const ef__variant *v)
+{
+    const points *p = valid_points(v, ef__device_of(a), args_of(c, op));
+    ef_tensor *out, *db;
+    ef_test_ok(a, ef__op_force(a, op_of(c, op), v->name, NULL));
+    ef_test_ok(a, run(a, c, op, &out, &db));
+    const float *want = ef_test_read(out), *want_db = ef_test_read(db);
+    for (size_t k = 0; k < ef_test_size(1, 2, 2); k++) { /* each compiles anew */
+        const int *knob = k ? tallest(p) : p->knob[p->count - 1];
+        char text[128];
+        snprintf(text, sizeof text, "%s[%s] knobs %d %d %d %d", ef__op_row(op_of(c, op))->name,
+                 v->name, knob[0], knob[1], knob[2], knob[3]);
+        ef_test_ok(a, ef__op_force(a, op_of(c, op), v->name, knob));
+        ef_test_ok(a, run(a, c, op, &out, &db));
+        ef_test_same_bits(text, out, want);
+        ef_test_same_bits(text, db, want_db);
+    }
+    ef_test_ok(a, ef__op_force(a, op_of(c, op), NULL, NULL));
+}
+
+void conv_knobs_change_nothing(ef_actor *a, ref_conv s, bool linear)
+{
+    const conv c = conv_new(a, s, linear);
+    for (int op = 0; op < 3; op++) {
+        const ef__variant *v = ef__op_row(op_of(&c, op))->variants;
+        for (; v->fits != ef__fits_always; v++) {
+            const ef__args args = args_of(&c, op);
+            if (ef__knobs(v) && v->fits(ef__device_of(a), &args))
+                knobs_change_nothing(a, &c, op, v);
+        }
+    }
 }
 
 /* ---- finite differences ---- */

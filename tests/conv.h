@@ -40,6 +40,13 @@ void conv_check_forward(const char *what, const conv *c, const ef_tensor *y);
 /* Every variant that fits, in all three operations; gradients are added to what was there. */
 void conv_agrees(ef_actor *a, ref_conv s, bool linear);
 
+/* The result does not depend on knobs, bit for bit: every variant that has some, in all three
+ * operations, with its widest and its tallest tiles. */
+void conv_knobs_change_nothing(ef_actor *a, ref_conv s, bool linear);
+
+/* Whether untuned knobs are valid, and at most 150 points, on devices with vectors of 4, 8, 16. */
+void conv_knobs_are_few(ef_actor *a, ref_conv s, bool linear);
+
 /* Gradients against finite differences of sum(dy y). */
 void conv_slopes_agree(ef_actor *a, ref_conv s, bool linear);
 

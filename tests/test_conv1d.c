@@ -315,6 +315,15 @@ START_TEST(the_strict_class_refuses_a_loose_variant)
 }
 END_TEST
 
+START_TEST(knobs_change_nothing_and_are_few)
+{
+    ef_actor *a = ef_test_open();
+    conv_knobs_are_few(a, (ref_conv){4, 64, 40, 70, 5, 2}, false);
+    conv_knobs_change_nothing(a, (ref_conv){5, 64, 70, 90, 5, 2}, false);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(gradients_are_the_slopes_of_the_forward_pass)
 {
     ef_actor *a = ef_test_open();
@@ -483,6 +492,7 @@ static Suite *suite(void)
     tcase_add_test(values, large_inputs_stay_in_their_receptive_field);
     tcase_add_test(values, toom_cook_errors_follow_the_neighbourhood);
     tcase_add_test(values, toom_cook_where_it_saves_products);
+    tcase_add_test(values, knobs_change_nothing_and_are_few);
     tcase_add_test(values, gradients_are_the_slopes_of_the_forward_pass);
     tcase_add_test(values, the_same_input_gives_the_same_bits);
     tcase_add_test(rules, what_does_not_fit_is_refused_by_name);

@@ -1,6 +1,5 @@
-/* A device's identity. clGetDeviceInfo and clGetPlatformInfo of this program take the place of the
- * loader's: while fake is on, the device has a UUID and a PCI address, and versions of their
- * own. */
+/* A device's identity. What is defined here of OpenCL takes the place of the loader's: while fake
+ * is on, the device has a UUID and a PCI address, and versions of their own. */
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include "ef_test.h"
 #include "actor/identity.h"
@@ -76,13 +75,13 @@ START_TEST(a_device_has_a_stable_identity)
 }
 END_TEST
 
-/* Known fields give a known hash: what was written under it is found by later releases. */
+/* What was written under a hash is found by later releases. This one is the start of
+ * printf 'P\0007\000N\0002\0000\0000\000' | sha256sum */
 START_TEST(the_hash_is_the_same_everywhere)
 {
     ef__identity id = {.info = {.platform = "P", .name = "N", .compute_units = 2}, .vendor_id = 7};
     ef__identity_hash(&id);
-    ck_assert_str_eq(id.hash,
-                     "0cb23512e6a838b8"); /* printf 'P\0007\000N\0002\0000\0000\000' | sha256sum */
+    ck_assert_str_eq(id.hash, "0cb23512e6a838b8");
 }
 END_TEST
 

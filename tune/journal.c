@@ -139,8 +139,9 @@ static json_t *now_ms(void)
     return json_integer((json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
 }
 
-/* Append one line, which says when, and have it on disk. The line is freed. */
-static ef_status append(tune_journal *j, json_t *line, ef_error *error)
+/* Append one line, which says when; safe: with all before it on the disk when this returns. The line
+ * is freed. */
+static ef_status append(tune_journal *j, json_t *line, bool safe, ef_error *error)
 {
     json_object_set_new(line, "at", now_ms());
     char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
@@ -155,7 +156,7 @@ static ef_status append(tune_journal *j, json_t *line, ef_error *error)
         else if (errno != EINTR)
             status = failed(j, error);
     }
-    if (!status && fdatasync(j->fd))
+    if (!status && safe && fdatasync(j->fd))
         status = failed(j, error);
     free(text);
     json_decref(line);
@@ -171,7 +172,7 @@ ef_status tune_journal_begin(tune_journal *j, const char *target, const char *ch
     e->begun = true;
     return append(j,
                   json_pack("{s:s, s:s, s:s}", "what", "begin", "target", target, "choice", choice),
-                  error);
+                  true, error);
 }
 
 ef_status tune_journal_end(tune_journal *j, const char *target, const char *choice,
@@ -185,7 +186,7 @@ ef_status tune_journal_end(tune_journal *j, const char *target, const char *choi
                   json_pack("{s:s, s:s, s:s, s:s, s:f, s:s}", "what", "end", "target", target,
                             "choice", choice, "outcome", tune_outcome_text(outcome), "worst",
                             isfinite(worst) ? worst : 1e30, "text", text ? text : ""),
-                  error);
+                  true, error);
 }
 
 ef_status tune_journal_time(tune_journal *j, const char *target, const char *choice, double ms,
@@ -197,7 +198,7 @@ ef_status tune_journal_time(tune_journal *j, const char *target, const char *cho
     return append(j,
                   json_pack("{s:s, s:s, s:s, s:f}", "what", "time", "target", target, "choice",
                             choice, "ms", ms),
-                  error);
+                  false, error);
 }
 
 ef_status tune_journal_fate(tune_journal *j, const char *target, const char *choice,
@@ -209,7 +210,7 @@ ef_status tune_journal_fate(tune_journal *j, const char *target, const char *cho
     return append(j,
                   json_pack("{s:s, s:s, s:s, s:s, s:f}", "what", "fate", "target", target, "choice",
                             choice, "fate", fate, "ms", ms),
-                  error);
+                  false, error);
 }
 
 /* ---- opening ---- */
@@ -264,7 +265,7 @@ static ef_status start(tune_journal *j, const char *identity, bool usable, ef_er
         return write(j->fd, "\n", 1) == 1 ? EF_OK : failed(j, error);
     if (ftruncate(j->fd, 0))
         return failed(j, error);
-    return append(j, json_pack("{s:s}", "identity", identity), error);
+    return append(j, json_pack("{s:s}", "identity", identity), true, error);
 }
 
 ef_status tune_journal_open(tune_journal *j, const char *path, const char *identity, bool fresh,

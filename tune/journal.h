@@ -1,4 +1,4 @@
-/* journal.h -- what a tuning run has done, line by line and safe on disk before the next thing is
+/* journal.h -- what a tuning run has done, line by line, and on the disk before the next thing is
  * tried: a run that was killed goes on behind it. A choice that was begun and never ended killed
  * the run, or its machine: it is not tried again unless that is asked for. */
 #ifndef TUNE_JOURNAL_H
@@ -50,8 +50,8 @@ ef_status tune_journal_look(tune_journal *j, const char *path, ef_error *error);
 /* NULL: nothing is known. */
 const tune_entry *tune_journal_find(const tune_journal *j, const char *target, const char *choice);
 
-/* Each is on disk when it returns. An end as TUNE_UNTRIED takes a failure back. Errors: EIO,
- * ENOMEM. */
+/* A beginning and an end are on the disk when they return, and what came before them. An end as
+ * TUNE_UNTRIED takes a failure back. Errors: EIO, ENOMEM. */
 ef_status tune_journal_begin(tune_journal *j, const char *target, const char *choice,
                              ef_error *error);
 ef_status tune_journal_end(tune_journal *j, const char *target, const char *choice,

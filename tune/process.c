@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST_LINE = 16 << 20 };
+enum { MOST_LINE = 4 << 20 };
 
 /* In the child: a group of its own, so that Ctrl-C is the supervisor's alone. */
 static void become(char *const argv[], int in, int out, pid_t parent)

@@ -240,12 +240,13 @@ static double weight(const tune_target *t)
     return t->weight * (t->id >= EF__CONV1D_FORWARD && t->id <= EF__LINEAR_DW ? 3 : 1);
 }
 
-static double share(const run *r)
+/* Of the seconds, where the targets from first on share them. */
+static double share(const run *r, size_t first, double seconds)
 {
     double all = 0;
-    for (size_t i = r->at; i < r->request->count; i++)
+    for (size_t i = first; i < r->request->count; i++)
         all += weight(&r->request->target[i]);
-    return (r->end_s - ef__now()) * weight(&r->request->target[r->at]) / all;
+    return seconds * weight(&r->request->target[r->at]) / all;
 }
 
 static void say_verdict(const run *r, const tune_verdict *v)
@@ -283,7 +284,7 @@ static ef_status check_one(run *r)
     return EF_OK;
 }
 
-/* A search that had half of the time that there is now is not made again. */
+/* A search that had half of what is the target's when all are searched is not made again. */
 static const double enough = 0.5;
 
 static ef_status tune_one(run *r)
@@ -291,10 +292,10 @@ static ef_status tune_one(run *r)
     const tune_target *target = &r->request->target[r->at];
     tune_session *s = &r->session;
     tune_result found = {0};
-    double before = ef__now(), budget = share(r);
+    double before = ef__now(), budget = share(r, r->at, r->end_s - before);
     r->budget_s = budget;
-    if (!r->request->fresh &&
-        tune_database_has(r->db, target, s->device.accuracy, s->identity, enough * budget)) {
+    if (!r->request->fresh && tune_database_has(r->db, target, s->device.accuracy, s->identity,
+                                                enough * share(r, 0, r->request->budget_s))) {
         r->old++;
         return EF_OK;
     }

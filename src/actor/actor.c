@@ -1,5 +1,5 @@
 /* Opening, closing, the lock, errors. One actor owns one device and one in-order queue. */
-#include "actor/internal.h"
+#include "actor/trace.h"
 #include "base/error.h"
 #include "energyflow_cl.h"
 #include <assert.h>
@@ -144,6 +144,8 @@ static ef_status start(ef_actor *a, ef_actor **actor, ef_error *error)
         if (status && error)
             *error = a->error;
     }
+    if (!status && ef__trace_path())
+        status = ef__trace_open(a, ef__trace_path(), error);
     if (status) {
         ef_actor_close(a);
         return status;
@@ -182,7 +184,7 @@ static ef_status open_queue(const char *wanted, cl_command_queue_properties prop
 
 ef_status ef_actor_open(const char *wanted, ef_actor **actor, ef_error *error)
 {
-    return open_queue(wanted, 0, actor, error);
+    return open_queue(wanted, ef__trace_path() ? CL_QUEUE_PROFILING_ENABLE : 0, actor, error);
 }
 
 ef_status ef__actor_open_profiling(const char *wanted, ef_actor **actor, ef_error *error)
@@ -236,6 +238,8 @@ void ef_actor_close(ef_actor *a)
     ef_tensor_free(record);
     ef__pool_close(a);
     ef__programs_close(a);
+    if (a->trace)
+        ef__trace_close(a);
     clReleaseCommandQueue(a->queue);
     clReleaseContext(a->context);
     pthread_cond_broadcast(&a->changed);

@@ -7,6 +7,9 @@
 
 enum { EF__RECORD_INTS = 16, EF__SIZE_CLASSES = 256, EF__BUCKETS = 128 };
 
+typedef struct ef__trace ef__trace; /* trace.h */
+typedef struct ef__span ef__span;
+
 /* Device memory. While leased it belongs to one ef__lease; between leases it waits in the pool. */
 typedef struct ef__block {
     cl_mem mem;
@@ -48,6 +51,7 @@ struct ef_readback {
     enum { EF__PENDING, EF__READY, EF__FAILED } state;
     ef_error error; /* when FAILED */
     cl_event event;
+    ef__span *span; /* of the trace; NULL: none */
     uint64_t epoch, sequence;
     bool checked; /* record was read along with it */
     int record[EF__RECORD_INTS];
@@ -62,12 +66,14 @@ typedef struct ef__event {
     cl_event before; /* timed from this marker's end; NULL: from the command's own start */
     const char *op;
     uint64_t sequence;
+    ef__span *span; /* NULL: none */
 } ef__event;
 
 /* A host copy that an enqueued upload still reads. */
 typedef struct ef__staging {
     struct ef__staging *next;
     cl_event event;
+    ef__span *span;
     size_t bytes;
     uint64_t sequence; /* of the write */
     max_align_t data[];
@@ -127,6 +133,7 @@ struct ef_actor {
     const char *op;    /* its name */
     unsigned op_depth;
 
+    ef__trace *trace;              /* NULL: EF_TRACE is not set */
     uint64_t timed_from, timed_ns; /* of the operations from this sequence on: their device time */
 
     ef__pool pool;
@@ -170,9 +177,9 @@ ef_status ef__kernel_get(ef_actor *a, const ef__call *call, cl_kernel *kernel);
 void ef__programs_close(ef_actor *a);
 
 /* profile.c: when a command ran, by the device's clock, if that is known; book a command that is
- * done. */
+ * done, or was given up, and its span. */
 bool ef__event_times(const ef__event *e, uint64_t *from, uint64_t *to);
-void ef__profile_done(ef_actor *a, const ef__event *e);
+void ef__profile_done(ef_actor *a, ef__event *e);
 
 /* batch.c */
 void ef__pending_check(ef_actor *a, ef__pending *p); /* statuses of finished commands */

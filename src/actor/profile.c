@@ -1,6 +1,6 @@
 /* Device time. On a queue that keeps the times of its commands each of them leaves an event behind,
  * and when that is done its time goes to whoever measures. */
-#include "actor/internal.h"
+#include "actor/trace.h"
 
 bool ef__event_times(const ef__event *e, uint64_t *from, uint64_t *to)
 {
@@ -16,11 +16,20 @@ bool ef__event_times(const ef__event *e, uint64_t *from, uint64_t *to)
     return ended >= begun;
 }
 
-void ef__profile_done(ef_actor *a, const ef__event *e)
+void ef__profile_done(ef_actor *a, ef__event *e)
 {
     uint64_t from, to;
-    if (a->profiling && e->sequence >= a->timed_from && ef__event_times(e, &from, &to))
-        a->timed_ns += to - from;
+    if (!a->profiling)
+        return;
+    if (!ef__event_times(e, &from, &to)) {
+        ef__span_drop(e->span);
+    } else {
+        if (e->sequence >= a->timed_from)
+            a->timed_ns += to - from;
+        if (e->span)
+            ef__span_done(a, e->span, from, to);
+    }
+    e->span = NULL;
 }
 
 static ef_status want_times(ef_actor *a)

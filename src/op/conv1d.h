@@ -44,47 +44,14 @@ bool ef__conv1d_fits_dw_toom(const ef__device *device, const ef__args *args, siz
 ef_status ef__conv1d_dw_toom(ef_actor *a, const char *op, const ef__args *args, size_t outputs);
 
 /* Their knobs: rows and vectors of a register tile, and how many tiles of rows (dw: of input
- * channels) and panels of vectors a group holds at most. */
-#define EF__TAPS_KNOBS                                                                             \
-    {                                                                                              \
-        {"rows", {6, 8, 4, 12}}, {"vectors", {2, 1, 3, 4}}, {"tiles", {8, 4, 16}},                 \
-        {                                                                                          \
-            "panels",                                                                              \
-            {                                                                                      \
-                16, 6, 3                                                                           \
-            }                                                                                      \
-        }                                                                                          \
-    }
-#define EF__TAPS_TOOM_KNOBS                                                                        \
-    {                                                                                              \
-        {"rows", {6, 8, 4, 12}}, {"vectors", {2, 1, 3, 4}}, {"tiles", {4, 2, 8}},                  \
-        {                                                                                          \
-            "panels",                                                                              \
-            {                                                                                      \
-                16, 6, 3                                                                           \
-            }                                                                                      \
-        }                                                                                          \
-    }
-#define EF__DW_KNOBS                                                                               \
-    {                                                                                              \
-        {"rows", {6, 8, 4, 12}}, {"vectors", {2, 1, 3, 4}}, {"tiles", {16, 8, 4}},                 \
-        {                                                                                          \
-            "panels",                                                                              \
-            {                                                                                      \
-                8, 4, 2                                                                            \
-            }                                                                                      \
-        }                                                                                          \
-    }
-#define EF__DW_TOOM_KNOBS                                                                          \
-    {                                                                                              \
-        {"rows", {6, 8, 4, 12}}, {"vectors", {2, 1, 3, 4}}, {"tiles", {16, 8, 4}},                 \
-        {                                                                                          \
-            "panels",                                                                              \
-            {                                                                                      \
-                8, 4, 2                                                                            \
-            }                                                                                      \
-        }                                                                                          \
-    }
+ * channels) and panels of vectors a group holds at most. The result does not depend on them, bit
+ * for bit. */
+/* clang-format off */
+#define EF__TILE_KNOBS {"rows", {6, 8, 4, 12}}, {"vectors", {2, 1, 3, 4}}
+#define EF__TAPS_KNOBS {EF__TILE_KNOBS, {"tiles", {8, 4, 16}}, {"panels", {16, 8, 6, 3}}}
+#define EF__TAPS_TOOM_KNOBS {EF__TILE_KNOBS, {"tiles", {4, 2, 8}}, {"panels", {16, 8, 6, 3}}}
+#define EF__DW_KNOBS {EF__TILE_KNOBS, {"tiles", {16, 8, 4}}, {"panels", {8, 4, 2, 12}}}
+/* clang-format on */
 size_t ef__lanes(const ef__device *device); /* floats in a vector, VW of the kernels */
 void ef__conv1d_settle_taps(const ef__device *device, int *knob);
 void ef__conv1d_settle_dw(const ef__device *device, int *knob);
