@@ -199,7 +199,7 @@ expect 2 'needs a folder' "$eftune" --db x.eftune --export t4
 expect 2 'not one of t4|kt' "$eftune" --db x.eftune --export xml y
 expect 2 'unexpected argument "z"' "$eftune" --db x.eftune --export t4 y z
 expect 2 'unexpected argument "y"' "$eftune" --db x.eftune y
-expect 3 'none.eftune: No such file' "$eftune" --db none.eftune --export t4 y
+expect 3 'none.eftune: .*No such file' "$eftune" --db none.eftune --export t4 y
 expect 1 'no/such: No such file' "$eftune" --db x.eftune --export t4 no/such
 expect 1 'x.eftune' "$eftune" --db x.eftune --export t4 x.eftune
 [ ! -e y ] || { echo 'FAIL a folder is left'; failed=$((failed + 1)); }
