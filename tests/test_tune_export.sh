@@ -121,7 +121,14 @@ def check_cache(data):
     return c
 
 def read_by_kernel_tuner(path, cache):
+    from kernel_tuner import util
     from kernel_tuner.interface import tune_cache
+    longer = folder / "longer.json"  # it goes on with a copy, and reads that
+    longer.write_bytes(path.read_bytes())
+    util.read_cache(longer, open_cache=True)
+    util.store_cache("more", {"time": 1.0}, longer, {})
+    util.close_cache(longer)
+    assert len(util.read_cache(longer, open_cache=False)["cache"]) == len(cache["cache"]) + 1
     good = [e["time"] for e in cache["cache"].values() if "time" in e]
     if not good:
         return
