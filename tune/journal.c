@@ -139,8 +139,8 @@ static json_t *now_ms(void)
     return json_integer((json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
 }
 
-/* Append one line, which says when; safe: with all before it on the disk when this returns. The line
- * is freed. */
+/* Append one line, which says when; safe: with all before it on the disk when this returns. The
+ * line is freed. */
 static ef_status append(tune_journal *j, json_t *line, bool safe, ef_error *error)
 {
     json_object_set_new(line, "at", now_ms());

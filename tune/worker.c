@@ -332,7 +332,7 @@ static void serve(worker *w, FILE *out)
 
 int tune_worker(const char *name)
 {
-    worker w = {.ceilings = {.rounds = 5}};
+    worker w = {.ceilings = {.rounds = 3}};
     ef_error error;
     /* compilers that a driver starts do not hold it open */
     FILE *out = fdopen(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), "w");
