@@ -152,7 +152,7 @@ check 'that parse' parses lines
 # ---- runs that are ended ----
 
 echo 'gelu.forward H3000' >many.txt # it has many choices
-[ "$kills" -lt 50 ] || printf 'gelu.backward H3000\nlayernorm.forward B9 D48\n' >>many.txt
+[ "$kills" -lt 50 ] || echo 'gelu.backward H3000' >>many.txt
 many="--shapes many.txt --budget 60"
 # A shell's background has SIGINT ignored; who presses ^C has not.
 foreground=
@@ -250,7 +250,7 @@ else
     done
     finish
     check 'a run goes on without the workers that were killed' [ "$status" -eq 0 ]
-    expect 0 '^0 adopted, 0 default, [13] tuned before, 0 not finished' eftune $many --db cut.db
+    expect 0 '^0 adopted, 0 default, [12] tuned before, 0 not finished' eftune $many --db cut.db
     check 'in all these runs nothing was done twice' nothing_repeated cut.db.journal
     check 'nothing lies around' [ "$(find . -name 'cut.db*' | wc -l)" -eq 2 ]
 fi
@@ -298,9 +298,7 @@ rejected 'one element off' 'wrong, element 1234 of y: .* times what is allowed'
 plant_column "STORE(fabs(PTR(x)[b * L * D + d] - 1.0f) < 0.002f ? $mean + 0.01f : $mean, PTR(y), i);"
 rejected 'a rare value' 'wrong, element'
 plant_column "$store if (i == 0) PTR(y)[B * D + 5] = 1.0f;"
-rejected 'past the end' 'written outside of its tensor'
-plant_column "$store if (i == 0) PTR(count)[-1] = 1.0f;"
-rejected 'before the start' 'written outside of its tensor'
+rejected 'past the end' 'written outside of its tensor, element 0 of y'
 plant_column "if (i != 7) $store"
 rejected 'not written' 'not written, element 7 of y'
 plant_column "$store if (!keep[L - 1]) ((__global REAL *)PTR(x))[L * D * (b + 1) - 1] = 1.0f;"
