@@ -221,7 +221,7 @@ static json_t *open_target(worker *w, const char *text)
     ef__identity own;
     ef__identity_get(w->actor, &own);
     do {
-        status = bench_job_open(&w->jobs[w->sets++], &w->cases.cases[0], w->actor);
+        status = tune_job_open(&w->jobs[w->sets++], &w->cases.cases[0], w->actor);
         if (status)
             return actor_failed(w, status);
     } while (w->sets < sets_for(&own.info, ef__op_row(target.id)->bytes(&w->jobs[0].args)));
