@@ -112,8 +112,8 @@ static bool add(worker *w, const ef__variant *v, const int *knob)
     return ++w->count < MOST_CHOICES;
 }
 
-/* Worth trying: in the class of accuracy; on a CPU, of what is written for groups of work-items only
- * the untuned point, which is slow enough. */
+/* Worth trying: in the class of accuracy; on a CPU, of what is written for groups of work-items
+ * only the untuned point, which is slow enough. */
 static bool is_tried(worker *w, const ef__variant *v, const int *knob)
 {
     if (v->loose && ef_actor_accuracy(w->actor) == EF_STRICT)
