@@ -112,16 +112,16 @@ static bool add(worker *w, const ef__variant *v, const int *knob)
     return ++w->count < MOST_CHOICES;
 }
 
-/* Worth trying: in the class of accuracy; on a CPU, of what is written for groups of work-items
- * only the untuned point, which is slow enough. */
-static bool is_tried(worker *w, const ef__variant *v, const int *knob)
+/* Worth trying: in the class of accuracy; on a CPU, of what works in local memory, which there is none
+ * of, only the untuned point. */
+static bool is_tried(worker *w, const ef__variant *v, const ef__args *args)
 {
+    const ef__device *d = ef__device_of(w->actor);
     if (v->loose && ef_actor_accuracy(w->actor) == EF_STRICT)
         return false;
-    const ef__choice untuned =
-        ef__op_untuned(ef__device_of(w->actor), w->cases.targets[0].id, v->name);
-    return !v->group || !ef_actor_device(w->actor)->is_cpu ||
-           !memcmp(untuned.knob, knob, sizeof untuned.knob);
+    const ef__choice untuned = ef__op_untuned(d, w->cases.targets[0].id, v->name);
+    return !d->info.is_cpu || !v->group || !v->group(d, args).local_bytes ||
+           !memcmp(untuned.knob, args->knob, sizeof untuned.knob);
 }
 
 /* Every point of the variant's knobs that runs the target, the last knob fastest. */
@@ -134,7 +134,7 @@ static bool enumerate(worker *w, const ef__variant *v, ef__args *args)
         for (i = 0; i < knobs; i++)
             knob[i] = v->knobs[i].values[at[i]];
         memcpy(args->knob, knob, sizeof knob);
-        if (ef__variant_runs(v, ef__device_of(w->actor), args) && is_tried(w, v, knob) &&
+        if (ef__variant_runs(v, ef__device_of(w->actor), args) && is_tried(w, v, args) &&
             !add(w, v, knob))
             return false;
         for (i = knobs; i > 0 && ++at[i - 1] == ef__knob_values(&v->knobs[i - 1]); i--)
