@@ -269,12 +269,25 @@ static void say_verdict(const run *r, const tune_verdict *v)
     fflush(stdout);
 }
 
+/* A target that cannot be opened is not the end of the others. */
+static ef_status pass_over(run *r, ef_status status)
+{
+    if (status != EF_EBUILD)
+        return status;
+    clear(r);
+    ef__say_error(r->request->command, EF__DEVICE, "%s", r->session.error.text);
+    r->session.error = (ef_error){0};
+    r->broken++;
+    return EF_OK;
+}
+
 static ef_status check_one(run *r)
 {
     tune_verdict v;
     ef_status status = tune_session_open(&r->session, &r->request->target[r->at]);
-    if (!status)
-        status = tune_check(&r->session, r->db, &v);
+    if (status)
+        return pass_over(r, status);
+    status = tune_check(&r->session, r->db, &v);
     if (status)
         return status;
     say_verdict(r, &v);
@@ -299,9 +312,10 @@ static ef_status tune_one(run *r)
         return EF_OK;
     }
     ef_status status = tune_session_open(s, target);
+    if (status)
+        return pass_over(r, status);
     budget -= ef__now() - before;
-    if (!status)
-        status = search(r, fmax(budget, 0.1), &found);
+    status = search(r, fmax(budget, 0.1), &found);
     if (status)
         return status;
     clear(r);
@@ -365,7 +379,8 @@ static int say_end(run *r, ef_status status)
     if (is_stopped(r))
         return ef__say_error(q->command, EF__INTERRUPTED, "interrupted; run again to go on");
     if (r->broken)
-        return ef__say_error(q->command, EF__DEVICE, "the default fails at %zu of them", r->broken);
+        return ef__say_error(q->command, EF__DEVICE, "the default does not run at %zu of them",
+                             r->broken);
     if (left && !q->json)
         printf("The time is up; run again to go on.\n");
     return EXIT_SUCCESS;

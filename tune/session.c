@@ -197,7 +197,7 @@ static ef_status reopen(tune_session *s, json_t **reply)
     if (outcome_of(s, answer, *reply, why, sizeof why) == TUNE_CORRECT)
         return EF_OK;
     json_decref(*reply);
-    return ef__error_set(&s->error, EF_EDEVICE, 0, NULL, "%s: %s", s->shape, why);
+    return ef__error_set(&s->error, EF_EBUILD, 0, NULL, "%s: %s", s->shape, why);
 }
 
 ef_status tune_session_open(tune_session *s, const tune_target *target)

@@ -51,7 +51,8 @@ typedef struct tune_session {
 ef_status tune_session_begin(tune_session *s, char *const argv[]);
 void tune_session_end(tune_session *s);
 
-/* Make a target the current one: its options, with what the journal knows of them. */
+/* Make a target the current one: its options, with what the journal knows of them. Errors: EBUILD
+ * (this target's default does not run), EDEVICE. */
 ef_status tune_session_open(tune_session *s, const tune_target *target);
 
 /* tune_bench's; user is a tune_session. TUNE_GONE: s->error says why. */

@@ -83,6 +83,22 @@ static void drop(guarded *g)
     ef_tensor_free(g->all);
 }
 
+ef_status tune_job_open(bench_job *j, const bench_case *c, ef_actor *a)
+{
+    ef_status status = bench_job_open(j, c, a);
+    for (int i = 0; i < EXAMPLE_TENSORS && !status; i++) {
+        guarded g = {0};
+        if (!c->in.t[i].rank)
+            continue;
+        status = put(a, &c->in.t[i], false, &g);
+        ef_tensor_free(j->t[i]);
+        j->t[i] = g.inner; /* which keeps all of it */
+        ef_tensor_free(g.all);
+    }
+    example_bind(&j->args, j->t);
+    return status;
+}
+
 /* A copy of all of it; the caller frees. */
 static ef_status get(ef_actor *a, const guarded *g, unsigned char **image)
 {
@@ -251,18 +267,14 @@ ef_status tune_verify(ef_actor *a, const tune_cases *c, const ef__choice *choice
 
 /* ---- the cases ---- */
 
-/* The plain variant's results for the target, in full. */
-static ef_status run_plain(tune_cases *c, ef_actor *a)
+/* The results of a variant for the target, in full. NULL: of the untuned choice. */
+static ef_status run_plain(tune_cases *c, ef_actor *a, const ef__variant *v)
 {
-    const ef__op *op = ef__op_row(c->targets[0].id);
-    const ef__variant *v = op->variants;
     bench_job j;
-    while (v + 1 < op->variants + EF__MAX_VARIANTS && v[1].name)
-        v++;
-    ef_status status = ef__op_force(a, c->targets[0].id, v->name, NULL);
+    ef_status status = ef__op_force(a, c->targets[0].id, v ? v->name : NULL, NULL);
     if (status)
         return status;
-    status = bench_job_open(&j, &c->cases[0], a);
+    status = tune_job_open(&j, &c->cases[0], a);
     if (!status)
         status = bench_job_run(&j);
     for (int i = 0; i < EF__MAX_TENSORS && !status; i++) {
@@ -274,12 +286,26 @@ static ef_status run_plain(tune_cases *c, ef_actor *a)
         status = ef_readback_start(a, j.t[i], EF_IMMEDIATE, NULL, &readback);
         if (!status)
             status = ef_readback_value(readback, &data, &count);
-        if (!status && (c->plain[i] = malloc(count * sizeof(float))))
+        if (!status && !c->plain[i])
+            c->plain[i] = malloc(count * sizeof(float));
+        if (!status && c->plain[i])
             memcpy(c->plain[i], data, count * sizeof(float));
         ef_readback_free(readback);
     }
     bench_job_close(&j);
     return status ? status : ef__op_force(a, c->targets[0].id, NULL, NULL);
+}
+
+static ef_status make_plain(tune_cases *c, ef_actor *a)
+{
+    const ef__op *op = ef__op_row(c->targets[0].id);
+    const ef__variant *v = op->variants;
+    while (v + 1 < op->variants + EF__MAX_VARIANTS && v[1].name)
+        v++;
+    if (!run_plain(c, a, v))
+        return EF_OK;
+    ef_actor_reset(a);
+    return run_plain(c, a, NULL);
 }
 
 ef_status tune_cases_make(tune_cases *c, ef_actor *a, const tune_target *t, ef_error *error)
@@ -291,7 +317,7 @@ ef_status tune_cases_make(tune_cases *c, ef_actor *a, const tune_target *t, ef_e
             c->targets[i] = tune_probe(t, i - 1);
         status = tune_case_make(&c->cases[i], a, &c->targets[i], error);
     }
-    if (!status && (status = run_plain(c, a)))
+    if (!status && (status = make_plain(c, a)))
         ef__actor_says(a, status, error);
     return status;
 }

@@ -10,12 +10,18 @@
 typedef struct tune_cases {
     tune_target targets[1 + TUNE_PROBES];
     bench_case cases[1 + TUNE_PROBES];
-    float *plain[EF__MAX_TENSORS]; /* what the always-fitting variant gives for the target */
+    float
+        *plain[EF__MAX_TENSORS]; /* what the always-fitting variant gives for the target; where that
+                                      does not run, the untuned choice */
 } tune_cases;
 
 /* Free it also when this fails. */
 ef_status tune_cases_make(tune_cases *c, ef_actor *a, const tune_target *t, ef_error *error);
 void tune_cases_free(tune_cases *c);
+
+/* bench_job_open with guard bands around every tensor: what is written outside of one hits nothing
+ * that the process lives on. */
+ef_status tune_job_open(bench_job *j, const bench_case *c, ef_actor *a);
 
 /* status: what a failed call said stands on the actor. OK with *worst > 1: wrong; text says where.
  * *worst is the largest error over its bound. */

@@ -112,6 +112,18 @@ static bool add(worker *w, const ef__variant *v, const int *knob)
     return ++w->count < MOST_CHOICES;
 }
 
+/* Worth trying: in the class of accuracy; on a CPU, of what is written for groups of work-items only
+ * the untuned point, which is slow enough. */
+static bool is_tried(worker *w, const ef__variant *v, const int *knob)
+{
+    if (v->loose && ef_actor_accuracy(w->actor) == EF_STRICT)
+        return false;
+    const ef__choice untuned =
+        ef__op_untuned(ef__device_of(w->actor), w->cases.targets[0].id, v->name);
+    return !v->group || !ef_actor_device(w->actor)->is_cpu ||
+           !memcmp(untuned.knob, knob, sizeof untuned.knob);
+}
+
 /* Every point of the variant's knobs that runs the target, the last knob fastest. */
 static bool enumerate(worker *w, const ef__variant *v, ef__args *args)
 {
@@ -122,8 +134,8 @@ static bool enumerate(worker *w, const ef__variant *v, ef__args *args)
         for (i = 0; i < knobs; i++)
             knob[i] = v->knobs[i].values[at[i]];
         memcpy(args->knob, knob, sizeof knob);
-        if (ef__variant_runs(v, ef__device_of(w->actor), args) &&
-            (!v->loose || ef_actor_accuracy(w->actor) == EF_NORMAL) && !add(w, v, knob))
+        if (ef__variant_runs(v, ef__device_of(w->actor), args) && is_tried(w, v, knob) &&
+            !add(w, v, knob))
             return false;
         for (i = knobs; i > 0 && ++at[i - 1] == ef__knob_values(&v->knobs[i - 1]); i--)
             at[i - 1] = 0;
@@ -209,7 +221,7 @@ static json_t *open_target(worker *w, const char *text)
     ef__identity own;
     ef__identity_get(w->actor, &own);
     do {
-        status = bench_job_open(&w->jobs[w->sets++], &w->cases.cases[0], w->actor);
+        status = tune_job_open(&w->jobs[w->sets++], &w->cases.cases[0], w->actor);
         if (status)
             return actor_failed(w, status);
     } while (w->sets < sets_for(&own.info, ef__op_row(target.id)->bytes(&w->jobs[0].args)));

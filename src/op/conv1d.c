@@ -262,12 +262,7 @@ const ef__op ef__op_conv1d_dw = {
                   valid_dw_toom2},
                  {"panel", 0, ef__conv1d_fits_dw_panel, dw_panel, EF__DW_KNOBS,
                   ef__conv1d_settle_dw, ef__conv1d_valid_dw_panel},
-                 {"direct",
-                  0,
-                  ef__fits_always,
-                  dw_direct,
-                  {EF__DIRECT_KNOBS},
-                  EF__DIRECT_RULES}},
+                 {"direct", 0, ef__fits_always, dw_direct, {EF__DIRECT_KNOBS}, EF__DIRECT_RULES}},
 };
 
 ef_status ef_conv1d_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w, size_t dilation,
