@@ -62,7 +62,8 @@ awk '
         end("panel rows 6", 9, "timeout")
         fate("toom2 rows 16, vectors 2", "the choice")
         target = "gelu.forward H16"
-        time("item", 1, 0.25)
+        line("default", "item", ",\"floor_ms\":0")
+        time("item", 1, 0.25); fate("item", "the default")
         printf "{\"what\":\"time\",\"target\":\"gelu.forward H16\",\"choice\":\"item\",\"ms"
     }' >x.eftune.journal
 
@@ -227,7 +228,8 @@ expect 0 '^old$' cat old.svg
 if command -v gnuplot >/dev/null; then
     expect 0 '' "$eftune" --db x.eftune --plot old.svg
     expect 0 drawn python3 picture.py old.svg "Bob's \"GPU\" <1>" \
-        'conv1d.forward B2 L8: 7 tried, 5 failed' choice default 'floor 0.5 ms' 'gelu.forward H16: 1 tried, 0 failed'
+        'conv1d.forward B2 L8: 7 tried, 5 failed' choice default 'floor 0.5 ms' 'gelu.forward H16: 1 tried, 0 failed' \
+        'default, kept'
 else
     skip pictures 'gnuplot is not installed'
 fi

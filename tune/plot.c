@@ -22,6 +22,12 @@ static bool is_default(const tune_tried *t)
     return t->entry->is_default;
 }
 
+/* A search has ended with it. */
+static bool is_settled(const tune_tried *t)
+{
+    return t->entry->is_default && t->entry->fate;
+}
+
 static bool is_choice(const tune_tried *t)
 {
     return t->entry->fate && !strcmp(t->entry->fate, tune_fate_text(TUNE_FATE_CHOSEN));
@@ -48,10 +54,12 @@ static void draw(FILE *script, const tune_tried *t, size_t count, double floor_m
     write_block(script, "all", t, count, is_any);
     bool has_default = write_block(script, "default", t, count, is_default);
     bool has_choice = write_block(script, "choice", t, count, is_choice);
+    bool is_kept = write_block(script, "kept", t, count, is_settled) && !has_choice;
     fprintf(script, "set xrange [0:%zu]\nset xtics %s\n", count + 1, count < 10 ? "1" : "autofreq");
     fprintf(script, "plot $all with points pt 7 ps 0.4 lc rgb '#888888' notitle");
     if (has_default)
-        fprintf(script, ", $default with points pt 5 ps 0.9 lc rgb '#1f77b4' title 'default'");
+        fprintf(script, ", $default with points pt 5 ps 0.9 lc rgb '#1f77b4' title 'default%s'",
+                is_kept ? ", kept" : "");
     if (has_choice)
         fprintf(script, ", $choice with points pt 9 ps 1.1 lc rgb '#d62728' title 'choice'");
     if (floor_ms > 0)
