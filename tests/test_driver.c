@@ -433,7 +433,7 @@ START_TEST(an_immediate_readback_waits_for_who_knows_of_failures)
     ef_test_ok(a, ef_actor_finish(a));
     ef_test_ok(a, ef__op_begin(a, "sick.op"));
     ck_assert_int_eq(clEnqueueMarkerWithWaitList(ef__queue(a), 0, NULL, &driver.sick), 0);
-    ef__keep_event(a, driver.sick, "sick.op");
+    ef__keep_event(a, driver.sick, NULL, "sick.op");
     ef_test_ok(a, ef__op_end(a, EF_OK));
     stall(true);
     task k = {.a = a};

@@ -119,6 +119,7 @@ const ef__op ef__op_masked_mean_forward = {
     .flops = flops,
     .bytes = bytes,
     .examples = {{.tensors = "nBLD mBL zBD zB"}},
+    .sources = {"masked_mean"},
     .variants = {{"slice", 0, ef__fits_cpu, forward_slice},
                  {"column", 0, ef__fits_always, forward_column}}};
 
@@ -131,6 +132,7 @@ const ef__op ef__op_masked_mean_backward = {
     .flops = flops,
     .bytes = bytes,
     .examples = {{.tensors = "nBD mBL pB zBLD"}},
+    .sources = {"masked_mean"},
     .variants = {{"chunk", 0, ef__fits_cpu, backward_chunk},
                  {"item", 0, ef__fits_always, backward_item}}};
 
