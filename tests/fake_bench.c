@@ -13,6 +13,7 @@ fake_bench *fake_new(const tune_part *parts, size_t count,
     f->outcome = ef_test_alloc(n * sizeof *f->outcome);
     f->wrong = ef_test_alloc(n * sizeof *f->wrong);
     f->complexity = ef_test_doubles(n);
+    f->checked = ef_test_alloc(n * sizeof *f->checked);
     f->asked = ef_test_alloc(n * sizeof *f->asked);
     f->built = ef_test_alloc(n * sizeof *f->built);
     for (size_t i = 0; i < n; i++)
@@ -91,7 +92,9 @@ static tune_outcome verify(void *user, size_t c, tune_limit limit)
     tune_outcome outcome = call(f);
     if (outcome == TUNE_CORRECT)
         outcome = spend(f, f->check_s, limit.left_s, TUNE_LATE);
-    return outcome == TUNE_CORRECT && f->wrong[c] ? TUNE_CORRECTNESS : outcome;
+    bool wrong = f->wrong[c] || (f->flaky && c == f->flaky && f->checked[c] > 0);
+    f->checked[c]++;
+    return outcome == TUNE_CORRECT && wrong ? TUNE_CORRECTNESS : outcome;
 }
 
 /* As many calls as last 5 ms. */
@@ -101,8 +104,11 @@ static tune_outcome time_round(void *user, const size_t *c, size_t count, tune_l
     fake_bench *f = user;
     tune_outcome outcome = call(f);
     bool slower = ef__rng_uniform(&f->rng) < f->drift;
-    (void)failed;
     for (size_t i = 0; i < count && outcome == TUNE_CORRECT; i++) {
+        if (f->fragile && c[i] == f->fragile && ++f->rounds == 3) {
+            *failed = i;
+            return TUNE_RUNTIME;
+        }
         double now = f->ms[c[i]] * (slower && i >= count / 2 ? 2 : 1);
         ms[i] = noisy(f, now);
         double s = 1e-3 * ms[i] * ceil(5 / now);

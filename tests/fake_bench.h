@@ -13,10 +13,14 @@ typedef struct fake_bench {
     tune_outcome *outcome; /* [count] what sampling gives; CORRECT if not set */
     bool *wrong;           /* [count] what verifying finds */
     double *complexity;    /* [count] 0 if not set */
+    size_t *checked;       /* [count] verifications */
     size_t *asked;         /* [count] samples */
     bool *built;
     double build_s, check_s;
-    size_t slow_build;    /* a candidate that takes a day; 0: none */
+    size_t slow_build; /* a candidate that takes a day; 0: none */
+    size_t flaky;      /* one that only a second check finds wrong; 0: none */
+    size_t fragile;    /* one that fails in its third round; 0: none */
+    size_t rounds;
     double noise, spikes; /* of log-normal noise; share of samples that take three times as long */
     double drift;         /* share of rounds in the middle of which the clock halves */
     double clock;

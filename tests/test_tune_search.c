@@ -362,6 +362,20 @@ START_TEST(a_candidate_that_builds_for_ever_does_not_spend_all)
 }
 END_TEST
 
+START_TEST(checks_leave_time_for_the_finals)
+{
+    fake_bench *f = row_of(64);
+    f->build_s = 0.01;
+    f->check_s = 1;
+    for (size_t i = 1; i < 64; i++)
+        f->ms[i] = 0.5 + 0.005 * (double)i;
+    tune_result *r = fake_search(f, (tune_plan){.budget_s = 30, .seed = 1});
+    ck_assert_int_eq(r->end, TUNE_DONE);
+    ck_assert_msg(loss(f) < 0.02, "%g", loss(f));
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(a_flag_ends_the_search_at_any_call)
 {
     fake_bench *f = row_of(24);
@@ -437,6 +451,38 @@ START_TEST(a_wrong_one_is_neither_chosen_nor_in_the_way)
 }
 END_TEST
 
+START_TEST(the_winner_is_checked_again)
+{
+    fake_bench *f = row_of(16);
+    f->flaky = 5;
+    f->ms[5] = 0.4;
+    f->ms[6] = 0.5;
+    tune_result *r = fake_search(f, (tune_plan){.budget_s = 60, .seed = 1});
+    ck_assert_uint_eq(r->choice, 6);
+    ck_assert_int_eq(r->candidate[5].outcome, TUNE_CORRECTNESS);
+    ck_assert_uint_eq(f->checked[5], 2);
+    ck_assert_uint_eq(f->checked[6], 2);
+    ck_assert_uint_eq(f->checked[7], 1);
+    fake_free(f);
+}
+END_TEST
+
+START_TEST(a_finalist_that_fails_leaves_the_others)
+{
+    fake_bench *f = row_of(16);
+    f->fragile = 5;
+    f->ms[5] = 0.4;
+    f->ms[6] = 0.5;
+    tune_result *r = fake_search(f, (tune_plan){.budget_s = 60, .seed = 1});
+    ck_assert_uint_eq(r->choice, 6);
+    ck_assert_int_eq(r->candidate[5].outcome, TUNE_RUNTIME);
+    ck_assert_int_eq(r->candidate[5].fate, TUNE_FATE_FAILED);
+    ck_assert_double_eq_tol(r->ratio.median, 0.5, 1e-9);
+    ck_assert_uint_eq(r->rounds, 30);
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(without_a_default_that_runs_there_is_no_search)
 {
     fake_bench *f = row_of(16);
@@ -505,6 +551,23 @@ START_TEST(a_resumed_search_repeats_nothing)
 }
 END_TEST
 
+START_TEST(a_wrong_one_that_is_known_as_fast_is_found_out)
+{
+    fake_bench *f = row_of(16);
+    tune_known known[16];
+    f->wrong[5] = true;
+    f->ms[5] = 0.01;
+    f->ms[6] = 0.5;
+    for (size_t i = 0; i < 16; i++)
+        known[i] = (tune_known){i, TUNE_CORRECT, false, 1, {f->ms[i]}};
+    tune_result *r =
+        fake_search(f, (tune_plan){.budget_s = 60, .known = known, .known_count = 16, .seed = 1});
+    ck_assert_uint_eq(r->choice, 6);
+    ck_assert_int_eq(r->candidate[5].outcome, TUNE_CORRECTNESS);
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(a_plan_with_what_does_not_exist_is_refused)
 {
     fake_bench *f = row_of(16);
@@ -524,8 +587,6 @@ START_TEST(a_plan_with_what_does_not_exist_is_refused)
     fake_free(f);
 }
 END_TEST
-
-/* ---- ---- */
 
 static Suite *suite(void)
 {
@@ -548,12 +609,16 @@ static Suite *suite(void)
     tcase_add_test(adopt, rounds_in_which_the_device_drifts_do_not_count);
     tcase_add_test(bounds, the_budget_is_kept);
     tcase_add_test(bounds, a_candidate_that_builds_for_ever_does_not_spend_all);
+    tcase_add_test(bounds, checks_leave_time_for_the_finals);
     tcase_add_test(bounds, a_flag_ends_the_search_at_any_call);
     tcase_add_test(failures, failures_of_every_kind_are_survived);
     tcase_add_test(failures, a_wrong_one_is_neither_chosen_nor_in_the_way);
+    tcase_add_test(failures, the_winner_is_checked_again);
+    tcase_add_test(failures, a_finalist_that_fails_leaves_the_others);
     tcase_add_test(failures, without_a_default_that_runs_there_is_no_search);
     tcase_add_test(failures, a_sick_device_is_not_held_against_its_candidates);
     tcase_add_test(failures, a_resumed_search_repeats_nothing);
+    tcase_add_test(failures, a_wrong_one_that_is_known_as_fast_is_found_out);
     tcase_add_test(failures, a_plan_with_what_does_not_exist_is_refused);
     return s;
 }

@@ -73,8 +73,8 @@ static void make_room(tune__search *s, rounds *r, double round_s)
     }
 }
 
-/* One round; false: it was not finished or does not count. */
-static bool round_counts(tune__search *s, rounds *r, size_t *discarded)
+/* One round, if it is finished and counts. */
+static void one_round(tune__search *s, rounds *r, size_t *discarded)
 {
     const double drift = 0.05;
     size_t order[TUNE_FINALISTS + 2], place[TUNE_FINALISTS] = {0}, last = r->count + 1;
@@ -91,17 +91,16 @@ static bool round_counts(tune__search *s, rounds *r, size_t *discarded)
         for (size_t i = r->count; i-- > 0;)
             if (!tune__alive(s, r->who[i]))
                 drop(r, i);
-        return false;
+        return;
     }
     double control = (ms[0] + ms[last]) / 2;
     if (fabs(ms[0] - ms[last]) > drift * fmin(ms[0], ms[last]) && *discarded < discards(s)) {
         ++*discarded;
-        return false;
+        return;
     }
     for (size_t i = 0; i < r->count; i++)
         r->ratio[place[i]][r->done] = ms[1 + i] / control;
     r->done++;
-    return true;
 }
 
 /* All rounds; false: they were not finished before only `later` seconds were left. */
@@ -115,7 +114,7 @@ static bool run(tune__search *s, rounds *r, tune_stage stage, double later)
     bool first = true;
     while (r->done < s->rounds && r->count > 0 && !tune__halted(s) && tune__left(s) > 0) {
         double before = tune__spent(s);
-        round_counts(s, r, &discarded);
+        one_round(s, r, &discarded);
         if (first)
             make_room(s, r, tune__spent(s) - before);
         first = false;
@@ -180,10 +179,9 @@ static bool confirmed(tune__search *s, rounds *own, size_t candidate)
     tune_candidate *c = &s->candidate[candidate];
     own->who[0] = candidate;
     own->count = 1;
-    if (!tune__verify(s, candidate))
-        return false;
-    if (!run(s, own, TUNE_CONFIRM, 0)) {
-        c->fate = own->count ? TUNE_FATE_CROWDED : c->fate;
+    tune__begin(s, rounds_s(s, 1));
+    if (!tune__verify(s, candidate) || !run(s, own, TUNE_CONFIRM, 0)) {
+        c->fate = tune__alive(s, candidate) ? TUNE_FATE_CROWDED : c->fate;
         return false;
     }
     s->result->ratio = interval(own, 0);

@@ -51,7 +51,7 @@ static double alike(const place *a, const place *b)
     return a->part == b->part ? (1 + d + d * d / 3) * exp(-d) : 0;
 }
 
-/* Row i of the factor, of covariances with the first i places; what remains of `own` is returned. */
+/* Row i of the factor, of covariances with the first i places; returns what remains of `own`. */
 static double eliminate(const tune_model *m, double *row, size_t i, double own)
 {
     for (size_t j = 0; j < i; j++) {

@@ -15,8 +15,8 @@ typedef struct tune_model tune_model;
 tune_model *tune_model_new(const tune_space *space);
 void tune_model_free(tune_model *model);
 
-/* tune_model_fit -- learn the times ms[count] of points; count is 1 .. TUNE_MODEL_POINTS, the points
- * are different. */
+/* tune_model_fit -- learn the times ms[count] of points, each of them once; count is
+ * 1 .. TUNE_MODEL_POINTS. */
 void tune_model_fit(tune_model *model, const size_t *points, const double *ms, size_t count);
 
 /* tune_model_hope -- what a point's time may well be, in no unit: less is better. The expected one,

@@ -94,9 +94,8 @@ static double later_s(const tune__search *s)
     return least(stages + tune__finals_s(s, TUNE_FINALISTS), s->plan->budget_s / 2);
 }
 
-/* More samples where they cost nothing beside the first, which built it: one in a while is far off.
- * One that leads has to be right at once: a wrong one may be faster than any other, and would lead
- * all that follows astray. */
+/* More samples where they cost nothing beside the first, which built it: one in a while is far
+ * off. */
 static void try(tune__search *s, size_t candidate)
 {
     enum { MOST = 3 };
@@ -107,8 +106,14 @@ static void try(tune__search *s, size_t candidate)
     double first_s = tune__spent(s) - before;
     while (fine && c->samples < MOST && 1e-3 * c->ms[0] < nothing * first_s)
         fine = tune__sample(s, candidate);
-    if (fine && s->progress.best == candidate)
-        tune__verify(s, candidate);
+}
+
+/* Who leads has to be right at once: a wrong one may be faster than any other, and would lead all
+ * that follows astray. */
+static void check_leader(tune__search *s)
+{
+    while (!s->candidate[s->progress.best].verified && !tune__halted(s) && tune__left(s) > 0)
+        tune__verify(s, s->progress.best);
 }
 
 static void explore(tune__search *s)
@@ -119,6 +124,7 @@ static void explore(tune__search *s)
     while (!tune__halted(s) && tune__left(s) > 0 && tune__next(s, &c)) {
         s->sampled++;
         try(s, c);
+        check_leader(s);
         s->until = s->plan->budget_s - later_s(s);
         tune__report(s, TUNE_EXPLORE, s->points - s->untried, s->points);
     }
@@ -194,6 +200,8 @@ static ef_status compare(tune__search *s, bool *finished)
     if (!list)
         return EF_ENOMEM;
     double finals = least(tune__finals_s(s, TUNE_FINALISTS), s->plan->budget_s / 2);
+    tune__begin(s, finals);
+    check_leader(s);
     size_t n = survivors(s, list);
     n = narrow(s, list, n, TUNE_FIRST, finals + 9 * s->sample_s * TUNE_FINALISTS);
     n = narrow(s, list, n, TUNE_SECOND, finals);

@@ -91,7 +91,7 @@ typedef struct tune_progress {
     double spent_s, budget_s;
 } tune_progress;
 
-/* TUNE_SICK, from sample or verify: not the candidate failed but the device, and it is well again.
+/* TUNE_SICK: not the candidate failed but the device, and it is well again.
  * The failures since the last success are forgotten, this one included, and tried again. */
 typedef struct tune_bench {
     void *user;
