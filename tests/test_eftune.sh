@@ -337,9 +337,9 @@ check 'and one of the other choices' [ ${#second} -eq 64 ]
 check 'that differs' [ "$first" != "$second" ]
 check 'EF_TUNE=off: none' [ -z "$(digest env EF_TUNE=off)" ]
 check 'EF_TUNE=on without any: none' [ -z "$(digest env EF_TUNE=on XDG_DATA_HOME="$tmp/none")" ]
-XDG_DATA_HOME=$tmp/home
+XDG_DATA_HOME=$tmp/data
 export XDG_DATA_HOME
-expect 0 '0 not finished: .*/home/energyflow/tune/[0-9a-f]*.eftune' $quick
+expect 0 '0 not finished: .*/data/energyflow/tune/[0-9a-f]*.eftune' $quick
 check 'the users own is found' [ ${#first} -eq "$(digest env EF_TUNE=on | tr -d '\n' | wc -c)" ]
 expect 0 '^masked_mean' eftune --show
 unset XDG_DATA_HOME
