@@ -182,6 +182,9 @@ static void finish(const epilogue *e, VEC z, const long at, const long row, cons
 
 #define PARTIAL 64 /* products per partial sum; a multiple of VW and of 16 */
 
+#if defined(ROWS) || defined(PACK_ROWS)
+
+/* ---- the GEMMs of CPU devices and the packing of their weights ---- */
 #define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 #define UNROLL _Pragma("unroll")
 
@@ -224,6 +227,8 @@ static float power(const int pairs, const int pair, const int j)
         power *= at[pairs - 1][pair];
     return power / scale[pairs - 1][pair];
 }
+
+#endif
 
 #ifdef ROWS
 

@@ -84,10 +84,9 @@ static void to_points(float *to, int to_next, __global const REAL *from, long ne
     }
 }
 
-/* Of the sums at every point, `next` apart, the outputs, in place of the first. */
-static void to_outputs(VEC *sum, int next)
+/* Of the sums at every point, `next` apart, the outputs. */
+static void to_outputs(VEC *out, const VEC *sum, int next)
 {
-    VEC out[OUTPUTS];
     out[0] = sum[0];
 #pragma unroll
     for (int m = 1; m < OUTPUTS; m++)
@@ -102,9 +101,6 @@ static void to_outputs(VEC *sum, int next)
             out[m] = fma((VEC)power, m % 2 ? odd : even, out[m]);
     }
     out[OUTPUTS - 1] += sum[(POINTS - 1) * next];
-#pragma unroll
-    for (int m = 0; m < OUTPUTS; m++)
-        sum[m * next] = out[m];
 }
 
 /* The arguments of conv1d_taps_panel; w packed [ceil(Cout/PW)][POINTS][Cin][PW], K is TAPS. Rows go
@@ -152,14 +148,17 @@ KERNEL void CAT(conv1d_taps_toom, OUTPUTS)(IN(REAL, x), IN(REAL, w), OUT(REAL, y
     }
 
     const epilogue e = {PTR(bias), PTR(pre), PTR(residual), PTR(mask), PTR(y), PTR(pre), parts};
-    for (int p = 0; p < np; p++)
-        for (int i = 0; i < slice; i++)
-            to_outputs(sum + p * POINTS * slice + i, slice);
     for (int r = 0; r < width; r++)
-        for (int m = 0; m < OUTPUTS; m++)
-            for (int p = 0; p < np && live[r] >> m & 1; p++)
-                finish_panel(&e, sum + (p * POINTS + m) * slice + r * PV, base[r] + (long)m * step,
-                             Cout, (p0 + p) * PW);
+        for (int v = 0, o = p0 * PW; v < np * PV && o < Cout; v++, o += VW) {
+            VEC out[OUTPUTS];
+            to_outputs(out, sum + v / PV * POINTS * slice + r * PV + v % PV, slice);
+#pragma unroll
+            for (int m = 0; m < OUTPUTS; m++) {
+                const long row = base[r] + (long)m * step;
+                if (live[r] >> m & 1)
+                    finish(&e, out[m], row * Cout + o, row, o, Cout - o);
+            }
+        }
 }
 
 /* Of a panel of dy at a point; a line longer than a power of two, or all of them fall into one set

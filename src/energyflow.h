@@ -119,6 +119,7 @@ typedef struct ef_stats {
     uint64_t bytes_up;     /* host to device */
     uint64_t bytes_down;   /* device to host */
     uint64_t builds;       /* programs compiled or loaded */
+    uint64_t loads;        /* part of them: binaries from the disk cache */
     uint64_t pool_bytes;   /* device memory held */
     uint64_t pool_used;    /* part of it that is leased */
     uint64_t pool_peak;    /* most that was ever leased at a time */
@@ -131,8 +132,10 @@ typedef struct ef_stats {
  *            environment's EF_DEVICE, else the first GPU, else the first CPU. Oclgrind is only
  *            taken when named.
  * Environment: EF_GUARD=trap|error, EF_ACCURACY=strict|normal, EF_DEBUG=sync,canary, EF_CL_DIR,
- * EF_LINEAR=clblast|own, EF_TUNE=on|off|PATH and EF_TUNE_STALE=use (ef_tune_load), EF_TRACE=FILE (a
- * Chrome trace, whole when the actor is closed; FILE.1 and so on while another actor writes FILE).
+ * EF_LINEAR=clblast|own, EF_TUNE=on|off|PATH and EF_TUNE_STALE=use (ef_tune_load),
+ * EF_CACHE=off|FOLDER (for program binaries; unset: energyflow in $XDG_CACHE_HOME or ~/.cache),
+ * EF_TRACE=FILE (a Chrome trace, whole when the actor is closed; FILE.1 and so on while another
+ * actor writes FILE).
  * Errors: EARG (nothing matches: the text lists what there is; a variable has another value),
  * EDEVICE (no device, driver error), EIO (EF_TRACE's file cannot be written). */
 ef_status ef_actor_open(const char *device, ef_actor **actor, ef_error *error);

@@ -85,47 +85,48 @@ void conv_check_forward(const char *what, const conv *c, const ef_tensor *y)
     ef_test_within(what, y, want, mag, CONV_BOUND);
 }
 
-static const char *name_of(ef__op_id id, size_t v, const ref_conv *s)
+/* Forces the n-th of an operation's variants, or of the values of direct's knobs. */
+typedef bool force_nth(ef_actor *a, ef__op_id id, size_t n);
+
+static const char *name_of(ef__op_id id, size_t n, const ref_conv *s)
 {
     static char text[128];
-    const ef__op *op = ef__op_row(id);
-    snprintf(text, sizeof text, "%s[%s] B%zu L%zu %zu->%zu K%zu d%zu", op->name,
-             op->variants[v].name, s->B, s->L, s->Cin, s->Cout, s->K, s->d);
+    snprintf(text, sizeof text, "%s, number %zu, B%zu L%zu %zu->%zu K%zu d%zu",
+             ef__op_row(id)->name, n, s->B, s->L, s->Cin, s->Cout, s->K, s->d);
     return text;
 }
 
-/* What its variant promises: mag, or spread where it is loose. */
-static void agrees(ef__op_id id, size_t v, const ref_conv *s, const ef_tensor *got,
+/* What the forced variant promises: mag, or spread where it is loose. */
+static void agrees(ef_actor *a, ef__op_id id, const char *name, const ef_tensor *got,
                    const double *want, const double *mag, const double *spread)
 {
-    const bool loose = ef__op_row(id)->variants[v].loose;
-    ef_test_within(name_of(id, v, s), got, want, loose ? spread : mag,
-                   loose ? CONV_LOOSE : CONV_BOUND);
+    const bool loose = ef__op_choose(a, id, &(ef__args){0}).variant->loose;
+    ef_test_within(name, got, want, loose ? spread : mag, loose ? CONV_LOOSE : CONV_BOUND);
 }
 
-static void forward_agrees(ef_actor *a, const conv *c)
+static void forward_agrees(ef_actor *a, const conv *c, force_nth *force)
 {
     const ef__op_id id = c->linear ? EF__LINEAR_FORWARD : EF__CONV1D_FORWARD;
     double *want = ef_test_doubles(c->ny), *mag = ef_test_doubles(c->ny);
     ref_conv1d_forward(&c->s, c->x, c->w, want, mag);
     const double *spread = conv_spread(&c->s, c->s.Cout, mag);
-    for (size_t v = 0; ef_test_variant(a, id, v); v++) {
+    for (size_t n = 0; force(a, id, n); n++) {
         ef_tensor *y = conv_y(a, c, NULL);
         if (ef_test_fits(a, conv_forward(a, c, NULL, y)))
-            agrees(id, v, &c->s, y, want, mag, spread);
+            agrees(a, id, name_of(id, n, &c->s), y, want, mag, spread);
     }
 }
 
-static void dx_agrees(ef_actor *a, const conv *c)
+static void dx_agrees(ef_actor *a, const conv *c, force_nth *force)
 {
     const ef__op_id id = c->linear ? EF__LINEAR_DX : EF__CONV1D_DX;
     double *want = ef_test_doubles(c->nx), *mag = ef_test_doubles(c->nx);
     ref_conv1d_dx(&c->s, c->dy, c->w, want, mag);
     const double *spread = conv_spread(&c->s, c->s.Cin, mag);
-    for (size_t v = 0; ef_test_variant(a, id, v); v++) {
+    for (size_t n = 0; force(a, id, n); n++) {
         ef_tensor *dx = conv_x(a, c, NULL);
         if (ef_test_fits(a, conv_dx(a, c, NULL, dx)))
-            agrees(id, v, &c->s, dx, want, mag, spread);
+            agrees(a, id, name_of(id, n, &c->s), dx, want, mag, spread);
     }
 }
 
@@ -136,7 +137,7 @@ static void add_old(size_t n, const float *old, double *mag)
         mag[i] += fabs((double)old[i]);
 }
 
-static void dw_agrees(ef_actor *a, const conv *c)
+static void dw_agrees(ef_actor *a, const conv *c, force_nth *force)
 {
     const ef__op_id id = c->linear ? EF__LINEAR_DW : EF__CONV1D_DW;
     const size_t O = c->s.Cout;
@@ -149,25 +150,52 @@ static void dw_agrees(ef_actor *a, const conv *c)
     add_old(O, old_db, mag_db);
     const double *spread = conv_spread_taps(&c->s, mag);
 
-    for (size_t v = 0; ef_test_variant(a, id, v); v++) {
+    for (size_t n = 0; force(a, id, n); n++) {
         ef_tensor *dw = conv_w(a, c, old), *db = ef_test_f32(a, SHAPE(O), old_db);
         ef_tensor *alone = conv_w(a, c, old);
-        const char *name = name_of(id, v, &c->s);
+        const char *name = name_of(id, n, &c->s);
         if (!ef_test_fits(a, conv_dw(a, c, dw, db)))
             continue;
-        agrees(id, v, &c->s, dw, want, mag, spread);
+        agrees(a, id, name, dw, want, mag, spread);
         ef_test_within(name, db, want_db, mag_db, CONV_BOUND);
         ef_test_ok(a, conv_dw(a, c, alone, NULL));
         ef_test_same_bits(name, alone, ef_test_read(dw));
     }
 }
 
-void conv_agrees(ef_actor *a, ref_conv s, bool linear)
+static void all_agree(ef_actor *a, ref_conv s, bool linear, force_nth *force)
 {
     conv c = conv_new(a, s, linear);
-    forward_agrees(a, &c);
-    dx_agrees(a, &c);
-    dw_agrees(a, &c);
+    forward_agrees(a, &c, force);
+    dx_agrees(a, &c, force);
+    dw_agrees(a, &c, force);
+}
+
+void conv_agrees(ef_actor *a, ref_conv s, bool linear)
+{
+    all_agree(a, s, linear, ef_test_variant);
+}
+
+/* Each value of each knob, the others untuned. Those of the CPU's kernels are tried below. */
+static bool force_direct(ef_actor *a, ef__op_id id, size_t n)
+{
+    ef__choice c = ef__op_untuned(ef__device_of(a), id, "direct");
+    for (size_t k = 0; k < ef__knobs(c.variant); k++) {
+        const size_t values = ef__knob_values(&c.variant->knobs[k]);
+        if (n < values) {
+            c.knob[k] = c.variant->knobs[k].values[n];
+            ef_test_ok(a, ef__op_force(a, id, "direct", c.knob));
+            return true;
+        }
+        n -= values;
+    }
+    ef_test_ok(a, ef__op_force(a, id, NULL, NULL));
+    return false;
+}
+
+void conv_agrees_tuned(ef_actor *a, ref_conv s, bool linear)
+{
+    all_agree(a, s, linear, force_direct);
 }
 
 /* ---- knobs ---- */

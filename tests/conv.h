@@ -39,6 +39,8 @@ void conv_check_forward(const char *what, const conv *c, const ef_tensor *y);
 
 /* Every variant that fits, in all three operations; gradients are added to what was there. */
 void conv_agrees(ef_actor *a, ref_conv s, bool linear);
+/* The same over the values of the knobs of direct. */
+void conv_agrees_tuned(ef_actor *a, ref_conv s, bool linear);
 
 /* The result does not depend on knobs, bit for bit: every variant that has some, in all three
  * operations, with its widest and its tallest tiles. */

@@ -416,24 +416,33 @@ bool ef_test_variant(ef_actor *a, ef__op_id id, size_t v)
     return name != NULL;
 }
 
-static int end_of_knob(const ef__knob *knob, bool greatest)
+/* Changes untuned knobs into the k-th choice of a variant, or returns how many there are. */
+static size_t nth_knobs(const ef__variant *v, size_t k, int *knob)
 {
-    int end = knob->values[0];
-    for (size_t i = 1; i < ef__knob_values(knob); i++)
-        if (greatest ? knob->values[i] > end : knob->values[i] < end)
-            end = knob->values[i];
-    return end;
+    const size_t knobs = ef__knobs(v);
+    size_t count = knobs > 0;
+    for (size_t i = 0; k == 0 && i < knobs; i++)
+        knob[i] = v->knobs[i].values[0];
+    for (size_t i = 0; i < knobs; count += ef__knob_values(&v->knobs[i++]))
+        if (k >= count && k < count + ef__knob_values(&v->knobs[i]))
+            knob[i] = v->knobs[i].values[k - count];
+    return count;
 }
 
-bool ef_test_knobs(ef_actor *a, ef__op_id id, size_t v, size_t k)
+bool ef_test_knobs(ef_actor *a, ef__op_id id, size_t k)
 {
-    const ef__variant *variant = &ef__op_row(id)->variants[v];
-    ef__choice c = ef__op_untuned(ef__device_of(a), id, variant->name);
-    const bool more = k / 2 < ef__knobs(variant);
-    if (more)
-        c.knob[k / 2] = end_of_knob(&variant->knobs[k / 2], k % 2);
-    ef_test_ok(a, ef__op_force(a, id, more ? variant->name : NULL, c.knob));
-    return more;
+    const ef__variant *v = ef__op_row(id)->variants;
+    for (; v < ef__op_row(id)->variants + EF__MAX_VARIANTS && v->name; v++) {
+        ef__choice c = ef__op_untuned(ef__device_of(a), id, v->name);
+        const size_t count = nth_knobs(v, k, c.knob);
+        if (k < count) {
+            ef_test_ok(a, ef__op_force(a, id, v->name, c.knob));
+            return true;
+        }
+        k -= count;
+    }
+    ef_test_ok(a, ef__op_force(a, id, NULL, NULL));
+    return false;
 }
 
 bool ef_test_fits(ef_actor *a, ef_status status)

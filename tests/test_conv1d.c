@@ -42,6 +42,18 @@ START_TEST(all_taps_and_dilations_agree)
 }
 END_TEST
 
+/* More than a tile and less; channels in fours, where loads are vectors, and not. */
+START_TEST(knobs_change_only_the_speed)
+{
+    static const ref_conv some[] = {
+        {1, 21, 12, 36, 3, 2}, {2, 37, 70, 133, 5, 3}, {1, 300, 36, 5, 1, 1}};
+    ef_actor *a = ef_test_open();
+    for (size_t i = 0; i < ef_test_size(1, 2, 3); i++)
+        conv_agrees_tuned(a, some[i], false);
+    ef_test_close(a);
+}
+END_TEST
+
 /* y = cols w^T, and dx = col2im(dy w). */
 START_TEST(im2col_is_the_oracle)
 {
@@ -482,9 +494,12 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("conv1d");
-    TCase *values = ef_test_case(s, "values"), *rules = ef_test_case(s, "rules");
+    TCase *values = ef_test_case(s, "values"), *knobs = ef_test_case(s, "knobs"),
+          *rules = ef_test_case(s, "rules");
+    tcase_set_timeout(knobs, 300); /* a program for each value */
     tcase_add_test(values, all_operations_agree_with_plain_loops);
     tcase_add_test(values, all_taps_and_dilations_agree);
+    tcase_add_test(knobs, knobs_change_only_the_speed);
     tcase_add_test(values, im2col_is_the_oracle);
     tcase_add_test(values, later_inputs_do_not_change_earlier_outputs);
     tcase_add_test(values, in_the_normal_class_later_inputs_only_reach_the_rounding);

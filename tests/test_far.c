@@ -187,17 +187,17 @@ static ef__call far_panel(ef_actor *a, const ef_tensor *x, const ef_tensor *pack
 
 static ef__call far_direct(const ef_tensor *x, const ef_tensor *w, const ef_tensor *y, int rows)
 {
-    return (ef__call){.op = "test",
-                      .source = "conv1d_direct",
-                      .kernel = "conv1d_taps_direct",
-                      .defines = {{"T", 1}},
-                      .offset = {FAR_ROWS / 4 * (C / 4)},
-                      .global = {C / 4 * ef__ceil_div((size_t)rows, 4), 1},
-                      .local = {1, 1},
-                      .args = {ef__t(x), ef__t(w), ef__t(y), ef__t(NULL), ef__t(NULL), ef__t(NULL),
-                               ef__t(NULL), ef__t(NULL), ef__i(FAR_ROWS + rows),
-                               ef__i(FAR_ROWS + rows), ef__i(C), ef__i(C), ef__i(1), ef__n(1),
-                               ef__n(C), ef__n(1), ef__i(0)}};
+    return (ef__call){
+        .op = "test",
+        .source = "conv1d_direct",
+        .kernel = "conv1d_taps_direct",
+        .defines = {{"T", 1}, {"SIDE_M", 4}, {"SIDE_N", 4}, {"DEPTH", 8}, {"BUFFERS", 2}},
+        .offset = {FAR_ROWS / 4 * (C / 4)},
+        .global = {C / 4 * ef__ceil_div((size_t)rows, 4), 1},
+        .local = {1, 1},
+        .args = {ef__t(x), ef__t(w), ef__t(y), ef__t(NULL), ef__t(NULL), ef__t(NULL), ef__t(NULL),
+                 ef__t(NULL), ef__i(FAR_ROWS + rows), ef__i(FAR_ROWS + rows), ef__i(C), ef__i(C),
+                 ef__i(1), ef__n(1), ef__n(C), ef__n(1), ef__i(0)}};
 }
 
 START_TEST(row_offsets_pass_two_to_the_32)

@@ -121,7 +121,7 @@ START_TEST(device_time_is_no_more_than_the_wall_clocks)
         ef_test_ok(a, ef_gelu_forward(a, x, y));
     uint64_t ns = time_of(a);
     double wall = ef__now() - began;
-    ck_assert_uint_gt(ns, 5 * N / 100); /* 100 elements a nanosecond: no machine */
+    ck_assert_uint_gt(ns, 5 * N / 1000); /* 1000 elements a nanosecond: no machine */
     ck_assert_msg((double)ns <= 1e9 * wall, "%g ns of %g", (double)ns, 1e9 * wall);
     ef_test_close(a);
 }

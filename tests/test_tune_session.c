@@ -2,8 +2,8 @@
  * device: this program is the worker, too, run with --fake SCENARIO FOLDER.
  *
  * A scenario is a list of "WHEN CHOICE WHAT", parted by commas: WHEN is start, device, open, verify
- * or time, CHOICE a number or * for any. FOLDER holds what outlives one worker: a log of requests, a
- * file for each thing that happens once, and "dead", the file of a device that runs nothing. */
+ * or time, CHOICE a number or * for any. FOLDER holds what outlives one worker: a log of requests,
+ * a file for each thing that happens once, and "dead", the file of a device that runs nothing. */
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "ef_test.h"
 #include "../tune/run.h"

@@ -61,21 +61,17 @@ size_t tune_books_group(const tune_books *b, size_t first)
 
 /* ---- both files ---- */
 
-static bool see(void *user, json_t *line)
+static bool see_header(void *user, json_t *line)
 {
-    tune_books *b = user;
-    if (!b->header)
-        b->header = json_incref(line);
-    else
-        json_array_append(b->records, line);
-    return true;
+    ((tune_books *)user)->header = json_incref(line);
+    return false;
 }
 
 ef_status tune_books_read(tune_books *b, const char *db, ef_error *error)
 {
     char path[4200];
-    *b = (tune_books){.records = json_array(), .journal = {.fd = -1}};
-    ef_status status = tune_database_read(db, see, b, error);
+    *b = (tune_books){.journal = {.fd = -1}};
+    ef_status status = tune_database_read(db, see_header, b, error);
     snprintf(path, sizeof path, "%s.journal", db);
     if (!status)
         status = tune_journal_look(&b->journal, path, error);
@@ -89,7 +85,6 @@ ef_status tune_books_read(tune_books *b, const char *db, ef_error *error)
 void tune_books_close(tune_books *b)
 {
     json_decref(b->header);
-    json_decref(b->records);
     free(b->tried);
     tune_journal_close(&b->journal);
 }

@@ -13,7 +13,7 @@ typedef struct tune_tried {
 } tune_tried;
 
 typedef struct tune_books {
-    json_t *header, *records; /* the database's first line, and the others */
+    json_t *header; /* the database's first line */
     tune_journal journal;
     tune_tried *tried; /* [count]: those of a target stand together, in their order */
     size_t count;

@@ -117,7 +117,6 @@ ef_status tune_check(tune_session *s, const char *db, tune_verdict *v)
                                 .low = adopted ? v->ratio.low : 1,
                                 .high = adopted ? v->ratio.high : 1,
                                 .worst = o->worst,
-                                .floor_ms = s->floor_ms,
                                 .tried = f.tried,
                                 .of = s->count,
                                 .seconds = f.seconds};

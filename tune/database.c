@@ -65,15 +65,14 @@ static json_t *record_line(const tune_device *d, const tune_record *r)
     gmtime_r(&now, &utc);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
     tune_target_text(&r->target, shape, sizeof shape);
-    return json_pack("{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, "
-                     "s:I, s:I, s:f, s:s}",
+    return json_pack("{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I, "
+                     "s:I, s:f, s:s}",
                      "op", ef__op_row(r->target.id)->name, "n", sizes(&r->target), "parts", 0,
                      "accuracy", d->accuracy, "variant", r->variant ? r->variant : "default",
                      "knobs", r->knobs, "source", r->source, "identity", r->identity, "shape",
                      shape, "ms", r->ms, "base_ms", r->base_ms, "ratio_low", r->low, "ratio_high",
-                     r->high, "worst", r->worst, "floor_ms", r->floor_ms, "tried",
-                     (json_int_t)r->tried, "of", (json_int_t)r->of, "seconds", r->seconds, "date",
-                     date);
+                     r->high, "worst", r->worst, "tried", (json_int_t)r->tried, "of",
+                     (json_int_t)r->of, "seconds", r->seconds, "date", date);
 }
 
 /* ---- the file ---- */

@@ -21,7 +21,6 @@ typedef struct tune_record {
     const char *source, *identity; /* of its kernels; of device, driver and all kernels */
     double ms, base_ms, low, high; /* low, high: of the interval of ms / base_ms */
     double worst;                  /* error over its bound */
-    double floor_ms;               /* of the plain formula at the device's ceilings, 0: not known */
     size_t tried, of;              /* choices */
     double seconds;                /* that the search had */
 } tune_record;

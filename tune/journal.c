@@ -73,6 +73,12 @@ static bool set_fate(tune_entry *e, const char *fate, double ms)
     return e->fate != NULL;
 }
 
+static void set_default(tune_entry *e, double floor_ms)
+{
+    e->is_default = true;
+    e->floor_ms = floor_ms;
+}
+
 /* ---- lines: what, target, choice, and what belongs to it ---- */
 
 static tune_outcome outcome_of(const char *name)
@@ -114,6 +120,8 @@ static bool apply(tune_journal *j, json_t *line)
     else if (!strcmp(what, "end") && !json_unpack(line, "{s:s, s:F, s:s}", "outcome", &outcome,
                                                   "worst", &number, "text", &text))
         end_entry(e, outcome_of(outcome), number, text);
+    else if (!strcmp(what, "default") && !json_unpack(line, "{s:F}", "floor_ms", &number))
+        set_default(e, number);
     else if (!strcmp(what, "fate") &&
              !json_unpack(line, "{s:s, s:F}", "fate", &text, "ms", &number))
         return set_fate(e, text, number);
@@ -139,8 +147,8 @@ static json_t *now_ms(void)
     return json_integer((json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
 }
 
-/* Append one line, which says when; safe: with all before it on the disk when this returns. The line
- * is freed. */
+/* Append one line, which says when; safe: with all before it on the disk when this returns. The
+ * line is freed. */
 static ef_status append(tune_journal *j, json_t *line, bool safe, ef_error *error)
 {
     json_object_set_new(line, "at", now_ms());
@@ -198,6 +206,19 @@ ef_status tune_journal_time(tune_journal *j, const char *target, const char *cho
     return append(j,
                   json_pack("{s:s, s:s, s:s, s:f}", "what", "time", "target", target, "choice",
                             choice, "ms", ms),
+                  false, error);
+}
+
+ef_status tune_journal_default(tune_journal *j, const char *target, const char *choice,
+                               double floor_ms, ef_error *error)
+{
+    tune_entry *e = entry_of(j, target, choice);
+    if (!e)
+        return no_memory(error);
+    set_default(e, floor_ms);
+    return append(j,
+                  json_pack("{s:s, s:s, s:s, s:f}", "what", "default", "target", target, "choice",
+                            choice, "floor_ms", floor_ms),
                   false, error);
 }
 

@@ -27,6 +27,8 @@ typedef struct tune_entry {
     char *text;   /* what went wrong */
     char *fate;   /* of the last search that ended; NULL: none did */
     double median_ms;
+    bool is_default; /* as the device is, untuned */
+    double floor_ms; /* the default's: of the target at the device's ceilings; 0: not known */
     tune_cost cost;
 } tune_entry;
 
@@ -58,6 +60,10 @@ ef_status tune_journal_end(tune_journal *j, const char *target, const char *choi
                            tune_outcome outcome, double worst, const char *text, ef_error *error);
 ef_status tune_journal_time(tune_journal *j, const char *target, const char *choice, double ms,
                             ef_error *error);
+
+/* The choice is the default of the target, which takes floor_ms at the device's ceilings. */
+ef_status tune_journal_default(tune_journal *j, const char *target, const char *choice,
+                               double floor_ms, ef_error *error);
 
 /* Where a finished search has left the choice, and its median time. */
 ef_status tune_journal_fate(tune_journal *j, const char *target, const char *choice,

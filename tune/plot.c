@@ -1,6 +1,7 @@
 /* Times of choices, by gnuplot. */
 #include "plot.h"
 #include "../bench/picture.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,55 +11,55 @@ static int by_time(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-static bool has_fate(const tune_tried *t, tune_fate fate)
+static bool is_any(const tune_tried *t)
 {
-    return t->entry->fate && !strcmp(t->entry->fate, tune_fate_text(fate));
+    (void)t;
+    return true;
 }
 
-/* Of the target's record; 0: not known. */
-static double floor_of(const tune_books *b, const char *target)
+static bool is_default(const tune_tried *t)
 {
-    json_t *record;
-    size_t i;
-    json_array_foreach(b->records, i, record)
-    {
-        const char *shape = json_string_value(json_object_get(record, "shape"));
-        if (shape && !strcmp(shape, target))
-            return json_number_value(json_object_get(record, "floor_ms"));
-    }
-    return 0;
+    return t->entry->is_default;
 }
 
-/* Points of gnuplot's: those of one fate (-1: all), at their place in the order. */
-static size_t write_block(FILE *script, const char *name, const tune_tried *t, size_t count,
-                          int fate)
+/* A search has ended with it. */
+static bool is_settled(const tune_tried *t)
 {
-    size_t points = 0;
+    return t->entry->is_default && t->entry->fate;
+}
+
+static bool is_choice(const tune_tried *t)
+{
+    return t->entry->fate && !strcmp(t->entry->fate, tune_fate_text(TUNE_FATE_CHOSEN));
+}
+
+/* Those of t[count] that are so, at their places in the order, as a block of data. */
+static bool write_block(FILE *script, const char *name, const tune_tried *t, size_t count,
+                        bool (*is_so)(const tune_tried *t))
+{
+    bool some = false;
     fprintf(script, "$%s << end\n", name);
     for (size_t i = 0; i < count; i++)
-        if (fate < 0 || has_fate(&t[i], (tune_fate)fate)) {
+        if (is_so(&t[i])) {
             fprintf(script, "%zu %g\n", i + 1, t[i].ms);
-            points++;
+            some = true;
         }
     fprintf(script, "end\n");
-    return points;
+    return some;
 }
 
-/* t[count]: sorted. What failed has no time. */
-static void draw(FILE *script, const tune_tried *t, size_t count, size_t failed, double floor_ms)
+/* t[count]: sorted. */
+static void draw(FILE *script, const tune_tried *t, size_t count, double floor_ms)
 {
-    char title[256];
-    snprintf(title, sizeof title, "%s: %zu tried, %zu failed", t->entry->target, count + failed,
-             failed);
-    bench_picture_panel(script, title);
-    write_block(script, "all", t, count, -1);
-    bool has_default = write_block(script, "default", t, count, TUNE_FATE_CONTROL) > 0;
-    bool has_choice = write_block(script, "choice", t, count, TUNE_FATE_CHOSEN) > 0;
+    write_block(script, "all", t, count, is_any);
+    bool has_default = write_block(script, "default", t, count, is_default);
+    bool has_choice = write_block(script, "choice", t, count, is_choice);
+    bool is_kept = write_block(script, "kept", t, count, is_settled) && !has_choice;
     fprintf(script, "set xrange [0:%zu]\nset xtics %s\n", count + 1, count < 10 ? "1" : "autofreq");
     fprintf(script, "plot $all with points pt 7 ps 0.4 lc rgb '#888888' notitle");
     if (has_default)
-        fprintf(script, ", $default with points pt 5 ps 0.9 lc rgb '#1f77b4' title '%s'",
-                has_choice ? "default" : "default, kept");
+        fprintf(script, ", $default with points pt 5 ps 0.9 lc rgb '#1f77b4' title 'default%s'",
+                is_kept ? ", kept" : "");
     if (has_choice)
         fprintf(script, ", $choice with points pt 9 ps 1.1 lc rgb '#d62728' title 'choice'");
     if (floor_ms > 0)
@@ -67,17 +68,24 @@ static void draw(FILE *script, const tune_tried *t, size_t count, size_t failed,
     fputc('\n', script);
 }
 
-static void draw_target(FILE *script, const tune_books *b, const tune_tried *group, size_t count,
-                        tune_tried *room)
+/* room[count] is for those that have a time; what failed has none that counts. */
+static void draw_target(FILE *script, const tune_tried *group, size_t count, tune_tried *room)
 {
+    char title[256];
     size_t timed = 0;
-    for (size_t i = 0; i < count; i++)
+    double floor_ms = 0;
+    for (size_t i = 0; i < count; i++) {
+        floor_ms = fmax(floor_ms, group[i].entry->floor_ms);
         if (group[i].outcome == TUNE_CORRECT && group[i].ms > 0)
             room[timed++] = group[i];
+    }
     if (timed == 0)
         return;
+    snprintf(title, sizeof title, "%s: %zu tried, %zu failed", group->entry->target, count,
+             count - timed);
+    bench_picture_panel(script, title);
     qsort(room, timed, sizeof *room, by_time);
-    draw(script, room, timed, count - timed, floor_of(b, group->entry->target));
+    draw(script, room, timed, floor_ms);
 }
 
 ef_status tune_plot(const tune_books *b, const char *path, ef_error *error)
@@ -96,7 +104,7 @@ ef_status tune_plot(const tune_books *b, const char *path, ef_error *error)
     fprintf(script,
             "set logscale y\nset ylabel 'ms'\nset format y '%%g'\nset key top left Left reverse\n");
     for (size_t i = 0; i < b->count; i += tune_books_group(b, i))
-        draw_target(script, b, &b->tried[i], tune_books_group(b, i), room);
+        draw_target(script, &b->tried[i], tune_books_group(b, i), room);
     free(room);
     return bench_picture_end(script, path, error);
 }

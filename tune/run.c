@@ -174,7 +174,6 @@ static ef_status keep(run *r, const tune_result *found)
                                 .low = found->adopted ? found->ratio.low : 1,
                                 .high = found->adopted ? found->ratio.high : 1,
                                 .worst = worst,
-                                .floor_ms = s->floor_ms,
                                 .tried = count_tried(found),
                                 .of = found->count,
                                 .seconds = r->budget_s};

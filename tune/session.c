@@ -212,7 +212,9 @@ ef_status tune_session_open(tune_session *s, const tune_target *target)
     if (!read_target(s, reply))
         status = stop(s, EF_EDEVICE, "the worker's list of choices cannot be read");
     json_decref(reply);
-    return status;
+    return status ? status
+                  : tune_journal_default(&s->journal, s->shape, s->options[s->untuned].text,
+                                         s->floor_ms, &s->error);
 }
 
 /* One that died since its last answer, or goes on talking, is nobody's fault: a new one is

@@ -11,27 +11,28 @@ static const char letters[] = "BLDHKVE"; /* of an example's sizes */
 
 /* at: the letter that stands for each of the operation's sizes, in their order; d is the dilation,
  * which the caller of a convolution puts into args.n, - is 1. Another letter of the example is 1.
- * which: the example. least: of the sizes of the probes. */
+ * which: the example. */
 typedef struct row {
     ef__op_id id;
     const char *at;
     int which;
     unsigned accumulates;
+    size_t least; /* width of the probes: the gradient of a narrower row is all rounding */
 } row;
 
 static const row table[] = {
-    {EF__CONV1D_FORWARD, "BLDHKd", 0, 0},
-    {EF__CONV1D_DX, "BLDHKd", 0, 0},
-    {EF__CONV1D_DW, "BLDHKd", 0, 1 << 2 | 1 << 3},
-    {EF__LINEAR_FORWARD, "-BDE--", 0, 0},
-    {EF__LINEAR_DX, "-BDE--", 0, 0},
-    {EF__LINEAR_DW, "-BDE--", 0, 1 << 2 | 1 << 3},
-    {EF__LAYERNORM_FORWARD, "BD", 0, 0},
-    {EF__LAYERNORM_BACKWARD, "BD", 0, 1 << 8 | 1 << 9},
-    {EF__GELU_FORWARD, "H", 0, 0},
-    {EF__GELU_BACKWARD, "H", 0, 0},
-    {EF__MASKED_MEAN_FORWARD, "BLD", 0, 0},
-    {EF__MASKED_MEAN_BACKWARD, "BLD", 0, 0},
+    {EF__CONV1D_FORWARD, "BLDHKd", 0, 0, 0},
+    {EF__CONV1D_DX, "BLDHKd", 0, 0, 0},
+    {EF__CONV1D_DW, "BLDHKd", 0, 1 << 2 | 1 << 3, 0},
+    {EF__LINEAR_FORWARD, "-BDE--", 0, 0, 0},
+    {EF__LINEAR_DX, "-BDE--", 0, 0, 0},
+    {EF__LINEAR_DW, "-BDE--", 0, 1 << 2 | 1 << 3, 0},
+    {EF__LAYERNORM_FORWARD, "BD", 0, 0, 3},
+    {EF__LAYERNORM_BACKWARD, "BD", 0, 1 << 8 | 1 << 9, 3},
+    {EF__GELU_FORWARD, "H", 0, 0, 0},
+    {EF__GELU_BACKWARD, "H", 0, 0, 0},
+    {EF__MASKED_MEAN_FORWARD, "BLD", 0, 0, 0},
+    {EF__MASKED_MEAN_BACKWARD, "BLD", 0, 0, 0},
 };
 
 enum { ROWS = sizeof table / sizeof *table };
@@ -197,8 +198,11 @@ tune_target tune_probe(const tune_target *t, int probe)
     tune_target p = *t;
     for (size_t i = 0; r->at[i]; i++)
         for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
-            if (r->at[i] == sizes[k].letter)
+            if (r->at[i] == sizes[k].letter) {
                 p.n[i] = sizes[k].size[probe];
+                if (sizes[k].letter == 'D' && p.n[i] < r->least)
+                    p.n[i] = r->least;
+            }
     return p;
 }
 

@@ -112,6 +112,18 @@ static bool add(worker *w, const ef__variant *v, const int *knob)
     return ++w->count < MOST_CHOICES;
 }
 
+/* Worth trying: in the class of accuracy; on a CPU, of what works in local memory, which there is none
+ * of, only the untuned point. */
+static bool is_tried(worker *w, const ef__variant *v, const ef__args *args)
+{
+    const ef__device *d = ef__device_of(w->actor);
+    if (v->loose && ef_actor_accuracy(w->actor) == EF_STRICT)
+        return false;
+    const ef__choice untuned = ef__op_untuned(d, w->cases.targets[0].id, v->name);
+    return !d->info.is_cpu || !v->group || !v->group(d, args).local_bytes ||
+           !memcmp(untuned.knob, args->knob, sizeof untuned.knob);
+}
+
 /* Every point of the variant's knobs that runs the target, the last knob fastest. */
 static bool enumerate(worker *w, const ef__variant *v, ef__args *args)
 {
@@ -122,8 +134,8 @@ static bool enumerate(worker *w, const ef__variant *v, ef__args *args)
         for (i = 0; i < knobs; i++)
             knob[i] = v->knobs[i].values[at[i]];
         memcpy(args->knob, knob, sizeof knob);
-        if (ef__variant_runs(v, ef__device_of(w->actor), args) &&
-            (!v->loose || ef_actor_accuracy(w->actor) == EF_NORMAL) && !add(w, v, knob))
+        if (ef__variant_runs(v, ef__device_of(w->actor), args) && is_tried(w, v, args) &&
+            !add(w, v, knob))
             return false;
         for (i = knobs; i > 0 && ++at[i - 1] == ef__knob_values(&v->knobs[i - 1]); i--)
             at[i - 1] = 0;
@@ -332,7 +344,7 @@ static void serve(worker *w, FILE *out)
 
 int tune_worker(const char *name)
 {
-    worker w = {.ceilings = {.rounds = 5}};
+    worker w = {.ceilings = {.rounds = 3}};
     ef_error error;
     /* compilers that a driver starts do not hold it open */
     FILE *out = fdopen(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), "w");

@@ -134,6 +134,8 @@ static ef_status start(ef_actor *a, ef_actor **actor, ef_error *error)
     ef_status status = ef__environment_read(a, error);
     if (!status)
         status = ef__device_fill(a->device, &a->about, error);
+    if (!status)
+        status = ef__cache_open(a, error);
     a->profiling = has_times(a->queue);
     a->about.keeps_events |= a->profiling;
     if (!status) {

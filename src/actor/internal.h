@@ -3,6 +3,7 @@
 #define EF_ACTOR_INTERNAL_H
 
 #include "actor/cl.h"
+#include "base/sha256.h"
 #include <pthread.h>
 
 enum { EF__RECORD_INTS = 16, EF__SIZE_CLASSES = 256, EF__BUCKETS = 128 };
@@ -137,6 +138,7 @@ struct ef_actor {
     uint64_t timed_from, timed_ns; /* of the operations from this sequence on: their device time */
 
     ef__pool pool;
+    char cache[512]; /* folder for program binaries; empty: none */
     ef__program *programs;
     ef__kernel *kernels[EF__BUCKETS];
     ef_tensor *record;
@@ -180,6 +182,20 @@ void ef__programs_close(ef_actor *a);
  * done, or was given up, and its span. */
 bool ef__event_times(const ef__event *e, uint64_t *from, uint64_t *to);
 void ef__profile_done(ef_actor *a, ef__event *e);
+
+/* cache.c: program binaries on disk. */
+typedef struct ef__cache_entry {
+    unsigned char key[EF__SHA256_BYTES];
+    char path[640];
+} ef__cache_entry;
+ef_status ef__cache_open(ef_actor *a,
+                         ef_error *error); /* EARG: EF_CACHE is neither off nor a path */
+/* Where a program's binary belongs; false: it is not kept. */
+bool ef__cache_key(const ef_actor *a, char *const source[2], const char *options,
+                   ef__cache_entry *entry);
+/* The program, built; NULL: there is no usable binary. */
+cl_program ef__cache_load(const ef_actor *a, const ef__cache_entry *entry, const char *options);
+void ef__cache_save(const ef_actor *a, const ef__cache_entry *entry, cl_program program);
 
 /* batch.c */
 void ef__pending_check(ef_actor *a, ef__pending *p); /* statuses of finished commands */

@@ -214,7 +214,12 @@ const ef__op ef__op_conv1d_forward = {
                   ef__conv1d_settle_taps, valid_taps_toom2},
                  {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel, EF__TAPS_KNOBS,
                   ef__conv1d_settle_taps, ef__conv1d_valid_taps_panel},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  forward_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_conv1d_dx = {
@@ -232,7 +237,12 @@ const ef__op ef__op_conv1d_dx = {
                   ef__conv1d_settle_taps, valid_taps_toom2},
                  {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel, EF__TAPS_KNOBS,
                   ef__conv1d_settle_taps, ef__conv1d_valid_taps_panel},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  dx_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_conv1d_dw = {
@@ -252,7 +262,7 @@ const ef__op ef__op_conv1d_dw = {
                   valid_dw_toom2},
                  {"panel", 0, ef__conv1d_fits_dw_panel, dw_panel, EF__DW_KNOBS,
                   ef__conv1d_settle_dw, ef__conv1d_valid_dw_panel},
-                 {"direct", 0, ef__fits_always, dw_direct}},
+                 {"direct", 0, ef__fits_always, dw_direct, {EF__DIRECT_KNOBS}, EF__DIRECT_RULES}},
 };
 
 ef_status ef_conv1d_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w, size_t dilation,

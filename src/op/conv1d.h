@@ -61,7 +61,18 @@ bool ef__conv1d_valid_taps_toom(const ef__device *device, const ef__args *args, 
 bool ef__conv1d_valid_dw_panel(const ef__device *device, const ef__args *args);
 bool ef__conv1d_valid_dw_toom(const ef__device *device, const ef__args *args, size_t outputs);
 
-/* direct: any device. conv1d_dw_direct with dw NULL gives db alone. */
+/* direct: any device. conv1d_dw_direct with dw NULL gives db alone. Knobs: work-items along a side
+ * of a group, outputs of each in both directions, depth of a tile, tiles in local memory. */
+/* clang-format off */
+#define EF__DIRECT_KNOBS                                                                           \
+    {"side", {16, 8, 4, 2, 1}}, {"m", {8, 4}}, {"n", {4, 8}}, {"depth", {16, 8, 32}},              \
+        {"buffers", {2, 1}}
+/* clang-format on */
+#define EF__DIRECT_RULES                                                                           \
+    .settle = ef__direct_settle, .valid = ef__direct_valid, .group = ef__direct_group
+void ef__direct_settle(const ef__device *device, int *knob);
+bool ef__direct_valid(const ef__device *device, const ef__args *args);
+ef__group ef__direct_group(const ef__device *device, const ef__args *args);
 ef_status ef__conv1d_taps_direct(ef_actor *a, const char *op, const ef__args *args,
                                  ef__direction direction);
 ef_status ef__conv1d_dw_direct(ef_actor *a, const char *op, const ef__args *args);

@@ -6,8 +6,8 @@
 #include <string.h>
 
 /* A register tile is rows x vectors vectors, width floats wide. A group holds at most so many tiles
- * of rows (dw: of input channels) and so many panels, and so many sums in tiles; as many panels as
- * fit if it has few tiles. */
+ * of rows (dw: of input channels) and so many panels, and so many sums in tiles: with few tiles the
+ * forward pass and dx take more panels than their knob says. */
 typedef struct blocking {
     size_t rows, vectors, width, tiles, panels, sums;
 } blocking;
@@ -15,7 +15,7 @@ typedef struct blocking {
 enum { ROWS, VECTORS, TILES, PANELS };
 enum { PARTIAL = 64, BUNDLES = 32 };                    /* as in cl/ */
 enum { DW_SUMS = 192 << 10, DW_TOOM_SUMS = 384 << 10 }; /* bytes */
-enum { MOST_PRIVATE = 640 << 10 };
+enum { MOST_PRIVATE = 640 << 10, MOST_PANELS = 16 };
 
 size_t ef__lanes(const ef__device *device)
 {
@@ -30,7 +30,7 @@ static blocking taps_blocking(const ef__device *device, const int *knob, size_t 
                   .vectors = (size_t)knob[VECTORS],
                   .width = (size_t)knob[VECTORS] * ef__lanes(device),
                   .tiles = (size_t)knob[TILES],
-                  .panels = 16};
+                  .panels = MOST_PANELS};
     b.sums = slices * b.tiles * (size_t)knob[PANELS];
     return b;
 }

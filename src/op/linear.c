@@ -171,8 +171,10 @@ static ef_status dw_clblast(ef_actor *a, const ef__args *args)
                     .n = n[EF__CIN],
                     .k = n[EF__L],
                     .beta = 1};
+    const ef__choice direct = ef__op_untuned(ef__device_of(a), EF__LINEAR_DW, "direct");
     ef__args bias = *args;
     bias.t[2] = NULL;
+    memcpy(bias.knob, direct.knob, sizeof bias.knob);
     ef_status status = multiply(a, op, &g);
     return status || !args->t[3] ? status : ef__conv1d_dw_direct(a, op, &bias);
 }
@@ -233,7 +235,12 @@ const ef__op ef__op_linear_forward = {
     .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, forward_panel, EF__TAPS_KNOBS,
                   ef__conv1d_settle_taps, ef__conv1d_valid_taps_panel},
                  {"clblast", 0, fits_clblast, forward_clblast},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  forward_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_linear_dx = {
@@ -248,7 +255,12 @@ const ef__op ef__op_linear_dx = {
     .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, dx_panel, EF__TAPS_KNOBS,
                   ef__conv1d_settle_taps, ef__conv1d_valid_taps_panel},
                  {"clblast", 0, fits_clblast, dx_clblast},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  dx_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_linear_dw = {
@@ -264,7 +276,7 @@ const ef__op ef__op_linear_dw = {
     .variants = {{"panel", 0, fits_dw_panel, dw_panel, EF__DW_KNOBS, ef__conv1d_settle_dw,
                   ef__conv1d_valid_dw_panel},
                  {"clblast", 0, fits_clblast, dw_clblast},
-                 {"direct", 0, ef__fits_always, dw_direct}},
+                 {"direct", 0, ef__fits_always, dw_direct, {EF__DIRECT_KNOBS}, EF__DIRECT_RULES}},
 };
 
 ef_status ef_linear_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w,

@@ -36,7 +36,7 @@ typedef enum ef__op_id {
         EF__OPS
 } ef__op_id;
 
-enum { EF__MAX_TENSORS = 12, EF__MAX_SIZES = 8, EF__MAX_KNOBS = 4, EF__MAX_VALUES = 8 };
+enum { EF__MAX_TENSORS = 12, EF__MAX_SIZES = 8, EF__MAX_KNOBS = 6, EF__MAX_VALUES = 8 };
 
 /* An operation's arguments. t: its tensors, in the order of its documentation, NULL where left out;
  * n: the extents that its check fills in for variants, flops and bytes (the meaning stands at the
