@@ -1039,6 +1039,8 @@ START_TEST(files_of_something_else_are_left_alone)
         ck_assert_int_eq(put("db", gelu, NULL, 1), EF_EFORMAT);
         ck_assert_str_eq(read_file("db"), texts[i]);
     }
+    unlink(path_of("db"));
+    ck_assert_int_eq(put("db", gelu, NULL, 1), EF_OK);
     ck_assert_int_eq(truncate(path_of("db"), EF__TUNE_MOST_BYTES + 1), 0);
     ck_assert_int_eq(put("db", gelu, NULL, 1), EF_EFORMAT);
     ck_assert_int_eq(truncate(path_of("db"), (off_t)1 << 40), 0); /* and is not read, either */
