@@ -27,7 +27,8 @@
 #define QUADS(WIDTH) (DEPTH * (WIDTH) / 4)
 #define LOADS(WIDTH) ((QUADS(WIDTH) + ITEMS - 1) / ITEMS)
 #define EACH_QUAD(q, e, WIDTH)                                                                     \
-    UNROLL_ALL for (int q = 0, e = ITEM; q < LOADS(WIDTH); q++, e += ITEMS) if (e < QUADS(WIDTH))
+    UNROLL_ALL for (int q = 0, e = ITEM; q < LOADS(WIDTH); q++, e += ITEMS)                        \
+        if (QUADS(WIDTH) % ITEMS == 0 || e < QUADS(WIDTH))
 #define QUAD_LINE(e, WIDTH, flat) ((flat) ? (e) / ((WIDTH) / 4) : (e) % (DEPTH / 4) * 4)
 #define QUAD_COLUMN(e, WIDTH, flat) ((flat) ? (e) % ((WIDTH) / 4) * 4 : (e) / (DEPTH / 4))
 
