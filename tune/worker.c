@@ -112,8 +112,8 @@ static bool add(worker *w, const ef__variant *v, const int *knob)
     return ++w->count < MOST_CHOICES;
 }
 
-/* Worth trying: in the class of accuracy; on a CPU, of what works in local memory, which there is none
- * of, only the untuned point. */
+/* Worth trying: in the class of accuracy; on a CPU, of what works in local memory, which there is
+ * none of, only the untuned point. */
 static bool is_tried(worker *w, const ef__variant *v, const ef__args *args)
 {
     const ef__device *d = ef__device_of(w->actor);
