@@ -125,7 +125,7 @@ cat >shapes.txt <<'END'
 masked_mean.forward B2 L16 D32
 masked_mean.backward B2 L16 D32
 END
-quick="eftune --shapes shapes.txt --budget 20"
+quick="eftune --shapes shapes.txt --budget 120"
 expect 0 '0 tuned before, 0 not finished: new/folder/db' $quick --db new/folder/db
 cp new/folder/db before
 expect 0 '^0 adopted, 0 default, 2 tuned before, 0 not finished' $quick --db new/folder/db
@@ -153,7 +153,7 @@ check 'that parse' parses lines
 
 echo 'gelu.forward H3000' >many.txt # it has many choices
 [ "$kills" -lt 50 ] || echo 'gelu.backward H3000' >>many.txt
-many="--shapes many.txt --budget 60"
+many="--shapes many.txt --budget 300"
 # A shell's background has SIGINT ignored; who presses ^C has not.
 foreground=
 env --default-signal=INT true 2>/dev/null && foreground='env --default-signal=INT'
@@ -269,7 +269,7 @@ tune() {
     rm -f planted.db*
     EF_CL_DIR=$tmp/kernels
     export EF_CL_DIR
-    expect 0 ' 0 not finished' eftune --shapes mean.txt --budget 12 --db planted.db
+    expect 0 ' 0 not finished' eftune --shapes mean.txt --budget 100 --db planted.db
     unset EF_CL_DIR
 }
 # rejected TEXT PATTERN: no "item" is chosen, as it is not right, for the pattern.
@@ -311,7 +311,7 @@ sed -i 's|EACH_ELEMENT(i, n, forward(PTR(x), PTR(y), i, 1))|& if (GROUP == 512) 
     kernels/gelu.cl
 EF_CL_DIR=$tmp/kernels
 export EF_CL_DIR
-expect 0 ' 0 not finished' eftune --shapes one.txt --budget 30 --db planted.db
+expect 0 ' 0 not finished' eftune --shapes one.txt --budget 150 --db planted.db
 expect 0 ' item group 128.*does not build.*planted' eftune --why gelu.forward --db planted.db
 check 'a crash is survived' grep -q ' item group 512.*the worker died: signal 11' out
 expect 0 '"outcome":"compile"' eftune --why gelu.forward --json --db planted.db
@@ -320,7 +320,7 @@ check 'those that crash are "runtime"' [ "$(grep 'group 512' out | grep -vc '"ou
 cat mean.txt >two.txt
 echo 'gelu.forward H1000' >>two.txt
 plant masked_mean.cl '^#define BLOCK 32' '#error planted'
-expect 4 'masked_mean.*does not build' eftune --shapes two.txt --budget 6 --db planted.db
+expect 4 'masked_mean.*does not build' eftune --shapes two.txt --budget 60 --db planted.db
 check 'what does not run at all stops no other' grep -q '^gelu.forward' out
 unset EF_CL_DIR
 

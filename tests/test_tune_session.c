@@ -283,7 +283,7 @@ static const char *gelu = "gelu.forward H1000";
 static ef_status try_begin(const char *scenario)
 {
     session =
-        (tune_session){.patience = {.start_s = 1, .open_s = 1, .compile_s = 0.3, .run_s = 0.1}};
+        (tune_session){.patience = {.start_s = 5, .open_s = 5, .compile_s = 0.6, .run_s = 0.2}};
     fake_argv[2] = (char *)scenario;
     return tune_session_begin(&session, fake_argv);
 }

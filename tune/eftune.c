@@ -1,5 +1,6 @@
 /* eftune: find the fastest variants of the operations on a device, once, and write them down. */
 #include "base/error.h"
+#include "base/size.h"
 #include "cmd/options.h"
 #include "export.h"
 #include "op/tuned.h"
@@ -7,6 +8,7 @@
 #include "run.h"
 #include "worker.h"
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +52,7 @@ static int find_database(const settings *s, char *path, size_t size)
 typedef struct targets {
     tune_target *at;
     size_t count;
+    bool captured; /* some of them: of what ran, not of what was asked for */
 } targets;
 
 static bool append(targets *t, const tune_target *one)
@@ -75,6 +78,7 @@ static int read_target(const char *path, size_t number, char *line, targets *t)
         const char *op = json_string_value(json_object_get(json, "op"));
         wanted = !op || tune_is_tunable_name(op);
         good = !wanted || tune_target_read(json, &one);
+        t->captured = true;
         json_decref(json);
     } else {
         line[strcspn(line, "#")] = '\0';
@@ -162,7 +166,7 @@ static int find_targets(const settings *s, targets *t)
         code = read_targets(s->shapes, t);
     else if (!code)
         t->at = tune_default_targets(s->effort, &t->count);
-    if (s->shapes && !s->check)
+    if (t->captured)
         t->count = tune_targets_merge(t->at, t->count);
     size_t kept = 0;
     for (size_t i = 0; i < t->count; i++)
@@ -176,6 +180,14 @@ static int find_targets(const settings *s, targets *t)
 
 /* ---- looking ---- */
 
+/* One line; it is freed. */
+static void print_json(json_t *line)
+{
+    json_dumpf(line, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(line);
+}
+
 static int list_devices(bool json)
 {
     size_t count = ef_device_count();
@@ -185,8 +197,8 @@ static int list_devices(bool json)
         if (ef_device_describe(i, &d, &error))
             return ef__say_error(NAME, EF__DEVICE, "%s", error.text);
         if (json)
-            printf("{\"index\": %zu, \"name\": \"%s\", \"platform\": \"%s\"}\n", i, d.name,
-                   d.platform);
+            print_json(json_pack("{s:I, s:s, s:s}", "index", (json_int_t)i, "name", d.name,
+                                 "platform", d.platform));
         else
             printf("%3zu: %s (%s)\n", i, d.name, d.platform);
     }
@@ -200,8 +212,7 @@ static bool show_line(void *user, json_t *line)
     double ms, base, low, high;
     const char *name;
     if (*(bool *)user) {
-        json_dumpf(line, stdout, JSON_COMPACT);
-        putchar('\n');
+        print_json(json_incref(line));
         return true;
     }
     if (json_object_get(line, "format"))
@@ -232,11 +243,24 @@ static int show(const settings *s)
     return code;
 }
 
+/* Of a search that has ended, or of the times so far; 0: there are none. */
+static double median_of(const tune_entry *e)
+{
+    double ms[64];
+    size_t count = ef__min(e->count, sizeof ms / sizeof *ms);
+    if (e->median_ms > 0 || count == 0)
+        return e->median_ms;
+    memcpy(ms, e->ms, count * sizeof *ms);
+    return tune_median(ms, count);
+}
+
 static int by_target_and_time(const void *x, const void *y)
 {
     const tune_entry *a = *(const tune_entry *const *)x, *b = *(const tune_entry *const *)y;
     int order = strcmp(a->target, b->target);
-    double at = a->median_ms > 0 ? a->median_ms : 1e30, bt = b->median_ms > 0 ? b->median_ms : 1e30;
+    double at = median_of(a), bt = median_of(b);
+    at = at > 0 ? at : INFINITY;
+    bt = bt > 0 ? bt : INFINITY;
     return order ? order : (at > bt) - (at < bt);
 }
 
@@ -247,15 +271,12 @@ static void print_why(const settings *s, const tune_entry *e)
                        : e->fate  ? e->fate
                        : e->count ? "the search has not ended"
                                   : "not tried yet";
-    if (s->json) {
-        json_t *line =
-            json_pack("{s:s, s:s, s:f, s:s, s:s}", "target", e->target, "choice", e->choice, "ms",
-                      e->median_ms, "outcome", tune_outcome_text(e->outcome), "why", fate);
-        json_dumpf(line, stdout, JSON_COMPACT);
-        putchar('\n');
-        json_decref(line);
-    } else if (e->median_ms > 0)
-        printf("  %10.4g ms  %-44s %s\n", e->median_ms, e->choice, fate);
+    if (s->json)
+        print_json(json_pack("{s:s, s:s, s:f, s:s, s:s}", "target", e->target, "choice", e->choice,
+                             "ms", median_of(e), "outcome", tune_outcome_text(e->outcome), "why",
+                             fate));
+    else if (median_of(e) > 0)
+        printf("  %10.4g ms  %-44s %s\n", median_of(e), e->choice, fate);
     else
         printf("  %10s     %-44s %s\n", "", e->choice, fate);
 }
