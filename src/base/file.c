@@ -223,6 +223,15 @@ ef_status ef__file_open(const char *path, int *out, size_t *bytes, ef_error *err
     return status;
 }
 
+/* at: where nothing could be read. */
+static ef_status ended(ef_error *error, int fd, const char *path, size_t at)
+{
+    struct stat s;
+    const size_t end = !fstat(fd, &s) && (size_t)s.st_size < at ? (size_t)s.st_size : at;
+    return ef__error_set(error, EF_EIO, 0, NULL,
+                         "%s: was changed while in use: it ends at byte %zu now", path, end);
+}
+
 ef_status ef__file_read(int fd, const char *path, size_t at, void *to, size_t bytes,
                         ef_error *error)
 {
@@ -233,8 +242,7 @@ ef_status ef__file_read(int fd, const char *path, size_t at, void *to, size_t by
         if (n < 0)
             return failed(error, path, "cannot read");
         if (n == 0)
-            return ef__error_set(error, EF_EIO, 0, NULL,
-                                 "%s: was changed while in use: it ends at byte %zu now", path, at);
+            return ended(error, fd, path, at);
         next += n;
         at += (size_t)n;
         bytes -= (size_t)n;
