@@ -7,8 +7,11 @@
 
 #include "train/trainer.h"
 
+typedef struct bench_point bench_point;
+
 typedef struct bench {
     const char *device; /* of --device */
+    const char *plot;   /* of --plot */
     bool json;
     size_t rounds, batch, length; /* batch, length 0: the item's own */
     int model;                    /* 0 full, 1 sample */
@@ -18,6 +21,8 @@ typedef struct bench {
     bool has_header; /* of the table */
     double fma;      /* flop/s, 0: not measured yet */
     double copy[48]; /* byte/s of a copy that moves 2^i bytes, 0: not measured yet */
+    bench_point *points;
+    size_t point_count;
 } bench;
 
 typedef ef_status bench_item(bench *b);
@@ -71,6 +76,14 @@ typedef struct bench_line {
 
 /* Print a line with its ceiling. */
 ef_status bench_print(bench *b, const bench_line *line);
+
+/* ---- the picture (roofline.c) ---- */
+
+/* Keep a line of a variant for the picture; then draw what was kept: a panel for each operation and
+ * shape, its variants below the roof that the two ceilings make. */
+ef_status bench_roofline_add(bench *b, const ef__op *op, const ef__variant *v,
+                             const bench_line *line);
+ef_status bench_roofline_draw(bench *b);
 
 /* ---- a model to time (model.c) ---- */
 

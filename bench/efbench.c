@@ -22,6 +22,13 @@ static bench_item *find(const char *name)
     return NULL;
 }
 
+static bool is_among(const char *name, char **names)
+{
+    while (*names && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
+}
+
 /* ---- actors ---- */
 
 ef_status bench_open(bench *b, const char *debug, ef_actor **actor)
@@ -40,7 +47,7 @@ ef_status bench_force_plain(ef_actor *a)
         const ef__variant *v = ef__op_row(id)->variants;
         while (v + 1 < ef__op_row(id)->variants + EF__MAX_VARIANTS && v[1].name)
             v++;
-        status = ef__op_force(a, id, v->name);
+        status = ef__op_force(a, id, v->name, NULL);
     }
     return status;
 }
@@ -70,9 +77,14 @@ static int run_items(bench *b, const char *command, char **names)
         return code;
     for (; *names && !status; names++)
         status = find(*names)(b);
-    ef_actor_close(b->actor);
     if (status)
-        return ef__say_error(command, ef__exit_code(status), "%s", b->error.text);
+        code = ef__exit_code(status);
+    else if (b->plot && bench_roofline_draw(b))
+        code = EF__RUNTIME;
+    free(b->points);
+    ef_actor_close(b->actor);
+    if (code)
+        return ef__say_error(command, code, "%s", b->error.text);
     if (b->wrong)
         return ef__say_error(command, EF__RUNTIME, "not every result is right");
     return EXIT_SUCCESS;
@@ -92,6 +104,8 @@ int main(int argc, char **argv)
          .help = "of ops and encoder; deferral times the sample, with full both"},
         {"batch", EF__SIZE, &b.batch, "B", 1, most, "the item's own", "samples in a batch"},
         {"length", EF__SIZE, &b.length, "L", 1, most, "the item's own", "positions of a sample"},
+        {"plot", EF__TEXT, &b.plot, "FILE.svg", .fallback = "",
+         .help = "draw what ops prints: rooflines, by gnuplot"},
         {0}};
     const ef__command command = {
         .name = "efbench",
@@ -114,5 +128,7 @@ int main(int argc, char **argv)
         if (!find(argv[i]))
             return ef__say_error("efbench", EF__USAGE, "no item is called \"%s\" (see --help)",
                                  argv[i]);
+    if (b.plot && !is_among("ops", argv + operands))
+        return ef__say_error("efbench", EF__USAGE, "--plot: draws ops, which is not to be timed");
     return ef__command_end("efbench", run_items(&b, "efbench", argv + operands));
 }

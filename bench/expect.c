@@ -21,9 +21,11 @@ static const uint8_t *bytes(const bench_case *c, int i)
 
 /* ---- conv1d and linear: t is x or dy, w or dy, result ---- */
 
-/* Element number s of the sample: the ends, and some between. */
+/* Element number s of the sample: all of a few, else the ends and some between. */
 static size_t pick(size_t s, size_t count)
 {
+    if (count <= SAMPLES)
+        return s < count ? s : 0;
     return s == 0 ? 0 : s == 1 ? count - 1 : s * 2654435761u % count;
 }
 
@@ -46,14 +48,17 @@ static void expect_taps(bench_case *c, bool dx)
     const size_t from = dx ? n[EF__COUT] : I, to = dx ? I : n[EF__COUT];
     for (size_t s = 0; s < SAMPLES; s++) {
         size_t e = pick(s, c->in.t[2].count), row = e / to, r = e % to;
-        double sum = 0;
+        double sum = 0, mag = 0;
         for (size_t j = 0; j < K; j++)
             for (size_t q = 0; q < from; q++) {
                 size_t o = dx ? q : r, i = dx ? r : q;
-                sum += at(n, floats(c, 0), row, dx ? back(n, j) : -back(n, j), from, q) *
-                       floats(c, 1)[(o * I + i) * K + j];
+                double term = at(n, floats(c, 0), row, dx ? back(n, j) : -back(n, j), from, q) *
+                              floats(c, 1)[(o * I + i) * K + j];
+                sum += term;
+                mag += fabs(term);
             }
         c->want[2][e] = sum;
+        c->mag[2][e] = mag;
     }
 }
 
@@ -73,14 +78,18 @@ void bench_expect_conv1d_dw(bench_case *c)
     const size_t rows = n[EF__B] * n[EF__L];
     for (size_t s = 0; s < SAMPLES; s++) {
         size_t e = pick(s, c->in.t[2].count), j = e % K, i = e / K % I, o = e / K / I;
-        double sum = 0;
-        for (size_t row = 0; row < rows; row++)
-            sum += at(n, floats(c, 0), row, -back(n, j), I, i) * floats(c, 1)[row * O + o];
+        double sum = 0, mag = 0;
+        for (size_t row = 0; row < rows; row++) {
+            double term = at(n, floats(c, 0), row, -back(n, j), I, i) * floats(c, 1)[row * O + o];
+            sum += term;
+            mag += fabs(term);
+        }
         c->want[2][e] = sum;
+        c->mag[2][e] = mag;
     }
     for (size_t o = 0; o < O; o++)
         c->want[3][o] = 0;
-    ref_bias_grad(rows, O, floats(c, 1), c->want[3], NULL);
+    ref_bias_grad(rows, O, floats(c, 1), c->want[3], c->mag[3]);
 }
 
 void bench_expect_linear_forward(bench_case *c)

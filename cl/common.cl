@@ -182,14 +182,60 @@ static void finish(const epilogue *e, VEC z, const long at, const long row, cons
 
 #define PARTIAL 64 /* products per partial sum; a multiple of VW and of 16 */
 
+#if defined(ROWS) || defined(PACK_ROWS)
+
+/* ---- the GEMMs of CPU devices and the packing of their weights ---- */
+#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+#define UNROLL _Pragma("unroll")
+
+/* Row l's number c becomes row c's number l: each turn of the loop deals the two halves of the rows
+ * out in turn, as cards are shuffled. */
+static void turn(VEC *rows)
+{
+    VEC dealt[VW];
+#pragma unroll
+    for (int w = 1; w < VW; w *= 2) {
+#pragma unroll
+        for (int i = 0; i < VW; i++) {
+            const VEC a = rows[i / 2], b = rows[i / 2 + VW / 2];
+            dealt[i].even = i % 2 ? a.hi : a.lo;
+            dealt[i].odd = i % 2 ? b.hi : b.lo;
+        }
+#pragma unroll
+        for (int i = 0; i < VW; i++)
+            rows[i] = dealt[i];
+    }
+}
+
+/* ---- Toom-Cook F(OUTPUTS,K): cl/conv1d_toom.cl says how ----
+ *
+ * The points are 0, one to three pairs +-a, infinity. Row PAIRS - 1 of each table, a pair's place in
+ * it: at is a; rest are the coefficients, by powers of x^2, of the product of x^2 - b^2 over the
+ * other pairs, and whole those over all pairs; scale is the product of a's distances to the other
+ * finite points, the same for -a. All but scale's quotients are exact. */
+__constant float at[3][3] = {{1}, {0.625f, 1.5f}, {1, 2, 0.5f}};
+__constant float rest[3][3][3] = {
+    {{1}}, {{-2.25f, 1}, {-0.390625f, 1}}, {{1, -4.25f, 1}, {0.25f, -1.25f, 1}, {4, -5, 1}}};
+__constant float whole[3][4] = {{-1, 1}, {0.87890625f, -2.640625f, 1}, {-1, 5.25f, -5.25f, 1}};
+__constant float scale[3][3] = {{2}, {-1.45263671875f, 8.3671875f}, {-4.5f, 90, 1.40625f}};
+
+/* Power j of a pair's point over its scale, rounded once. */
+static float power(const int pairs, const int pair, const int j)
+{
+    float power = 1;
+    for (int i = 0; i < j; i++)
+        power *= at[pairs - 1][pair];
+    return power / scale[pairs - 1][pair];
+}
+
+#endif
+
 #ifdef ROWS
 
 /* ---- register tiles: the GEMMs of CPU devices, ROWS x PV vectors of sums ----
  *
  * For programs with ROWS and PV, which the host chooses: sums, PV weights and one broadcast must fit
  * the registers, 6x2 of 16, 8x2 of 32; 7x2 of 16 spills and halves the speed. */
-#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
-#define UNROLL _Pragma("unroll")
 #define PW (VW * PV) /* channels per panel */
 #define INNER 4      /* steps per turn of the innermost loop */
 
@@ -240,25 +286,6 @@ static void finish_panel(const epilogue *e, const VEC *sum, long row, int Cout, 
         finish(e, sum[v], row * Cout + o, row, o, Cout - o);
 }
 
-/* Row l's number c becomes row c's number l: each turn of the loop deals the two halves of the rows
- * out in turn, as cards are shuffled. */
-static void turn(VEC *rows)
-{
-    VEC dealt[VW];
-#pragma unroll
-    for (int w = 1; w < VW; w *= 2) {
-#pragma unroll
-        for (int i = 0; i < VW; i++) {
-            const VEC a = rows[i / 2], b = rows[i / 2 + VW / 2];
-            dealt[i].even = i % 2 ? a.hi : a.lo;
-            dealt[i].odd = i % 2 ? b.hi : b.lo;
-        }
-#pragma unroll
-        for (int i = 0; i < VW; i++)
-            rows[i] = dealt[i];
-    }
-}
-
 /* Adds sums, which are by tap, input channel and lane, to rows of dw, by lane, input channel and
  * tap: the first VW of n numbers of VW rows, where `lanes` are left, from number e on. */
 static void add_turned(__global REAL *to, ulong row, int lanes, const VEC *sum, int next_tap, int K,
@@ -295,28 +322,5 @@ static void add_db(__global REAL *db, int no, const VEC *sum)
     for (int o = 0; o < no; o += VW)
         store_lanes(load_lanes(db + o, no - o) + sum[o / VW], db + o, no - o);
 }
-
-/* ---- Toom-Cook F(2,K), K 3 or 5: cl/conv1d_toom.cl says how ----
- *
- * at: the points; the last, infinity, stands as 1. points: what a row at distance i counts at point
- * s. powers: powers of the point over the product of its distances to the others. */
-#define POWERS3(x, scale) 1.f / (scale), (x) / (scale), (x) * (x) / (scale)
-#define POWERS5(x, scale)                                                                          \
-    POWERS3(x, scale), (x) * (x) * (x) / (scale), (x) * (x) * (x) * (x) / (scale)
-
-__constant float at3[4] = {0, 1, -1, 1};
-__constant float points3[4][4] = {{-1, 0, 1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}};
-__constant float powers3[4][3] = {
-    {POWERS3(0.f, -1.f)}, {POWERS3(1.f, 2.f)}, {POWERS3(-1.f, 2.f)}, {0, 0, 1}};
-
-__constant float at5[6] = {0, 0.625f, -0.625f, 1.5f, -1.5f, 1};
-__constant float points5[6][6] = {
-    {0.87890625f, 0, -2.640625f, 0, 1, 0},    {0, -1.40625f, -2.25f, 0.625f, 1, 0},
-    {0, 1.40625f, -2.25f, -0.625f, 1, 0},     {0, -0.5859375f, -0.390625f, 1.5f, 1, 0},
-    {0, 0.5859375f, -0.390625f, -1.5f, 1, 0}, {0, 0.87890625f, 0, -2.640625f, 0, 1}};
-__constant float powers5[6][5] = {
-    {POWERS5(0.f, 0.87890625f)},         {POWERS5(0.625f, -1.45263671875f)},
-    {POWERS5(-0.625f, -1.45263671875f)}, {POWERS5(1.5f, 8.3671875f)},
-    {POWERS5(-1.5f, 8.3671875f)},        {0, 0, 0, 0, 1}};
 
 #endif

@@ -11,11 +11,9 @@
  * the loop knows no edges. A register sum runs over at most PARTIAL products and is then added to a
  * private master tile: that bounds the rounding error (c <= 8 in units of 2^-24 sum|x||w|; 1.5
  * measured at 1280 products). No knob depends on B, L, channels, K or d: no shape compiles. The
- * host chooses MAX_TILES (at most 32, a bit each), MAX_SUMS, DW_TILES, DW_PANELS and DW_SUMS, the
- * most that a group may hold, and PACK_ROWS, what a group packs.
+ * host chooses MAX_TILES (at most 32, a bit each, for the forward pass), MAX_PANELS and MAX_SUMS,
+ * the most that a group may hold.
  */
-#define BLOCK 32 /* conv1d_pack: rows that are brought to the points at a time */
-
 /* A private row of `width` floats, of which the first `there` are in memory, the others zero. It
  * ends with a whole vector: what runs over is for the next row to write. */
 static void copy_row(float *to, __global const REAL *from, int there, int width)
@@ -84,8 +82,8 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
 
 /* Weight gradient: dw [Cout][Cin][K] += ..., and, unless null, db [Cout] += sum of dy over rows.
  *   x [B*L, Cin]   dy [B*L, Cout]   K = 1 knows no sequences: give it as B = 1 and one long L
- * Grid (ceil(Cin / (tiles*ROWS)), ceil(Cout / (panels*PW))); tiles <= DW_TILES and
- * panels <= DW_PANELS, tiles * panels * K <= DW_SUMS. A register tile is input x output
+ * Grid (ceil(Cin / (tiles*ROWS)), ceil(Cout / (panels*PW))); tiles <= MAX_TILES and
+ * panels <= MAX_PANELS, tiles * panels * K <= MAX_SUMS. A register tile is input x output
  * channels, its steps are rows.
  * A group owns its block of dw for all taps and walks all rows in order, copying dy once per
  * PARTIAL rows and x once per tap: no global packing, no split, no atomics, always the same bits.
@@ -99,10 +97,10 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
     const int nt = (ni + ROWS - 1) / ROWS, np = (no + PW - 1) / PW;
     const int width = nt * ROWS;
     const bool with_db = db_base != 0 && i0 == 0;
-    float xs[PARTIAL * DW_TILES * ROWS + VW];
-    float gs[DW_PANELS * PARTIAL * PW];
-    VEC sum[DW_SUMS * ROWS * PV]; /* tap j, panel p, channel i: ((j * np + p) * width + i) * PV */
-    VEC sum_db[DW_PANELS * PV];
+    float xs[PARTIAL * MAX_TILES * ROWS + VW];
+    float gs[MAX_PANELS * PARTIAL * PW];
+    VEC sum[MAX_SUMS * ROWS * PV]; /* tap j, panel p, channel i: ((j * np + p) * width + i) * PV */
+    VEC sum_db[MAX_PANELS * PV];
 
     for (int i = 0; i < K * np * width * PV; i++)
         sum[i] = (VEC)0.f;
@@ -127,8 +125,8 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
                 const long shift = (long)(K - 1 - j) * d;
                 const int first = (int)clamp(shift - c0, 0L, (long)n);
                 for (int t = first; t < n; t++)
-                    copy_row(xs + t * width, PTR(x) + (b * L + c0 + t - shift) * Cin + i0,
-                             Cin - i0, width);
+                    copy_row(xs + t * width, PTR(x) + (b * L + c0 + t - shift) * Cin + i0, Cin - i0,
+                             width);
                 for (int p = 0; p < np; p++) {
                     const float *panel = gs + (p * PARTIAL + first) * PW;
                     for (int q = 0; q < nt; q++) {
@@ -144,95 +142,4 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
            width * PV);
     if (with_db)
         add_db(PTR(db) + o0, no, sum_db);
-}
-
-/* VW numbers of each of `lanes` rows of w, `row` apart, turned; at is the first, end is w's. */
-static void load_turned(VEC *turned, __global const REAL *w, long at, long end, long row, int lanes)
-{
-    const bool whole = lanes >= VW && at + (VW - 1) * row + VW <= end;
-#pragma unroll
-    for (int l = 0; l < VW; l++)
-        turned[l] = whole       ? VLOAD(w + at + l * row)
-                    : l < lanes ? load_lanes(w + at + l * row, end - at - l * row)
-                                : (VEC)0.f;
-    turn(turned);
-}
-
-/* n rows of VW lanes, tap by tap in slices `next` apart. */
-static void pack_taps(__global REAL *slices, long next, __global const REAL *w, long at, long end,
-                      long row, int lanes, int n, int K)
-{
-    for (int e = 0, j = K - 1; e < n * K; e += VW) {
-        VEC turned[VW];
-        load_turned(turned, w, at + e, end, row, lanes);
-#pragma unroll
-        for (int c = 0; c < VW; c++) {
-            if (e + c < n * K)
-                VSTORE(turned[c], slices + j * next);
-            slices += j ? 0 : PW;
-            j = j ? j - 1 : K - 1;
-        }
-    }
-}
-
-/* clang-format off */
-/* pack_points3 and 5: the taps of n rows of VW lanes, at the points of F(2,K). */
-#define PACK_POINTS(K)                                                                             \
-    static void pack_points##K(__global REAL *slices, long next, const VEC *tap, int n)            \
-    {                                                                                              \
-        for (int r = 0; r < n; r++, tap += K)                                                      \
-            UNROLL for (int s = 0; s <= K; s++) {                                                  \
-                VEC sum = tap[K - 1] * powers##K[s][0];                                            \
-                UNROLL for (int j = 1; j < K; j++)                                                 \
-                    sum = fma((VEC)powers##K[s][j], tap[K - 1 - j], sum);                          \
-                VSTORE(sum, slices + s * next + r * PW);                                           \
-            }                                                                                      \
-    }
-PACK_POINTS(3)
-PACK_POINTS(5)
-/* clang-format on */
-
-/* All packed copies of a model's weights in one launch: w [Cout][Cin][K] to [ceil(N/PW)][S][R][PW],
- * lanes past N zero. Layout 0, forward: N = Cout, R = Cin. Layout 1, input gradient: N = Cin,
- * R = Cout. S = K: slice s is tap K-1-s in both. S = K + 1: slice s is point s of F(2,K).
- *   table [copies][8]: offsets in w and in packed, Cout, Cin, K, layout, first group, S
- * Grid (groups of all copies); a copy takes ceil(N/PW) * ceil(R/PACK_ROWS), microseconds each. */
-KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const int copies)
-{
-    const long group = (long)get_group_id(0);
-    __global const long *row = PTR(table);
-    for (int i = 1; i < copies && row[8 + 6] <= group; i++)
-        row += 8;
-    const long Cout = row[2], Cin = row[3], layout = row[5];
-    const int K = (int)row[4], S = (int)row[7];
-    const long N = layout ? Cin : Cout, R = layout ? Cout : Cin;
-    const long next_lane = layout ? K : Cin * K, next_r = layout ? Cin * K : K;
-    const long slices = (R + PACK_ROWS - 1) / PACK_ROWS, p = (group - row[6]) / slices;
-    const long r0 = (group - row[6]) % slices * PACK_ROWS, r1 = min(R, r0 + PACK_ROWS);
-    const long end = Cout * Cin * K, next_slice = R * PW;
-    const int run = layout ? 1 : (int)(r1 - r0); /* rows in one piece of memory */
-    __global const REAL *from = PTR(w) + row[0];
-    __global REAL *to = PTR(packed) + row[1] + p * S * R * PW;
-
-    for (int v = 0; v < PV; v++, to += VW) {
-        const long lane0 = p * PW + v * VW;
-        const int lanes = (int)min((long)VW, N - lane0);
-        for (long r = r0; r < r1 && next_lane == 1; r++)
-            VSTORE(load_lanes(from + r * next_r + lane0, lanes), to + r * PW);
-        for (long r = r0; r < r1 && next_lane > 1 && S == K; r += run)
-            pack_taps(to + r * PW, next_slice, from, lane0 * next_lane + r * next_r, end, next_lane,
-                      lanes, run, K);
-        for (long r = r0; r < r1 && S > K; r += BLOCK) {
-            VEC tap[BLOCK * 5 + VW]; /* many: they leave the store buffer before they are read */
-            const int n = (int)min((long)BLOCK, r1 - r), piece = min(n, run);
-            for (int i = 0; i < n; i += piece)
-                for (int e = 0; e < piece * K; e += VW)
-                    load_turned(tap + i * K + e, from, lane0 * next_lane + (r + i) * next_r + e, end,
-                                next_lane, lanes);
-            if (K == 3)
-                pack_points3(to + r * PW, next_slice, tap, n);
-            else
-                pack_points5(to + r * PW, next_slice, tap, n);
-        }
-    }
 }

@@ -25,17 +25,24 @@ __kernel void gelu_bwd_chunk(IN(REAL, x), IN(REAL, dy), OUT(REAL, dx), const lon
     EACH_VECTOR(i, lanes, from, to, backward(PTR(x), PTR(dy), PTR(dx), i, lanes))
 }
 
-/* An item has one element. */
+#ifdef GROUP
+
+/* A group has GROUP EACH contiguous elements, an item every GROUP-th of them. */
+#define EACH_ELEMENT(i, n, CALL)                                                                   \
+    for (int k = 0; k < EACH; k++) {                                                               \
+        const long i = ((long)get_global_id(0) / GROUP * EACH + k) * GROUP + get_local_id(0);      \
+        if (i < n)                                                                                 \
+            CALL;                                                                                  \
+    }
+
 __kernel void gelu_fwd_item(IN(REAL, x), OUT(REAL, y), const long n)
 {
-    const long i = get_global_id(0);
-    if (i < n)
-        forward(PTR(x), PTR(y), i, 1);
+    EACH_ELEMENT(i, n, forward(PTR(x), PTR(y), i, 1))
 }
 
 __kernel void gelu_bwd_item(IN(REAL, x), IN(REAL, dy), OUT(REAL, dx), const long n)
 {
-    const long i = get_global_id(0);
-    if (i < n)
-        backward(PTR(x), PTR(dy), PTR(dx), i, 1);
+    EACH_ELEMENT(i, n, backward(PTR(x), PTR(dy), PTR(dx), i, 1))
 }
+
+#endif

@@ -1,13 +1,18 @@
-/* layernorm.cl -- rows normalised by their own mean and variance, and the gradients.
+/* layernorm.cl -- LayerNorm on CPUs: an item has a contiguous chunk of rows and takes ABREAST of
+ * them at a time. Their sums are independent chains of additions, and what belongs to a column is
+ * loaded once for all. layernorm_row.cl has the kernels of GPUs.
  *
- * Forward sums run over x - x[0], so that a large mean does not cancel. item kernels (CPU): an item
- * has a contiguous chunk of rows; row kernels: a work-group has a row at a time, its size is a
- * power of two. Backward leaves partial sums of dgamma and dbeta, one pair for each chunk of rows,
- * which layernorm_bwd_sum adds up: the order of every sum is fixed. */
-#define WAYS 4 /* independent sums: they hide an addition's latency and shorten the chains */
+ * Forward sums run over d = x - shift, so that a large mean does not cancel; shift is near the mean
+ * of the row, hence the squares of d give the variance in the same pass. Backward leaves partial
+ * sums of dgamma and dbeta, one pair for each chunk, which layernorm_bwd_sum adds up: the order of
+ * every sum is fixed. */
+#define WAYS (ABREAST < 4 ? 4 / ABREAST : 1) /* chains of a row: they hide an addition's latency */
+#define INLINE static inline __attribute__((always_inline)) /* n, the rows, becomes a constant */
+#define EACH_ROW(q) _Pragma("unroll") for (int q = 0; q < n; q++)
+#define EACH_WAY(k) _Pragma("unroll") for (int k = 0; k < WAYS; k++)
 
 /* By halves, which takes fewer dependent additions than sum_vector. */
-static float sum_lanes(const VEC v)
+INLINE float sum_lanes(const VEC v)
 {
 #if VW == 16
     const float8 e = v.lo + v.hi;
@@ -20,38 +25,79 @@ static float sum_lanes(const VEC v)
     return (q.x + q.z) + (q.y + q.w);
 }
 
-/* ---- forward, a row to an item ---- */
-
-/* Sum of d = (x - shift) - mean, or of d^2. */
-static float sum_row(__global const REAL *x, const long C, const float shift, const float mean,
-                     const bool squares)
+/* Kept rows from r on that are taken together: ABREAST or 1; 0 if r is not kept. */
+static int rows_at(__global const uchar *keep, const long r, const long to)
 {
-    VEC sum[WAYS] = {(VEC)0.0f, (VEC)0.0f, (VEC)0.0f, (VEC)0.0f};
-    long c = 0;
-    for (; c + WAYS * VW <= C; c += WAYS * VW)
-#pragma unroll
-        for (int k = 0; k < WAYS; k++) {
-            const VEC d = VLOAD(x + c + k * VW) - shift - mean;
-            sum[k] = squares ? fma(d, d, sum[k]) : sum[k] + d;
-        }
-    for (; c + VW <= C; c += VW) {
-        const VEC d = VLOAD(x + c) - shift - mean;
-        sum[0] = squares ? fma(d, d, sum[0]) : sum[0] + d;
-    }
-    float total = sum_lanes((sum[0] + sum[1]) + (sum[2] + sum[3]));
-    for (; c < C; c++) {
-        const float d = LOAD(x, c) - shift - mean;
-        total += squares ? d * d : d;
-    }
-    return total;
+    bool all = r + ABREAST <= to;
+    if (keep && keep[r] == 0)
+        return 0;
+    for (int q = 1; keep && all && q < ABREAST; q++)
+        all = keep[r + q];
+    return all ? ABREAST : 1;
 }
 
-static void normalise(__global const REAL *x, __global const REAL *gamma,
-                      __global const REAL *beta, __global REAL *y, const long n, const float shift,
-                      const float mean, const float rstd)
+/* ---- forward ---- */
+
+typedef struct moments {
+    float shift[ABREAST], mean[ABREAST], rstd[ABREAST]; /* mean of x - shift */
+} moments;
+
+INLINE void find_moments(__global const REAL *x, const long C, const int n, const float eps,
+                         moments *m)
 {
-    const VEC d = load_lanes(x, n) - shift - mean;
-    store_lanes(fma(d * rstd, load_lanes(gamma, n), load_lanes(beta, n)), y, n);
+    VEC sum[ABREAST][WAYS], squares[ABREAST][WAYS];
+    long c = 0;
+    EACH_ROW(q)
+    {
+        m->shift[q] = C < VW ? LOAD(x, q * C) : sum_lanes(VLOAD(x + q * C)) / VW;
+        EACH_WAY(k) sum[q][k] = squares[q][k] = (VEC)0.0f;
+    }
+    for (; c + WAYS * VW <= C; c += WAYS * VW)
+        EACH_WAY(k) EACH_ROW(q)
+        {
+            const VEC d = VLOAD(x + q * C + c + k * VW) - m->shift[q];
+            sum[q][k] += d;
+            squares[q][k] = fma(d, d, squares[q][k]);
+        }
+    EACH_ROW(q)
+    {
+        float s = 0.0f, ss = 0.0f;
+        for (long i = c; i < C; i++) {
+            const float d = LOAD(x, q * C + i) - m->shift[q];
+            s += d;
+            ss += d * d;
+        }
+        EACH_WAY(k)
+        {
+            s += sum_lanes(sum[q][k]);
+            ss += sum_lanes(squares[q][k]);
+        }
+        m->mean[q] = s / C;
+        const float variance = ss / C - m->mean[q] * m->mean[q];
+        m->rstd[q] = 1.0f / sqrt((variance < 0.0f ? 0.0f : variance) + eps);
+    }
+}
+
+INLINE void normalise(__global const REAL *x, __global const REAL *gamma, __global const REAL *beta,
+                      __global REAL *y, const long C, const long lanes, const int n,
+                      const moments *m)
+{
+    const VEC g = load_lanes(gamma, lanes), b = load_lanes(beta, lanes);
+    EACH_ROW(q)
+    {
+        const VEC d = load_lanes(x + q * C, lanes) - m->shift[q];
+        const VEC normal = fma(d, (VEC)m->rstd[q], (VEC)(-m->mean[q] * m->rstd[q]));
+        store_lanes(fma(normal, g, b), y + q * C, lanes);
+    }
+}
+
+INLINE void forward_rows(__global const REAL *x, __global const REAL *gamma,
+                         __global const REAL *beta, __global REAL *y, const long C, const int n,
+                         const float eps, moments *m)
+{
+    find_moments(x, C, n, eps, m);
+    EACH_VECTOR(c, lanes, 0, C,
+                normalise(x + c, gamma + c, beta + c, y + c, C, lanes, n, m))
 }
 
 __kernel void layernorm_fwd_item(IN(REAL, x), IN(REAL, gamma), IN(REAL, beta), IN(uchar, mask),
@@ -59,156 +105,131 @@ __kernel void layernorm_fwd_item(IN(REAL, x), IN(REAL, gamma), IN(REAL, beta), I
                                  const long C, const float eps, const long chunk)
 {
     const long from = get_global_id(0) * chunk, to = min(rows, from + chunk);
-    for (long r = from; r < to; r++) {
+    __global const uchar *keep = mask_base ? PTR(mask) : 0;
+    for (long r = from, n; r < to; r += n) {
         __global const REAL *xr = PTR(x) + r * C;
         __global REAL *yr = PTR(y) + r * C;
-        float shift = 0.0f, m = 0.0f, s = 0.0f;
-        if (mask_base && PTR(mask)[r] == 0) {
-            EACH_VECTOR(c, n, 0, C, store_lanes((VEC)0.0f, yr + c, n))
+        moments m;
+        const int kept = rows_at(keep, r, to);
+        n = max(kept, 1);
+        if (kept == ABREAST) {
+            forward_rows(xr, PTR(gamma), PTR(beta), yr, C, ABREAST, eps, &m);
+        } else if (kept) {
+            forward_rows(xr, PTR(gamma), PTR(beta), yr, C, 1, eps, &m);
         } else {
-            shift = LOAD(xr, 0);
-            m = sum_row(xr, C, shift, 0.0f, false) / C;
-            s = 1.0f / sqrt(sum_row(xr, C, shift, m, true) / C + eps);
-            EACH_VECTOR(c, n, 0, C,
-                        normalise(xr + c, PTR(gamma) + c, PTR(beta) + c, yr + c, n, shift, m, s))
+            m.shift[0] = m.mean[0] = m.rstd[0] = 0.0f;
+            EACH_VECTOR(c, lanes, 0, C, store_lanes((VEC)0.0f, yr + c, lanes))
         }
-        if (mean_base) {
-            STORE(shift + m, PTR(mean), r);
-            STORE(s, PTR(rstd), r);
+        for (int q = 0; mean_base && q < n; q++) {
+            STORE(m.shift[q] + m.mean[q], PTR(mean), r + q);
+            STORE(m.rstd[q], PTR(rstd), r + q);
         }
-    }
-}
-
-/* ---- forward, a row to a work-group ---- */
-
-/* Where y is x, what any item has read of a row is read before another writes there. */
-SUM_GROUP(float)
-
-__kernel void layernorm_fwd_row(IN(REAL, x), IN(REAL, gamma), IN(REAL, beta), IN(uchar, mask),
-                                OUT(REAL, y), OUT(REAL, mean), OUT(REAL, rstd), const long C,
-                                const float eps, __local float *sums)
-{
-    const long r = get_global_id(0) / get_local_size(0), step = get_local_size(0);
-    __global const REAL *xr = PTR(x) + r * C;
-    __global REAL *yr = PTR(y) + r * C;
-    const bool keep = !mask_base || PTR(mask)[r];
-    const float shift = keep ? LOAD(xr, 0) : 0.0f;
-    float sum = 0.0f, squares = 0.0f;
-    for (long c = get_local_id(0); keep && c < C; c += step)
-        sum += LOAD(xr, c) - shift;
-    const float m = sum_group(sum, sums) / C;
-    for (long c = get_local_id(0); keep && c < C; c += step) {
-        const float d = LOAD(xr, c) - shift - m;
-        squares += d * d;
-    }
-    const float variance = sum_group(squares, sums) / C;
-    const float s = keep ? 1.0f / sqrt(variance + eps) : 0.0f;
-    for (long c = get_local_id(0); c < C; c += step) {
-        const float n = keep ? (LOAD(xr, c) - shift - m) * s : 0.0f;
-        STORE(keep ? fma(n, LOAD(PTR(gamma), c), LOAD(PTR(beta), c)) : 0.0f, yr, c);
-    }
-    if (mean_base && get_local_id(0) == 0) {
-        STORE(shift + m, PTR(mean), r);
-        STORE(s, PTR(rstd), r);
     }
 }
 
 /* ---- backward ---- */
 
-/* One row's operands; residual, dx and the sums [C] may be null. */
-typedef struct row {
+/* Rows of operands, from the first of them on; residual, dx and the sums [C] may be null. */
+typedef struct rows_of {
     __global const REAL *x, *gamma, *dy, *residual;
     __global REAL *dx;
     __global float *dgamma, *dbeta;
-    float mean, rstd;
-} row;
+} rows_of;
 
-/* Of n columns from c: adds dy gamma and dy gamma n to sums, dy n and dy to dgamma and dbeta. */
-static void add_columns(const row *r, const long c, const long n, VEC sums[2])
+/* What all columns of a row share: dx = rstd g + by_d d + rest, d = x - mean. */
+typedef struct factors {
+    float mean, rstd, by_d, rest;
+} factors;
+
+/* Of some columns from c: adds g = dy gamma and g normal to sum, dy normal and dy to dgamma and
+ * dbeta. */
+INLINE void add_columns(const rows_of *r, const long C, const long c, const long lanes, const int n,
+                        const factors *f, VEC sum[ABREAST][2])
 {
-    const VEC dy = load_lanes(r->dy + c, n), g = dy * load_lanes(r->gamma + c, n);
-    const VEC normal = (load_lanes(r->x + c, n) - r->mean) * r->rstd;
-    sums[0] += g;
-    sums[1] = fma(g, normal, sums[1]);
+    const VEC gamma = load_lanes(r->gamma + c, lanes);
+    VEC dgamma = (VEC)0.0f, dbeta = (VEC)0.0f;
+    EACH_ROW(q)
+    {
+        const VEC dy = load_lanes(r->dy + q * C + c, lanes), g = dy * gamma;
+        const VEC normal = (load_lanes(r->x + q * C + c, lanes) - f[q].mean) * f[q].rstd;
+        sum[q][0] += g;
+        sum[q][1] = fma(g, normal, sum[q][1]);
+        dgamma = fma(dy, normal, dgamma);
+        dbeta += dy;
+    }
     if (r->dgamma) {
-        store_lanes(fma(dy, normal, load_lanes(r->dgamma + c, n)), r->dgamma + c, n);
-        store_lanes(dy + load_lanes(r->dbeta + c, n), r->dbeta + c, n);
+        store_lanes(load_lanes(r->dgamma + c, lanes) + dgamma, r->dgamma + c, lanes);
+        store_lanes(load_lanes(r->dbeta + c, lanes) + dbeta, r->dbeta + c, lanes);
     }
 }
 
-static void write_columns(const row *r, const long c, const long n, const float mean_g,
-                          const float mean_gn)
+INLINE void write_columns(const rows_of *r, const long C, const long c, const long lanes,
+                          const int n, const factors *f)
 {
-    const VEC g = load_lanes(r->dy + c, n) * load_lanes(r->gamma + c, n);
-    const VEC normal = (load_lanes(r->x + c, n) - r->mean) * r->rstd;
-    VEC dx = (g - mean_g - normal * mean_gn) * r->rstd;
-    if (r->residual)
-        dx += load_lanes(r->residual + c, n);
-    store_lanes(dx, r->dx + c, n);
+    const VEC gamma = load_lanes(r->gamma + c, lanes);
+    EACH_ROW(q)
+    {
+        const VEC g = load_lanes(r->dy + q * C + c, lanes) * gamma;
+        const VEC d = load_lanes(r->x + q * C + c, lanes) - f[q].mean;
+        VEC dx = fma(d, (VEC)f[q].by_d, fma(g, (VEC)f[q].rstd, (VEC)f[q].rest));
+        if (r->residual)
+            dx += load_lanes(r->residual + q * C + c, lanes);
+        store_lanes(dx, r->dx + q * C + c, lanes);
+    }
 }
 
-static void write_masked(const row *r, const long c, const long n)
+/* dx = rstd (g - mean of g - normal mean of g normal) + residual */
+INLINE void backward_rows(const rows_of *r, __global const REAL *mean, __global const REAL *rstd,
+                          const long C, const int n)
 {
-    store_lanes(r->residual ? load_lanes(r->residual + c, n) : (VEC)0.0f, r->dx + c, n);
+    VEC sum[ABREAST][2];
+    factors f[ABREAST];
+    EACH_ROW(q)
+    {
+        f[q].mean = LOAD(mean, q);
+        f[q].rstd = LOAD(rstd, q);
+        sum[q][0] = sum[q][1] = (VEC)0.0f;
+    }
+    EACH_VECTOR(c, lanes, 0, C, add_columns(r, C, c, lanes, n, f, sum))
+    EACH_ROW(q)
+    {
+        f[q].rest = -f[q].rstd * sum_lanes(sum[q][0]) / C;
+        f[q].by_d = -f[q].rstd * f[q].rstd * sum_lanes(sum[q][1]) / C;
+    }
+    if (r->dx)
+        EACH_VECTOR(c, lanes, 0, C, write_columns(r, C, c, lanes, n, f))
 }
 
-#define BACKWARD_ARGS                                                                              \
-    IN(REAL, x), IN(REAL, gamma), IN(REAL, mean), IN(REAL, rstd), IN(REAL, dy), IN(uchar, mask),   \
-        IN(REAL, residual), OUT(REAL, dx), OUT(float, sums), const long rows, const long C,        \
-        const long chunk
+static void write_masked(const rows_of *r, const long c, const long lanes)
+{
+    store_lanes(r->residual ? load_lanes(r->residual + c, lanes) : (VEC)0.0f, r->dx + c, lanes);
+}
 
-/* Row i of part number part. */
-#define ROW(i, part)                                                                               \
-    {.x = PTR(x) + i * C,                                                                          \
-     .gamma = PTR(gamma),                                                                          \
-     .dy = PTR(dy) + i * C,                                                                        \
-     .residual = residual_base ? PTR(residual) + i * C : 0,                                        \
-     .dx = dx_base ? PTR(dx) + i * C : 0,                                                          \
-     .dgamma = sums_base ? PTR(sums) + part * 2 * C : 0,                                           \
-     .dbeta = sums_base ? PTR(sums) + (part * 2 + 1) * C : 0,                                      \
-     .mean = LOAD(PTR(mean), i),                                                                   \
-     .rstd = LOAD(PTR(rstd), i)}
-
-__kernel void layernorm_bwd_item(BACKWARD_ARGS)
+__kernel void layernorm_bwd_item(IN(REAL, x), IN(REAL, gamma), IN(REAL, mean), IN(REAL, rstd),
+                                 IN(REAL, dy), IN(uchar, mask), IN(REAL, residual), OUT(REAL, dx),
+                                 OUT(float, sums), const long rows, const long C, const long chunk)
 {
     const long part = get_global_id(0), from = part * chunk, to = min(rows, from + chunk);
+    __global const uchar *keep = mask_base ? PTR(mask) : 0;
+    int n;
     for (long c = 0; sums_base && c < 2 * C; c++)
         PTR(sums)[part * 2 * C + c] = 0.0f;
-    for (long i = from; i < to; i++) {
-        const row r = ROW(i, part);
-        const bool keep = !mask_base || PTR(mask)[i];
-        VEC sum[2] = {(VEC)0.0f, (VEC)0.0f};
-        if (keep)
-            EACH_VECTOR(c, n, 0, C, add_columns(&r, c, n, sum))
-        const float mean_g = sum_lanes(sum[0]) / C, mean_gn = sum_lanes(sum[1]) / C;
-        if (r.dx && keep)
-            EACH_VECTOR(c, n, 0, C, write_columns(&r, c, n, mean_g, mean_gn))
+    for (long i = from; i < to; i += n) {
+        const rows_of r = {.x = PTR(x) + i * C,
+                           .gamma = PTR(gamma),
+                           .dy = PTR(dy) + i * C,
+                           .residual = residual_base ? PTR(residual) + i * C : 0,
+                           .dx = dx_base ? PTR(dx) + i * C : 0,
+                           .dgamma = sums_base ? PTR(sums) + part * 2 * C : 0,
+                           .dbeta = sums_base ? PTR(sums) + (part * 2 + 1) * C : 0};
+        const int kept = rows_at(keep, i, to);
+        n = max(kept, 1);
+        if (kept == ABREAST)
+            backward_rows(&r, PTR(mean) + i, PTR(rstd) + i, C, ABREAST);
+        else if (kept)
+            backward_rows(&r, PTR(mean) + i, PTR(rstd) + i, C, 1);
         else if (r.dx)
-            EACH_VECTOR(c, n, 0, C, write_masked(&r, c, n))
-    }
-}
-
-__kernel void layernorm_bwd_row(BACKWARD_ARGS, __local float *shared)
-{
-    const long part = get_global_id(0) / get_local_size(0), step = get_local_size(0);
-    const long from = part * chunk, to = min(rows, from + chunk);
-    for (long c = get_local_id(0); sums_base && c < C; c += step) {
-        PTR(sums)[part * 2 * C + c] = 0.0f;
-        PTR(sums)[(part * 2 + 1) * C + c] = 0.0f;
-    }
-    for (long i = from; i < to; i++) {
-        const row r = ROW(i, part);
-        const bool keep = !mask_base || PTR(mask)[i];
-        VEC sum[2] = {(VEC)0.0f, (VEC)0.0f};
-        for (long c = get_local_id(0); keep && c < C; c += step)
-            add_columns(&r, c, 1, sum);
-        const float mean_g = sum_group(sum[0].s0, shared) / C;
-        const float mean_gn = sum_group(sum[1].s0, shared) / C;
-        for (long c = get_local_id(0); r.dx && c < C; c += step)
-            if (keep)
-                write_columns(&r, c, 1, mean_g, mean_gn);
-            else
-                write_masked(&r, c, 1);
+            EACH_VECTOR(c, lanes, 0, C, write_masked(&r, c, lanes))
     }
 }
 

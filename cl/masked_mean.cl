@@ -11,8 +11,7 @@ static int kept_steps(__global const uchar *mask, long L)
     return kept;
 }
 
-static float mean_column(__global const REAL *x, __global const uchar *mask, long L, long D,
-                         int kept)
+static float sum_column(__global const REAL *x, __global const uchar *mask, long L, long D)
 {
     float sum = 0.0f;
     for (long block = 0; block < L; block += BLOCK) {
@@ -23,7 +22,7 @@ static float mean_column(__global const REAL *x, __global const uchar *mask, lon
                 part += LOAD(x, t * D);
         sum += part;
     }
-    return kept ? sum / kept : 0.0f;
+    return sum;
 }
 
 static VEC mean_columns(__global const REAL *x, __global const uchar *mask, long L, long D,
@@ -54,24 +53,44 @@ __kernel void masked_mean_fwd_slice(IN(REAL, x), IN(uchar, mask), OUT(REAL, y), 
     for (; d + VW <= to; d += VW)
         VSTORE(mean_columns(rows + d, keep, L, D, kept), mean + d);
     for (; d < to; d++)
-        STORE(mean_column(rows + d, keep, L, D, kept), mean, d);
+        STORE(kept ? sum_column(rows + d, keep, L, D) / kept : 0.0f, mean, d);
     if (from == 0)
         STORE(kept, PTR(count), b);
 }
 
-/* An item has one column of one sample. */
-__kernel void masked_mean_fwd_column(IN(REAL, x), IN(uchar, mask), OUT(REAL, y), OUT(REAL, count),
-                                     const long B, const long L, const long D)
+#ifdef SPLITS
+
+#define COLUMNS (GROUP / SPLITS)
+
+/* A group has COLUMNS columns, each the work of SPLITS items, which share the steps. */
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+masked_mean_fwd_column(IN(REAL, x), IN(uchar, mask), OUT(REAL, y), OUT(REAL, count), const long B,
+                       const long L, const long D)
 {
-    const long i = get_global_id(0), b = i / D, d = i % D;
-    if (b >= B)
+    __local float sums[GROUP];
+    __local int counts[GROUP];
+    const int item = get_local_id(0), split = item / COLUMNS;
+    const long i = (long)get_global_id(0) / GROUP * COLUMNS + item % COLUMNS, b = i / D, d = i % D;
+    const long share = (L + SPLITS - 1) / SPLITS, from = min(L, split * share);
+    const long steps = min(L - from, share);
+    __global const uchar *keep = PTR(mask) + b * L + from;
+    int kept = b < B ? kept_steps(keep, steps) : 0;
+    float sum = kept ? sum_column(PTR(x) + (b * L + from) * D + d, keep, steps, D) : 0.0f;
+    sums[item] = sum;
+    counts[item] = kept;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (split > 0 || b >= B)
         return;
-    __global const uchar *keep = PTR(mask) + b * L;
-    const int kept = kept_steps(keep, L);
-    STORE(mean_column(PTR(x) + b * L * D + d, keep, L, D, kept), PTR(y), i);
+    for (int k = item + COLUMNS; k < GROUP; k += COLUMNS) {
+        sum += sums[k];
+        kept += counts[k];
+    }
+    STORE(kept ? sum / kept : 0.0f, PTR(y), i);
     if (d == 0)
         STORE(kept, PTR(count), b);
 }
+
+#endif
 
 /* An item writes a contiguous part of the rows. */
 __kernel void masked_mean_bwd_chunk(IN(REAL, dy), IN(uchar, mask), IN(REAL, count), OUT(REAL, dx),

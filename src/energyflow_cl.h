@@ -14,8 +14,9 @@ extern "C" {
 #endif
 
 /* ef_actor_adopt -- an actor on a caller's context and in-order queue, both retained. The caller
- * may go on enqueueing on the queue between the library's calls; it waits for nobody.
- * Errors: EARG (the queue is out of order, or of another context), EDEVICE. */
+ * may go on enqueueing on the queue between the library's calls; it waits for nobody. EF_TRACE
+ * shows what the device did if the queue has CL_QUEUE_PROFILING_ENABLE, else the host's side alone.
+ * Errors: EARG (the queue is out of order, or of another context), EDEVICE, EIO. */
 ef_status ef_actor_adopt(cl_context context, cl_command_queue queue, ef_actor **actor,
                          ef_error *error);
 

@@ -412,8 +412,37 @@ bool ef_test_variant(ef_actor *a, ef__op_id id, size_t v)
 {
     const ef__op *op = ef__op_row(id);
     const char *name = v < EF__MAX_VARIANTS ? op->variants[v].name : NULL;
-    ef_test_ok(a, ef__op_force(a, id, name));
+    ef_test_ok(a, ef__op_force(a, id, name, NULL));
     return name != NULL;
+}
+
+/* Changes untuned knobs into the k-th choice of a variant, or returns how many there are. */
+static size_t nth_knobs(const ef__variant *v, size_t k, int *knob)
+{
+    const size_t knobs = ef__knobs(v);
+    size_t count = knobs > 0;
+    for (size_t i = 0; k == 0 && i < knobs; i++)
+        knob[i] = v->knobs[i].values[0];
+    for (size_t i = 0; i < knobs; count += ef__knob_values(&v->knobs[i++]))
+        if (k >= count && k < count + ef__knob_values(&v->knobs[i]))
+            knob[i] = v->knobs[i].values[k - count];
+    return count;
+}
+
+bool ef_test_knobs(ef_actor *a, ef__op_id id, size_t k)
+{
+    const ef__variant *v = ef__op_row(id)->variants;
+    for (; v < ef__op_row(id)->variants + EF__MAX_VARIANTS && v->name; v++) {
+        ef__choice c = ef__op_untuned(ef__device_of(a), id, v->name);
+        const size_t count = nth_knobs(v, k, c.knob);
+        if (k < count) {
+            ef_test_ok(a, ef__op_force(a, id, v->name, c.knob));
+            return true;
+        }
+        k -= count;
+    }
+    ef_test_ok(a, ef__op_force(a, id, NULL, NULL));
+    return false;
 }
 
 bool ef_test_fits(ef_actor *a, ef_status status)

@@ -93,6 +93,10 @@ void ef_test_repeats(const char *what, void (*run)(void *user), void *user, cons
 /* for (size_t v = 0; ef_test_variant(a, EF__CONV1D_FORWARD, v); v++): forces the op's v-th variant;
  * past the last it returns false and gives the choice back to the library. */
 bool ef_test_variant(ef_actor *a, ef__op_id id, size_t v);
+/* The same over all variants that have knobs: first with the first value of each, then with one
+ * after another at each of its values, the others untuned. A call that the values are not valid for
+ * does not fit. */
+bool ef_test_knobs(ef_actor *a, ef__op_id id, size_t k);
 /* Did the call run? false, after a reset, if it was refused because the forced variant does not fit
  * its arguments; any other failure fails the test. */
 bool ef_test_fits(ef_actor *a, ef_status status);

@@ -206,11 +206,17 @@ START_TEST(an_unknown_setting_is_refused_by_name)
 {
     static const struct {
         const char *name, *value, *allowed; /* NULL: legal */
-    } settings[] = {{"EF_GUARD", "trap", NULL},           {"EF_GUARD", "", NULL},
-                    {"EF_GUARD", "err", "trap|error"},    {"EF_GUARD", "trap,error", "trap|error"},
-                    {"EF_DEBUG", "canary,sync", NULL},    {"EF_DEBUG", "syncs", "sync|canary"},
-                    {"EF_DEBUG", "sync,", "sync|canary"}, {"EF_LINEAR", "own", NULL},
-                    {"EF_LINEAR", "blas", "clblast|own"}};
+    } settings[] = {{"EF_GUARD", "trap", NULL},
+                    {"EF_GUARD", "", NULL},
+                    {"EF_GUARD", "err", "trap|error"},
+                    {"EF_GUARD", "trap,error", "trap|error"},
+                    {"EF_DEBUG", "canary,sync", NULL},
+                    {"EF_DEBUG", "syncs", "sync|canary"},
+                    {"EF_DEBUG", "sync,", "sync|canary"},
+                    {"EF_LINEAR", "own", NULL},
+                    {"EF_LINEAR", "blas", "clblast|own"},
+                    {"EF_ACCURACY", "strict", NULL},
+                    {"EF_ACCURACY", "loose", "strict|normal"}};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         ef_actor *a = NULL;
         ef_error e = {0};

@@ -291,7 +291,7 @@ START_TEST(a_command_that_fails_on_the_device_names_its_operation_and_later_read
     ef_test_ok(a, ef__op_begin(a, "sick.op"));
     cl_event event = clCreateUserEvent(context, &code); /* stands for a command that failed */
     clSetUserEventStatus(event, CL_OUT_OF_RESOURCES);
-    ef__keep_event(a, event, "sick.op");
+    ef__keep_event(a, event, NULL, "sick.op");
     ef_test_ok(a, ef__op_end(a, EF_OK));
     ef_readback *after = start(a, t, EF_DEFER_UNTIL_SYNC, "after");
     ck_assert_int_eq(ef_batch_sync(a, "sick"), EF_EDEVICE);

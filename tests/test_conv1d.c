@@ -3,6 +3,7 @@
 #include "conv.h"
 #include "op/conv1d.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Most telling first: EF_TEST_SIZE takes that many. */
@@ -37,6 +38,18 @@ START_TEST(all_taps_and_dilations_agree)
             conv_agrees(a, (ref_conv){1 + n % 3, lengths[n % 4], Cin, Cout, K, dilations[i]},
                         false);
         }
+    ef_test_close(a);
+}
+END_TEST
+
+/* More than a tile and less; channels in fours, where loads are vectors, and not. */
+START_TEST(knobs_change_only_the_speed)
+{
+    static const ref_conv some[] = {
+        {1, 21, 12, 36, 3, 2}, {2, 37, 70, 133, 5, 3}, {1, 300, 36, 5, 1, 1}};
+    ef_actor *a = ef_test_open();
+    for (size_t i = 0; i < ef_test_size(1, 2, 3); i++)
+        conv_agrees_tuned(a, some[i], false);
     ef_test_close(a);
 }
 END_TEST
@@ -103,8 +116,88 @@ static void check_causality(ef_actor *a, ref_conv s)
 START_TEST(later_inputs_do_not_change_earlier_outputs)
 {
     ef_actor *a = ef_test_open();
+    ef_actor_set_accuracy(a, EF_STRICT);
     for (size_t K = 3; K <= 5; K++)
         check_causality(a, (ref_conv){2, 41, 33, 20, K, K == 4 ? 3 : 2});
+    ef_test_close(a);
+}
+END_TEST
+
+/* The largest of n numbers, and the largest change. */
+static double largest(size_t n, const float *y, const float *was)
+{
+    double most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, fabs((double)y[i] - (was ? was[i] : 0)));
+    return most;
+}
+
+/* In the normal class other numbers from a step on may change an earlier output, by rounding: by
+ * 1e-5 of the largest output. A loose variant does it somewhere, or it needs not be called so. */
+START_TEST(in_the_normal_class_later_inputs_only_reach_the_rounding)
+{
+    const ref_conv s = {2, 83, 64, 20, 5, 2};
+    const size_t n = s.L * s.Cout;
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, s, false);
+    ef_tensor *y = conv_y(a, &p, NULL);
+    float *other = ef_test_randn(p.nx, 11);
+    for (size_t v = 0; ef_test_variant(a, EF__CONV1D_FORWARD, v); v++) {
+        ef_test_set(p.tx, p.x);
+        if (!ef_test_fits(a, ef_conv1d_forward(a, p.tx, p.tw, s.d, NULL, y)))
+            continue;
+        const float *clean = ef_test_read(y);
+        double change = 0;
+        for (size_t step = 20; step < 40; step += ef_test_size(7, 3, 1)) {
+            float *x = ef_test_alloc(p.nx * sizeof *x);
+            for (size_t i = 0; i < p.nx; i++)
+                x[i] = i / s.Cin % s.L < step ? p.x[i] : other[i];
+            ef_test_set(p.tx, x);
+            ef_test_ok(a, ef_conv1d_forward(a, p.tx, p.tw, s.d, NULL, y));
+            const float *got = ef_test_read(y);
+            for (size_t b = 0; b < s.B; b++)
+                change = fmax(change, largest(step * s.Cout, got + b * n, clean + b * n));
+        }
+        ck_assert_double_le(change, 1e-5 * largest(p.ny, clean, NULL));
+        ck_assert(ef__op_row(EF__CONV1D_FORWARD)->variants[v].loose == (change > 0));
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+/* Whatever the class: an Inf reaches rows that read it and, of loose variants, the rest of their
+ * bundles of four; all others keep their bits. */
+START_TEST(an_inf_stays_in_its_bundle)
+{
+    const ref_conv s = {2, 83, 64, 20, 5, 2};
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, s, false);
+    ef_tensor *y = conv_y(a, &p, NULL);
+    for (size_t v = 0; ef_test_variant(a, EF__CONV1D_FORWARD, v); v++) {
+        const bool loose = ef__op_row(EF__CONV1D_FORWARD)->variants[v].loose;
+        ef_test_set(p.tx, p.x);
+        if (!ef_test_fits(a, ef_conv1d_forward(a, p.tx, p.tw, s.d, NULL, y)))
+            continue;
+        const float *clean = ef_test_read(y);
+        for (size_t at = 31; at < 31 + ef_test_size(2, 8, 8); at++) {
+            float *x = ef_test_alloc(p.nx * sizeof *x);
+            memcpy(x, p.x, p.nx * sizeof *x);
+            x[at * s.Cin + 5] = INFINITY;
+            ef_test_set(p.tx, x);
+            ef_test_ok(a, ef_conv1d_forward(a, p.tx, p.tw, s.d, NULL, y));
+            const float *got = ef_test_read(y);
+            for (size_t r = 0; r < s.B * s.L; r++) {
+                const size_t first = r % s.d + r / s.d / 4 * 4 * s.d;
+                const size_t from = loose ? first : r, to = loose ? first + 3 * s.d : r;
+                const bool reads =
+                    r < s.L && r % s.d == at % s.d && to >= at && from <= at + (s.K - 1) * s.d;
+                if (!reads)
+                    ck_assert_mem_eq(got + r * s.Cout, clean + r * s.Cout, s.Cout * sizeof *got);
+                else if (r >= at && r <= at + (s.K - 1) * s.d)
+                    ck_assert(!isfinite(got[r * s.Cout]));
+            }
+        }
+    }
     ef_test_close(a);
 }
 END_TEST
@@ -118,6 +211,7 @@ START_TEST(large_inputs_stay_in_their_receptive_field)
     conv p = conv_new(a, s, false);
     ef_tensor *y = conv_y(a, &p, NULL);
     double *want = ef_test_doubles(p.ny), *mag = ef_test_doubles(p.ny);
+    ef_actor_set_accuracy(a, EF_STRICT);
     for (size_t c = 0; c < s.Cin; c++)
         p.x[large * s.Cin + c] = 1e20f;
     ef_test_set(p.tx, p.x);
@@ -136,7 +230,7 @@ START_TEST(large_inputs_stay_in_their_receptive_field)
 }
 END_TEST
 
-/* Where numbers differ much in size, Toom-Cook's errors follow the rows around an output, as the
+/* Where numbers differ much in size, the errors of F(2,K) follow the rows around an output, as the
  * header says: here x is large in every other row and w has one tap. */
 START_TEST(toom_cook_errors_follow_the_neighbourhood)
 {
@@ -147,6 +241,7 @@ START_TEST(toom_cook_errors_follow_the_neighbourhood)
     double *want = ef_test_doubles(p.ny), *mag = ef_test_doubles(p.ny);
     double *plain = ef_test_doubles(p.ny);
     float *near = ef_test_floats(p.nx), *taps = ef_test_floats(s.Cout * s.Cin);
+    ef_actor_set_accuracy(a, EF_STRICT);
     for (size_t i = 0; i < p.nw; i++)
         p.w[i] = i % s.K == 1 ? p.w[i] : 0;
     for (size_t i = 0; i < p.nx; i++)
@@ -175,30 +270,68 @@ static const char *chosen(ef_actor *a, ef__op_id id, const conv *p, const ef_ten
     const ref_conv *s = &p->s;
     const ef__args args = {.t = {from, id == EF__CONV1D_DW ? p->tdy : p->tw, to},
                            .n = {s->B, s->L, s->Cin, s->Cout, s->K, s->d}};
-    return ef__op_choose(a, id, &args)->name;
+    return ef__op_choose(a, id, &args).variant->name;
 }
 
-/* toom2 is what a CPU gets when it saves products and all sums are long. */
+/* What a CPU gets when it saves products and all sums are long, by the class of accuracy. */
 START_TEST(toom_cook_where_it_saves_products)
 {
     static const struct {
         ref_conv s;
-        bool forward, dx, dw;
+        const char *normal[3], *strict[3]; /* forward, dx, dw; NULL: panel */
     } cases[] = {
-        {{4, 64, 32, 33, 5, 2}, true, true, true},     {{4, 64, 32, 33, 3, 2}, true, true, true},
-        {{3, 64, 32, 31, 5, 2}, true, false, false},   {{3, 64, 31, 32, 5, 2}, false, true, false},
-        {{4, 64, 2, 3, 5, 2}, false, false, true},     {{4, 64, 32, 33, 4, 2}, false, false, false},
-        {{4, 64, 32, 33, 5, 16}, false, false, false},
+        {{4, 64, 32, 33, 5, 2}, {"toom4", "toom4", "toom4"}, {"toom2", "toom2", "toom2"}},
+        {{4, 64, 32, 33, 3, 2}, {"toom4", "toom4", "toom4"}, {"toom2", "toom2", "toom2"}},
+        {{3, 64, 32, 31, 5, 2}, {"toom4", NULL, NULL}, {"toom2", NULL, NULL}},
+        {{3, 64, 31, 32, 5, 2}, {NULL, "toom4", NULL}, {NULL, "toom2", NULL}},
+        {{4, 64, 2, 3, 5, 2}, {NULL, NULL, "toom4"}, {NULL, NULL, "toom2"}},
+        {{1, 16, 32, 32, 5, 1}, {"toom2", "toom2", NULL}, {"toom2", "toom2", NULL}},
+        {{4, 64, 32, 33, 5, 16}, {"toom4", "toom4", "toom4"}, {NULL}},
+        {{4, 64, 32, 33, 4, 2}, {NULL}, {NULL}},
     };
+    static const ef__op_id ids[] = {EF__CONV1D_FORWARD, EF__CONV1D_DX, EF__CONV1D_DW};
     ef_actor *a = ef_test_open();
     for (size_t i = 0; ef_actor_device(a)->is_cpu && i < sizeof cases / sizeof *cases; i++) {
         conv p = conv_new(a, cases[i].s, false);
-        ck_assert_str_eq(chosen(a, EF__CONV1D_FORWARD, &p, p.tx, p.tdy),
-                         cases[i].forward ? "toom2" : "panel");
-        ck_assert_str_eq(chosen(a, EF__CONV1D_DX, &p, p.tdy, p.tx),
-                         cases[i].dx ? "toom2" : "panel");
-        ck_assert_str_eq(chosen(a, EF__CONV1D_DW, &p, p.tx, p.tw), cases[i].dw ? "toom2" : "panel");
+        const ef_tensor *from[] = {p.tx, p.tdy, p.tx}, *to[] = {p.tdy, p.tx, p.tw};
+        for (int strict = 0; strict < 2; strict++)
+            for (int op = 0; op < 3; op++) {
+                const char *want = strict ? cases[i].strict[op] : cases[i].normal[op];
+                ef_actor_set_accuracy(a, strict ? EF_STRICT : EF_NORMAL);
+                ck_assert_str_eq(chosen(a, ids[op], &p, from[op], to[op]), want ? want : "panel");
+            }
     }
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(the_strict_class_refuses_a_loose_variant)
+{
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, (ref_conv){4, 64, 32, 33, 5, 2}, false);
+    ef_tensor *y = conv_y(a, &p, NULL);
+    ck_assert_int_eq(ef_actor_accuracy(a), EF_NORMAL);
+    ef_test_ok(a, ef__op_force(a, EF__CONV1D_FORWARD, "toom4", NULL));
+    ef_actor_set_accuracy(a, EF_STRICT);
+    ck_assert_int_eq(ef_actor_accuracy(a), EF_STRICT);
+    ef_test_refused(a, ef_conv1d_forward(a, p.tx, p.tw, 2, NULL, y), EF_EARG,
+                    "variant toom4 does not fit");
+    ef_actor_set_accuracy(a, EF_NORMAL);
+    if (ef_actor_device(a)->is_cpu)
+        ef_test_ok(a, ef_conv1d_forward(a, p.tx, p.tw, 2, NULL, y));
+    ef_test_close(a);
+    setenv("EF_ACCURACY", "strict", 1);
+    a = ef_test_open();
+    ck_assert_int_eq(ef_actor_accuracy(a), EF_STRICT);
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(knobs_change_nothing_and_are_few)
+{
+    ef_actor *a = ef_test_open();
+    conv_knobs_are_few(a, (ref_conv){4, 64, 40, 70, 5, 2}, false);
+    conv_knobs_change_nothing(a, (ref_conv){5, 64, 70, 90, 5, 2}, false);
     ef_test_close(a);
 }
 END_TEST
@@ -361,17 +494,24 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("conv1d");
-    TCase *values = ef_test_case(s, "values"), *rules = ef_test_case(s, "rules");
+    TCase *values = ef_test_case(s, "values"), *knobs = ef_test_case(s, "knobs"),
+          *rules = ef_test_case(s, "rules");
+    tcase_set_timeout(knobs, 300); /* a program for each value */
     tcase_add_test(values, all_operations_agree_with_plain_loops);
     tcase_add_test(values, all_taps_and_dilations_agree);
+    tcase_add_test(knobs, knobs_change_only_the_speed);
     tcase_add_test(values, im2col_is_the_oracle);
     tcase_add_test(values, later_inputs_do_not_change_earlier_outputs);
+    tcase_add_test(values, in_the_normal_class_later_inputs_only_reach_the_rounding);
+    tcase_add_test(values, an_inf_stays_in_its_bundle);
     tcase_add_test(values, large_inputs_stay_in_their_receptive_field);
     tcase_add_test(values, toom_cook_errors_follow_the_neighbourhood);
     tcase_add_test(values, toom_cook_where_it_saves_products);
+    tcase_add_test(values, knobs_change_nothing_and_are_few);
     tcase_add_test(values, gradients_are_the_slopes_of_the_forward_pass);
     tcase_add_test(values, the_same_input_gives_the_same_bits);
     tcase_add_test(rules, what_does_not_fit_is_refused_by_name);
+    tcase_add_test(rules, the_strict_class_refuses_a_loose_variant);
     tcase_add_test(rules, an_output_may_not_overlap_the_input);
     tcase_add_test(rules, any_dilation_is_legal);
     tcase_add_test(rules, weights_at_any_number_of_places_need_no_more_memory);

@@ -433,7 +433,7 @@ START_TEST(an_immediate_readback_waits_for_who_knows_of_failures)
     ef_test_ok(a, ef_actor_finish(a));
     ef_test_ok(a, ef__op_begin(a, "sick.op"));
     ck_assert_int_eq(clEnqueueMarkerWithWaitList(ef__queue(a), 0, NULL, &driver.sick), 0);
-    ef__keep_event(a, driver.sick, "sick.op");
+    ef__keep_event(a, driver.sick, NULL, "sick.op");
     ef_test_ok(a, ef__op_end(a, EF_OK));
     stall(true);
     task k = {.a = a};
@@ -553,7 +553,7 @@ START_TEST(no_grid_grows_along_y_or_z)
         {EF__MASKED_MEAN_BACKWARD, "item", {.t = {flat, mask, count, rows}}},
     };
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        ef_test_ok(a, ef__op_force(a, calls[i].id, calls[i].variant));
+        ef_test_ok(a, ef__op_force(a, calls[i].id, calls[i].variant, NULL));
         ef_test_ok(a, ef__op_run(a, calls[i].id, &calls[i].args));
         ck_assert_msg(driver.groups[1] <= 65535 && driver.groups[2] <= 65535,
                       "call %zu: %zu x %zu x %zu groups", i, driver.groups[0], driver.groups[1],
@@ -623,7 +623,7 @@ START_TEST(random_sizes_need_no_more_memory_programs_or_kernels)
     uint64_t seed = 11;
     const size_t rounds = ef_test_size(100, 2000, 10000);
     for (size_t i = 0; _i && i < sizeof ids / sizeof *ids; i++)
-        ef_test_ok(a, ef__op_force(a, ids[i], ef__op_row(ids[i])->variants[1].name));
+        ef_test_ok(a, ef__op_force(a, ids[i], ef__op_row(ids[i])->variants[1].name, NULL));
     for (size_t i = 0; i < rounds / 5; i++)
         run_random(a, &seed);
     ef_actor_stats(a, &warm);

@@ -111,6 +111,7 @@ START_TEST(elements_are_counted_beyond_32_bits)
         ef__call call = {.op = "test",
                          .source = kernels[k].source,
                          .kernel = kernels[k].kernel,
+                         .defines = {{"GROUP", 1}, {"EACH", 1}},
                          .global = {kernels[k].chunk == 1 ? SIZE : 1},
                          .local = {1},
                          .offset = {FAR / kernels[k].chunk},
@@ -161,9 +162,16 @@ enum { FAR_ROWS = 24 << 22 }; /* times C passes 2^32; a multiple of any tile's r
 static ef__call far_panel(ef_actor *a, const ef_tensor *x, const ef_tensor *packed,
                           const ef_tensor *y, int rows)
 {
-    const ef__device *device = ef__device_of(a);
-    ef__call call = ef__panel_call(device, "test", "conv1d_taps_panel");
-    const size_t tile = (size_t)call.defines[0].value;
+    enum { TILE = 4 };
+    ef__call call = {.op = "test",
+                     .source = "conv1d",
+                     .kernel = "conv1d_taps_panel",
+                     .defines = {{"ROWS", TILE},
+                                 {"PV", 1},
+                                 {"MAX_TILES", 1},
+                                 {"MAX_PANELS", 1},
+                                 {"MAX_SUMS", 1}},
+                     .local = {1, 1}};
     const ef__arg args[] = {ef__t(x),    ef__t(packed), ef__t(y),
                             ef__t(NULL), ef__t(NULL),   ef__t(NULL),
                             ef__t(NULL), ef__i(1),      ef__i(FAR_ROWS + rows),
@@ -171,25 +179,25 @@ static ef__call far_panel(ef_actor *a, const ef_tensor *x, const ef_tensor *pack
                             ef__i(-1),   ef__i(1),      ef__i(1),
                             ef__i(0)};
     memcpy(call.args, args, sizeof args);
-    call.offset[0] = FAR_ROWS / tile;
-    call.global[0] = ef__ceil_div((size_t)rows, tile);
-    call.global[1] = ef__ceil_div(C, ef__panel_width(device));
+    call.offset[0] = FAR_ROWS / TILE;
+    call.global[0] = ef__ceil_div((size_t)rows, TILE);
+    call.global[1] = ef__ceil_div(C, ef__lanes(ef__device_of(a)));
     return call;
 }
 
 static ef__call far_direct(const ef_tensor *x, const ef_tensor *w, const ef_tensor *y, int rows)
 {
-    return (ef__call){.op = "test",
-                      .source = "conv1d_direct",
-                      .kernel = "conv1d_taps_direct",
-                      .defines = {{"T", 1}},
-                      .offset = {FAR_ROWS / 4 * (C / 4)},
-                      .global = {C / 4 * ef__ceil_div((size_t)rows, 4), 1},
-                      .local = {1, 1},
-                      .args = {ef__t(x), ef__t(w), ef__t(y), ef__t(NULL), ef__t(NULL), ef__t(NULL),
-                               ef__t(NULL), ef__t(NULL), ef__i(FAR_ROWS + rows),
-                               ef__i(FAR_ROWS + rows), ef__i(C), ef__i(C), ef__i(1), ef__n(1),
-                               ef__n(C), ef__n(1), ef__i(0)}};
+    return (ef__call){
+        .op = "test",
+        .source = "conv1d_direct",
+        .kernel = "conv1d_taps_direct",
+        .defines = {{"T", 1}, {"SIDE_M", 4}, {"SIDE_N", 4}, {"DEPTH", 8}, {"BUFFERS", 2}},
+        .offset = {FAR_ROWS / 4 * (C / 4)},
+        .global = {C / 4 * ef__ceil_div((size_t)rows, 4), 1},
+        .local = {1, 1},
+        .args = {ef__t(x), ef__t(w), ef__t(y), ef__t(NULL), ef__t(NULL), ef__t(NULL), ef__t(NULL),
+                 ef__t(NULL), ef__i(FAR_ROWS + rows), ef__i(FAR_ROWS + rows), ef__i(C), ef__i(C),
+                 ef__i(1), ef__n(1), ef__n(C), ef__n(1), ef__i(0)}};
 }
 
 START_TEST(row_offsets_pass_two_to_the_32)
@@ -202,7 +210,7 @@ START_TEST(row_offsets_pass_two_to_the_32)
                   out = earlier(y, (size_t)FAR_ROWS * C);
         ef_test_ok(a, ef__op_begin(a, "test"));
         if (panel)
-            ef_test_ok(a, ef__pack(a, "test", p.tw, 0, 1, &packed));
+            ef_test_ok(a, ef__pack(a, "test", p.tw, 0, 1, 1, &packed));
         const ef__call call =
             panel ? far_panel(a, &x, packed, &out, rows) : far_direct(&x, p.tw, &out, rows);
         ef_test_ok(a, ef__op_end(a, ef__launch(a, &call)));

@@ -12,24 +12,42 @@ static ef_tensor *vector(ef_actor *a, size_t n, const float *data)
     return ef_test_f32(a, SHAPE(n), data);
 }
 
+/* n elements, the same for each seed; y may be x. */
+static void check_forward(ef_actor *a, size_t n, uint64_t seed)
+{
+    float *x = ef_test_randn(n, seed);
+    double *want = ef_test_doubles(n);
+    for (size_t i = 0; i < n; i++)
+        want[i] = ref_gelu(x[i] *= 3);
+    ef_tensor *y = vector(a, n, NULL);
+    if (!ef_test_fits(a, ef_gelu_forward(a, vector(a, n, x), y)))
+        return;
+    ef_test_near("y", y, want, 1e-6, 1e-6);
+    ef_tensor *same = vector(a, n, x);
+    ef_test_ok(a, ef_gelu_forward(a, same, same));
+    ef_test_near("y = x", same, want, 1e-6, 1e-6);
+}
+
+static void check_backward(ef_actor *a, size_t n, uint64_t seed)
+{
+    float *x = ef_test_randn(n, seed), *dy = ef_test_randn(n, seed + 100);
+    double *want = ef_test_doubles(n);
+    for (size_t i = 0; i < n; i++)
+        want[i] = dy[i] * ref_gelu_grad(x[i] *= 3);
+    ef_tensor *tx = vector(a, n, x), *tdy = vector(a, n, dy), *dx = vector(a, n, NULL);
+    if (!ef_test_fits(a, ef_gelu_backward(a, tx, tdy, dx)))
+        return;
+    ef_test_near("dx", dx, want, 2e-6, 1e-6);
+    ef_test_ok(a, ef_gelu_backward(a, tx, tdy, tdy));
+    ef_test_near("dx = dy", tdy, want, 2e-6, 1e-6);
+}
+
 START_TEST(forward_is_the_formula)
 {
     ef_actor *a = ef_test_open();
     for (size_t v = 0; ef_test_variant(a, EF__GELU_FORWARD, v); v++)
-        for (size_t k = 0; k < COUNTS; k++) {
-            size_t n = counts[k];
-            float *x = ef_test_randn(n, k);
-            double *want = ef_test_doubles(n);
-            for (size_t i = 0; i < n; i++)
-                want[i] = ref_gelu(x[i] *= 3);
-            ef_tensor *y = vector(a, n, NULL);
-            if (!ef_test_fits(a, ef_gelu_forward(a, vector(a, n, x), y)))
-                continue;
-            ef_test_near("y", y, want, 1e-6, 1e-6);
-            ef_tensor *same = vector(a, n, x);
-            ef_test_ok(a, ef_gelu_forward(a, same, same));
-            ef_test_near("y = x", same, want, 1e-6, 1e-6);
-        }
+        for (size_t k = 0; k < COUNTS; k++)
+            check_forward(a, counts[k], k);
     ef_test_close(a);
 }
 END_TEST
@@ -38,19 +56,24 @@ START_TEST(backward_is_the_derivative)
 {
     ef_actor *a = ef_test_open();
     for (size_t v = 0; ef_test_variant(a, EF__GELU_BACKWARD, v); v++)
-        for (size_t k = 0; k < COUNTS; k++) {
-            size_t n = counts[k];
-            float *x = ef_test_randn(n, k), *dy = ef_test_randn(n, k + 100);
-            double *want = ef_test_doubles(n);
-            for (size_t i = 0; i < n; i++)
-                want[i] = dy[i] * ref_gelu_grad(x[i] *= 3);
-            ef_tensor *tx = vector(a, n, x), *tdy = vector(a, n, dy), *dx = vector(a, n, NULL);
-            if (!ef_test_fits(a, ef_gelu_backward(a, tx, tdy, dx)))
-                continue;
-            ef_test_near("dx", dx, want, 2e-6, 1e-6);
-            ef_test_ok(a, ef_gelu_backward(a, tx, tdy, tdy));
-            ef_test_near("dx = dy", tdy, want, 2e-6, 1e-6);
-        }
+        for (size_t k = 0; k < COUNTS; k++)
+            check_backward(a, counts[k], k);
+    ef_test_close(a);
+}
+END_TEST
+
+/* Less than a group has, a tail, and more than one group. */
+static const size_t tails[] = {5, 1027, 40003};
+
+START_TEST(knobs_change_nothing)
+{
+    ef_actor *a = ef_test_open();
+    for (size_t k = 0; ef_test_knobs(a, EF__GELU_FORWARD, k); k++)
+        for (size_t i = 0; i < ef_test_size(2, 3, 3); i++)
+            check_forward(a, tails[i], i);
+    for (size_t k = 0; ef_test_knobs(a, EF__GELU_BACKWARD, k); k++)
+        for (size_t i = 0; i < ef_test_size(2, 3, 3); i++)
+            check_backward(a, tails[i], i);
     ef_test_close(a);
 }
 END_TEST
@@ -204,6 +227,7 @@ static Suite *suite(void)
     TCase *t = ef_test_case(s, "gelu");
     tcase_add_test(t, forward_is_the_formula);
     tcase_add_test(t, backward_is_the_derivative);
+    tcase_add_test(t, knobs_change_nothing);
     tcase_add_test(t, the_tail_does_not_cancel);
     tcase_add_test(t, extremes_neither_overflow_nor_hide_a_nan);
     tcase_add_test(t, backward_agrees_with_finite_differences);

@@ -33,26 +33,51 @@ static float *masked_input(shape s, uint8_t **mask, uint64_t seed)
     return x;
 }
 
+/* Forces the n-th of an operation's variants, or of the values of their knobs. */
+typedef bool force_nth(ef_actor *a, ef__op_id id, size_t n);
+
+static void check_mean(ef_actor *a, shape s, uint64_t seed, force_nth *force)
+{
+    uint8_t *mask;
+    const float *x = masked_input(s, &mask, seed);
+    double *want = ef_test_doubles(s.B * s.D), *kept = ef_test_doubles(s.B);
+    ref_masked_mean_forward(s.B, s.L, s.D, x, mask, want, kept);
+    ef_tensor *tx = ef_test_f32(a, SHAPE(s.B, s.L, s.D), x);
+    ef_tensor *tmask = ef_test_u8(a, SHAPE(s.B, s.L), mask);
+    for (size_t n = 0; force(a, EF__MASKED_MEAN_FORWARD, n); n++) {
+        ef_tensor *y = ef_test_f32(a, SHAPE(s.B, s.D), NULL);
+        ef_tensor *count = ef_test_f32(a, SHAPE(s.B), NULL);
+        if (!ef_test_fits(a, ef_masked_mean_forward(a, tx, tmask, y, count)))
+            continue;
+        ef_test_near("y", y, want, 5e-7, 1e-6);
+        ef_test_near("count", count, kept, 0, 0);
+    }
+}
+
+static void check_mean_backward(ef_actor *a, shape s, uint64_t seed, force_nth *force)
+{
+    uint8_t *mask;
+    const float *x = masked_input(s, &mask, seed), *dy = ef_test_randn(s.B * s.D, seed + 1);
+    double *want = ef_test_doubles(s.B * s.L * s.D);
+    ref_masked_mean_backward(s.B, s.L, s.D, dy, mask, want);
+    ef_tensor *tx = ef_test_f32(a, SHAPE(s.B, s.L, s.D), x);
+    ef_tensor *tmask = ef_test_u8(a, SHAPE(s.B, s.L), mask);
+    ef_tensor *y = ef_test_f32(a, SHAPE(s.B, s.D), NULL);
+    ef_tensor *tdy = ef_test_f32(a, SHAPE(s.B, s.D), dy);
+    ef_tensor *count = ef_test_f32(a, SHAPE(s.B), NULL);
+    ef_test_ok(a, ef_masked_mean_forward(a, tx, tmask, y, count));
+    for (size_t n = 0; force(a, EF__MASKED_MEAN_BACKWARD, n); n++) {
+        ef_tensor *dx = ef_test_f32(a, SHAPE(s.B, s.L, s.D), NULL);
+        if (ef_test_fits(a, ef_masked_mean_backward(a, tdy, tmask, count, dx)))
+            ef_test_near("dx", dx, want, 0, 1e-6);
+    }
+}
+
 START_TEST(masked_mean_is_the_mean_of_kept_steps)
 {
     ef_actor *a = ef_test_open();
-    for (size_t i = 0; i < shape_count(); i++) {
-        const shape s = shapes[i];
-        uint8_t *mask;
-        const float *x = masked_input(s, &mask, i);
-        double *want = ef_test_doubles(s.B * s.D), *kept = ef_test_doubles(s.B);
-        ref_masked_mean_forward(s.B, s.L, s.D, x, mask, want, kept);
-        ef_tensor *tx = ef_test_f32(a, SHAPE(s.B, s.L, s.D), x);
-        ef_tensor *tmask = ef_test_u8(a, SHAPE(s.B, s.L), mask);
-        for (size_t v = 0; ef_test_variant(a, EF__MASKED_MEAN_FORWARD, v); v++) {
-            ef_tensor *y = ef_test_f32(a, SHAPE(s.B, s.D), NULL);
-            ef_tensor *count = ef_test_f32(a, SHAPE(s.B), NULL);
-            if (!ef_test_fits(a, ef_masked_mean_forward(a, tx, tmask, y, count)))
-                continue;
-            ef_test_near("y", y, want, 5e-7, 1e-6);
-            ef_test_near("count", count, kept, 0, 0);
-        }
-    }
+    for (size_t i = 0; i < shape_count(); i++)
+        check_mean(a, shapes[i], i, ef_test_variant);
     ef_test_close(a);
 }
 END_TEST
@@ -60,23 +85,20 @@ END_TEST
 START_TEST(masked_mean_backward_spreads_over_kept_steps)
 {
     ef_actor *a = ef_test_open();
-    for (size_t i = 0; i < shape_count(); i++) {
-        const shape s = shapes[i];
-        uint8_t *mask;
-        const float *x = masked_input(s, &mask, i), *dy = ef_test_randn(s.B * s.D, i + 1);
-        double *want = ef_test_doubles(s.B * s.L * s.D);
-        ref_masked_mean_backward(s.B, s.L, s.D, dy, mask, want);
-        ef_tensor *tx = ef_test_f32(a, SHAPE(s.B, s.L, s.D), x);
-        ef_tensor *tmask = ef_test_u8(a, SHAPE(s.B, s.L), mask);
-        ef_tensor *y = ef_test_f32(a, SHAPE(s.B, s.D), NULL);
-        ef_tensor *tdy = ef_test_f32(a, SHAPE(s.B, s.D), dy);
-        ef_tensor *count = ef_test_f32(a, SHAPE(s.B), NULL);
-        ef_test_ok(a, ef_masked_mean_forward(a, tx, tmask, y, count));
-        for (size_t v = 0; ef_test_variant(a, EF__MASKED_MEAN_BACKWARD, v); v++) {
-            ef_tensor *dx = ef_test_f32(a, SHAPE(s.B, s.L, s.D), NULL);
-            if (ef_test_fits(a, ef_masked_mean_backward(a, tdy, tmask, count, dx)))
-                ef_test_near("dx", dx, want, 0, 1e-6);
-        }
+    for (size_t i = 0; i < shape_count(); i++)
+        check_mean_backward(a, shapes[i], i, ef_test_variant);
+    ef_test_close(a);
+}
+END_TEST
+
+/* Fewer steps than items share a column, and more columns than a group has. */
+START_TEST(masked_mean_is_the_same_whatever_the_knobs)
+{
+    static const shape some[] = {{3, 5, 41}, {2, 70, 300}};
+    ef_actor *a = ef_test_open();
+    for (size_t i = 0; i < ef_test_size(1, 2, 2); i++) {
+        check_mean(a, some[i], i, ef_test_knobs);
+        check_mean_backward(a, some[i], i, ef_test_knobs);
     }
     ef_test_close(a);
 }
@@ -276,6 +298,7 @@ static Suite *suite(void)
     TCase *c = ef_test_case(s, "masked mean");
     tcase_add_test(c, masked_mean_is_the_mean_of_kept_steps);
     tcase_add_test(c, masked_mean_backward_spreads_over_kept_steps);
+    tcase_add_test(c, masked_mean_is_the_same_whatever_the_knobs);
     tcase_add_test(c, masked_mean_refuses_shapes_that_disagree);
     c = ef_test_case(s, "distillation loss");
     tcase_add_test(c, kd_loss_gives_metrics_and_gradient);

@@ -110,6 +110,52 @@ START_TEST(forward_is_the_formula)
 }
 END_TEST
 
+/* More rows than are taken at a time, with a tail; more columns than a row has items, and fewer. */
+static const size_t tails[][2] = {{19, 21}, {7, 300}, {1100, 12}};
+
+START_TEST(forward_is_the_formula_whatever_the_knobs)
+{
+    ef_actor *a = ef_test_open();
+    for (size_t k = 0; ef_test_knobs(a, EF__LAYERNORM_FORWARD, k); k++)
+        for (size_t i = 0; i < ef_test_size(1, 2, 3); i++)
+            for (int masked = 0; masked < 2; masked++) {
+                problem p = make_problem(a, tails[i][0], tails[i][1], 0, masked, false);
+                check_forward(&p);
+            }
+    ef_test_close(a);
+}
+END_TEST
+
+/* Rows whose first elements are far off, constant rows, and a row that is not a number. */
+START_TEST(the_variance_survives_elements_far_off_the_mean)
+{
+    enum { COUNT = 12, WIDTH = 256 };
+    ef_actor *a = ef_test_open();
+    for (size_t v = 0; ef_test_variant(a, EF__LAYERNORM_FORWARD, v); v++) {
+        problem p = make_problem(a, COUNT, WIDTH, 0, false, false);
+        for (size_t i = 0; i < COUNT * WIDTH; i++)
+            if (i / WIDTH == 3)
+                p.x[i] = 1e6f;
+            else if (i % WIDTH < i / WIDTH)
+                p.x[i] = 1e3f;
+        p.x[5 * WIDTH + 77] = NAN;
+        make_references(&p);
+        ef_test_set(p.tx, p.x);
+        ef_tensor *y = matrix(&p, NULL), *mean = column_of(&p), *rstd = column_of(&p);
+        if (!ef_test_fits(a, forward(&p, y, mean, rstd)))
+            continue;
+        const float *got = ef_test_read(y), *moment = ef_test_read(rstd);
+        for (size_t i = 0; i < COUNT * WIDTH; i++)
+            if (i / WIDTH == 5)
+                ck_assert(isnan(got[i]) && isnan(moment[5]));
+            else
+                ck_assert_msg(fabs(got[i] - p.y[i]) <= 4e-6 + 1e-5 * fabs(p.y[i]),
+                              "y[%zu] is %.9g, not %.9g", i, got[i], p.y[i]);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(forward_may_overwrite_x_and_leave_out_the_moments)
 {
     ef_actor *a = ef_test_open();
@@ -159,7 +205,7 @@ START_TEST(masked_rows_are_never_looked_at)
         ef_tensor *dgamma = row_of(&p, p.dgamma0), *dbeta = row_of(&p, p.dbeta0);
         if (!ef_test_fits(a, forward(&p, dx, mean, rstd)))
             continue;
-        ef_test_ok(a, ef__op_force(a, EF__LAYERNORM_BACKWARD, v ? "row" : NULL));
+        ef_test_ok(a, ef__op_force(a, EF__LAYERNORM_BACKWARD, v ? "row" : NULL, NULL));
         ef_test_ok(a, ef_layernorm_backward(a, p.tx, p.tgamma, mean, rstd, p.tdy, p.tmask,
                                             p.tresidual, dx, dgamma, dbeta));
         ef_test_near("dx", dx, p.dx, 2e-5, 1e-5);
@@ -202,6 +248,19 @@ START_TEST(backward_is_the_gradient)
         for (size_t k = 0; k < SHAPES; k++)
             for (int with = 0; with < 4; with++) {
                 problem p = make_problem(a, shapes[k].rows, shapes[k].C, 0, with & 1, with & 2);
+                check_backward(&p);
+            }
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(backward_is_the_gradient_whatever_the_knobs)
+{
+    ef_actor *a = ef_test_open();
+    for (size_t k = 0; ef_test_knobs(a, EF__LAYERNORM_BACKWARD, k); k++)
+        for (size_t i = 0; i < ef_test_size(1, 2, 3); i++)
+            for (int with = 0; with < 4; with += 3) {
+                problem p = make_problem(a, tails[i][0], tails[i][1], 0, with & 1, with & 2);
                 check_backward(&p);
             }
     ef_test_close(a);
@@ -346,10 +405,13 @@ static Suite *suite(void)
     Suite *s = suite_create("layernorm");
     TCase *t = ef_test_case(s, "layernorm");
     tcase_add_test(t, forward_is_the_formula);
+    tcase_add_test(t, forward_is_the_formula_whatever_the_knobs);
+    tcase_add_test(t, the_variance_survives_elements_far_off_the_mean);
     tcase_add_test(t, forward_may_overwrite_x_and_leave_out_the_moments);
     tcase_add_test(t, a_large_mean_does_not_cancel);
     tcase_add_test(t, masked_rows_are_never_looked_at);
     tcase_add_test(t, backward_is_the_gradient);
+    tcase_add_test(t, backward_is_the_gradient_whatever_the_knobs);
     tcase_add_test(t, backward_agrees_with_finite_differences);
     tcase_add_test(t, the_same_input_gives_the_same_bits);
     tcase_add_test(t, forward_is_one_launch_and_backward_at_most_two);

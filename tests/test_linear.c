@@ -151,6 +151,15 @@ START_TEST(gradients_of_micro_batches_add_up)
 }
 END_TEST
 
+START_TEST(knobs_change_nothing_and_are_few)
+{
+    ef_actor *a = ef_test_open();
+    conv_knobs_are_few(a, matrix(130, 40, 70), true);
+    conv_knobs_change_nothing(a, matrix(130, 70, 90), true);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(gradients_are_the_slopes_of_the_forward_pass)
 {
     ef_actor *a = ef_test_open();
@@ -165,7 +174,7 @@ static const char *chosen(ef_actor *a, const conv *p)
 {
     ef__args args = {.t = {p->tx, p->tw, p->tdy}};
     ef_test_ok(a, ef__op_row(EF__LINEAR_FORWARD)->check(a, "linear.forward", &args));
-    return ef__op_choose(a, EF__LINEAR_FORWARD, &args)->name;
+    return ef__op_choose(a, EF__LINEAR_FORWARD, &args).variant->name;
 }
 
 START_TEST(ef_linear_pins_who_multiplies)
@@ -276,6 +285,7 @@ static Suite *suite(void)
     tcase_add_test(values, any_leading_dimensions_are_rows);
     tcase_add_test(values, epilogues_agree_whoever_runs_them);
     tcase_add_test(values, gradients_of_micro_batches_add_up);
+    tcase_add_test(values, knobs_change_nothing_and_are_few);
     tcase_add_test(values, gradients_are_the_slopes_of_the_forward_pass);
     tcase_add_test(rules, ef_linear_pins_who_multiplies);
     tcase_add_test(rules, clblast_is_counted_and_borrows_its_scratch);

@@ -319,6 +319,7 @@ START_TEST(an_output_sees_its_receptive_field_and_no_more)
 {
     enum { L = 24, AT = 16 };
     ef_actor *a = ef_test_open();
+    ef_actor_set_accuracy(a, EF_STRICT);
     stack s = new_stack(a, L, 2);
     size_t D = s.e->config.width, field = ef_encoder_receptive_field(&s.e->config);
     ck_assert_uint_eq(field, 1 + 2 * 1 + 2 * 2);

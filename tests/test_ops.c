@@ -81,6 +81,45 @@ START_TEST(every_row_is_complete)
 }
 END_TEST
 
+/* A tuner can try every point. Of the CPU's convolutions fewer are valid: test_conv1d. */
+START_TEST(no_variant_has_too_many_points)
+{
+    for (int id = 0; id < EF__OPS; id++) {
+        const ef__variant *v = ef__op_row(id)->variants;
+        for (; v < ef__op_row(id)->variants + EF__MAX_VARIANTS && v->name; v++) {
+            size_t points = 1;
+            for (size_t k = 0; k < ef__knobs(v); k++)
+                points *= ef__knob_values(&v->knobs[k]);
+            ck_assert_msg(points <= 600, "%s[%s]: %zu points", ef__op_row(id)->name, v->name,
+                          points);
+        }
+    }
+}
+END_TEST
+
+/* Also where a group may have few items. */
+START_TEST(untuned_knobs_are_valid_on_any_device)
+{
+    ef_actor *a = ef_test_open();
+    static const size_t items[] = {1, 8, 64, 256, 1024, 4096};
+    for (size_t i = 0; i < sizeof items / sizeof *items; i++)
+        for (int id = 0; id < EF__OPS; id++) {
+            ef__device device = *ef__device_of(a);
+            const ef__variant *v = ef__op_row(id)->variants;
+            ef__args args = make_args(a, id, 0);
+            ef_test_ok(a, ef__op_row(id)->check(a, ef__op_row(id)->name, &args));
+            device.info.max_work_group = items[i];
+            for (; v < ef__op_row(id)->variants + EF__MAX_VARIANTS && v->name; v++) {
+                ef__choice c = ef__op_untuned(&device, id, v->name);
+                memcpy(args.knob, c.knob, sizeof args.knob);
+                ck_assert_msg(!v->fits(&device, &args) || ef__variant_runs(v, &device, &args),
+                              "%s[%s], groups of %zu", ef__op_row(id)->name, v->name, items[i]);
+            }
+        }
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(costs_are_positive_and_finite)
 {
     ef_actor *a = ef_test_open();
@@ -369,12 +408,14 @@ START_TEST(a_variant_is_forced_by_name_until_it_is_given_back)
         const ef__op *op = ef__op_row(id);
         ef__args args = make_args(a, id, 0);
         ef_test_ok(a, op->check(a, op->name, &args));
-        const ef__variant *choice = ef__op_choose(a, id, &args);
-        ck_assert(choice->fits(ef__device_of(a), &args));
+        const ef__choice choice = ef__op_choose(a, id, &args);
+        memcpy(args.knob, choice.knob, sizeof args.knob);
+        ck_assert(ef__variant_runs(choice.variant, ef__device_of(a), &args));
         for (size_t v = 0; ef_test_variant(a, id, v); v++)
-            ck_assert_ptr_eq(ef__op_choose(a, id, &args), &op->variants[v]);
-        ck_assert_ptr_eq(ef__op_choose(a, id, &args), choice);
-        ef_test_refused(a, ef__op_force(a, id, "no such"), EF_EARG, "no variant is called no such");
+            ck_assert_ptr_eq(ef__op_choose(a, id, &args).variant, &op->variants[v]);
+        ck_assert_ptr_eq(ef__op_choose(a, id, &args).variant, choice.variant);
+        ef_test_refused(a, ef__op_force(a, id, "no such", NULL), EF_EARG,
+                        "no variant is called no such");
     }
     ef_test_close(a);
 }
@@ -385,6 +426,8 @@ static Suite *suite(void)
     Suite *s = suite_create("ops");
     TCase *t = ef_test_case(s, "ops");
     tcase_add_test(t, every_row_is_complete);
+    tcase_add_test(t, no_variant_has_too_many_points);
+    tcase_add_test(t, untuned_knobs_are_valid_on_any_device);
     tcase_add_test(t, costs_are_positive_and_finite);
     tcase_add_test(t, every_operation_runs_in_batches_and_out_and_reads_either_way);
     tcase_add_test(t, what_is_written_is_marked_and_nothing_else);

@@ -132,6 +132,12 @@ START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
     ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
     ck_assert_ptr_nonnull(strstr(d.notice, "learning rate was \"0.25\""));
     saved = now;
+    ef_actor_set_accuracy(a, EF_STRICT);
+    ef__identity_of(a, &saved.identity);
+    ef_actor_set_accuracy(a, EF_NORMAL);
+    refused(ef__resume_check("f", was, is, true, on_notice, &d, &d.error), EF_ESTATE, &d.error,
+            "accuracy strict, tuned not, this run's is");
+    saved = now;
     snprintf(saved.identity.variants, sizeof saved.identity.variants, "linear of old");
     ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
     ck_assert_ptr_nonnull(

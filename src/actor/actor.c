@@ -1,5 +1,5 @@
 /* Opening, closing, the lock, errors. One actor owns one device and one in-order queue. */
-#include "actor/internal.h"
+#include "actor/trace.h"
 #include "base/error.h"
 #include "energyflow_cl.h"
 #include <assert.h>
@@ -118,6 +118,13 @@ static ef_status clear_record(ef_actor *a)
     return ef_tensor_write(a->record, zero);
 }
 
+static bool has_times(cl_command_queue queue)
+{
+    cl_command_queue_properties properties = 0;
+    clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
+    return properties & CL_QUEUE_PROFILING_ENABLE;
+}
+
 /* Context and queue are set (and owned from here on, also when this fails). */
 static ef_status start(ef_actor *a, ef_actor **actor, ef_error *error)
 {
@@ -127,6 +134,10 @@ static ef_status start(ef_actor *a, ef_actor **actor, ef_error *error)
     ef_status status = ef__environment_read(a, error);
     if (!status)
         status = ef__device_fill(a->device, &a->about, error);
+    if (!status)
+        status = ef__cache_open(a, error);
+    a->profiling = has_times(a->queue);
+    a->about.keeps_events |= a->profiling;
     if (!status) {
         size_t ints = EF__RECORD_INTS;
         status = ef_tensor_new(a, EF_I32, 1, &ints, "error record", &a->record);
@@ -135,6 +146,8 @@ static ef_status start(ef_actor *a, ef_actor **actor, ef_error *error)
         if (status && error)
             *error = a->error;
     }
+    if (!status && ef__trace_path())
+        status = ef__trace_open(a, ef__trace_path(), error);
     if (status) {
         ef_actor_close(a);
         return status;
@@ -144,7 +157,8 @@ static ef_status start(ef_actor *a, ef_actor **actor, ef_error *error)
     return EF_OK;
 }
 
-ef_status ef_actor_open(const char *wanted, ef_actor **actor, ef_error *error)
+static ef_status open_queue(const char *wanted, cl_command_queue_properties properties,
+                            ef_actor **actor, ef_error *error)
 {
     cl_device_id device;
     ef_status status = ef__device_find(wanted, &device, error);
@@ -159,7 +173,7 @@ ef_status ef_actor_open(const char *wanted, ef_actor **actor, ef_error *error)
     a->context = clCreateContext(NULL, 1, &device, NULL, NULL, &code);
     if (!code) {
         function = "clCreateCommandQueue";
-        a->queue = clCreateCommandQueue(a->context, device, 0, &code);
+        a->queue = clCreateCommandQueue(a->context, device, properties, &code);
     }
     if (!code)
         return start(a, actor, error);
@@ -168,6 +182,16 @@ ef_status ef_actor_open(const char *wanted, ef_actor **actor, ef_error *error)
     free(a);
     return ef__error_set(error, EF_EDEVICE, code, "open", "open: %s: %s (%d)", function,
                          ef__cl_name(code), code);
+}
+
+ef_status ef_actor_open(const char *wanted, ef_actor **actor, ef_error *error)
+{
+    return open_queue(wanted, ef__trace_path() ? CL_QUEUE_PROFILING_ENABLE : 0, actor, error);
+}
+
+ef_status ef__actor_open_profiling(const char *wanted, ef_actor **actor, ef_error *error)
+{
+    return open_queue(wanted, CL_QUEUE_PROFILING_ENABLE, actor, error);
 }
 
 ef_status ef_actor_adopt(cl_context context, cl_command_queue queue, ef_actor **actor,
@@ -216,6 +240,8 @@ void ef_actor_close(ef_actor *a)
     ef_tensor_free(record);
     ef__pool_close(a);
     ef__programs_close(a);
+    if (a->trace)
+        ef__trace_close(a);
     clReleaseCommandQueue(a->queue);
     clReleaseContext(a->context);
     pthread_cond_broadcast(&a->changed);
@@ -258,6 +284,21 @@ void ef_actor_set_guard(ef_actor *a, ef_guard guard)
     ef__lock(a);
     a->guard = guard;
     ef__unlock(a);
+}
+
+void ef_actor_set_accuracy(ef_actor *a, ef_accuracy accuracy)
+{
+    ef__lock(a);
+    a->accuracy = accuracy;
+    ef__unlock(a);
+}
+
+ef_accuracy ef_actor_accuracy(ef_actor *a)
+{
+    ef__lock(a);
+    ef_accuracy accuracy = a->accuracy;
+    ef__unlock(a);
+    return accuracy;
 }
 
 void ef_actor_stats(ef_actor *a, ef_stats *stats)

@@ -1,7 +1,7 @@
 /* Batches. The outermost sync takes everything pending out under the lock, waits once without it,
  * and resolves under it again. Readbacks are resolved in the order of their start; epochs complete
  * in order. No callbacks: PoCL does not fire them for failed commands. */
-#include "actor/internal.h"
+#include "actor/trace.h"
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -32,12 +32,22 @@ cl_int ef__event_status(cl_event event)
     return code ? code : status;
 }
 
+void ef__event_drop(const ef__event *e)
+{
+    if (e->event)
+        clReleaseEvent(e->event);
+    if (e->before)
+        clReleaseEvent(e->before);
+    ef__span_drop(e->span);
+}
+
 static void staging_pop(ef_actor *a, ef__pending *p)
 {
     ef__staging *s = p->staging;
     cl_int code = ef__event_status(s->event);
     if (code < 0)
         ef__fail_at(a, s->sequence, "tensor.write", code);
+    ef__profile_done(a, &(ef__event){.event = s->event, .span = s->span});
     p->staging = s->next;
     if (!p->staging)
         p->staging_last = NULL;
@@ -66,7 +76,8 @@ void ef__pending_check(ef_actor *a, ef__pending *p)
         }
         if (code < 0)
             ef__fail_at(a, e.sequence, e.op, code);
-        clReleaseEvent(e.event);
+        ef__profile_done(a, &e);
+        ef__event_drop(&e);
     }
     p->event_count = kept;
 }
@@ -107,6 +118,7 @@ ef_status ef__staging_new(ef_actor *a, const void *data, size_t bytes, ef__stagi
                         "tensor.write: no host memory for %zu bytes", bytes);
     s->next = NULL;
     s->event = NULL;
+    s->span = NULL;
     s->bytes = bytes;
     s->sequence = a->sequence;
     memcpy(s->data, data, bytes);
@@ -124,8 +136,10 @@ static void forget(ef_actor *a, ef__pending *p)
 {
     while (p->staging)
         staging_pop(a, p);
-    for (size_t i = 0; i < p->event_count; i++)
-        clReleaseEvent(p->events[i].event);
+    for (size_t i = 0; i < p->event_count; i++) {
+        ef__profile_done(a, &p->events[i]);
+        ef__event_drop(&p->events[i]);
+    }
     free(p->events);
     *p = (ef__pending){0};
 }
@@ -182,16 +196,19 @@ void ef__device_lost(ef_actor *a, const char *label, const char *function, cl_in
 }
 
 /* The outermost sync, or a finish: wait for everything that p took out of the actor. */
-static void wait_for(ef_actor *a, ef__pending *p, const char *label)
+static void wait_for(ef_actor *a, ef__pending *p, uint64_t epoch, const char *label)
 {
     int record[EF__RECORD_INTS] = {0};
     cl_int code = p->checked ? ef__record_read(a, record) : CL_SUCCESS;
     if (code)
         ef__cl_fail(a, label, "clEnqueueReadBuffer", code);
+    const uint64_t began = a->trace ? ef__trace_now() : 0;
     ef__unlock(a);
     code = clFinish(a->queue);
     ef__lock(a);
     a->stats.host_waits++;
+    if (a->trace)
+        ef__trace_wait(a, began, epoch, label);
     ef__pending_check(a, p);
     if (code)
         ef__device_lost(a, label, "clFinish", code);
@@ -205,7 +222,7 @@ static ef_status sync_outermost(ef_actor *a, const char *label)
     ef__pending p = a->pending;
     a->pending = (ef__pending){0};
     a->syncing++;
-    wait_for(a, &p, label);
+    wait_for(a, &p, epoch, label);
     while (a->synced + 1 < epoch)
         pthread_cond_wait(&a->changed, &a->lock);
     ef_readback *first = p.first;
@@ -213,6 +230,8 @@ static ef_status sync_outermost(ef_actor *a, const char *label)
     forget(a, &p); /* a failed upload fails what was read after it */
     p.first = first;
     resolve_all(a, &p, NULL);
+    if (a->trace)
+        ef__trace_write(a, epoch, label);
     if (a->synced < epoch)
         a->synced = epoch;
     a->syncing--; /* from here on the actor may be closed */
@@ -255,8 +274,10 @@ ef_status ef_actor_finish(ef_actor *a)
     a->pending = (ef__pending){.first = p.first, .last = p.last};
     p.first = p.last = NULL;
     a->syncing++;
-    wait_for(a, &p, "finish");
+    wait_for(a, &p, a->epoch, "finish");
     forget(a, &p);
+    if (a->trace && !a->depth)
+        ef__trace_write(a, a->epoch, NULL);
     a->syncing--;
     pthread_cond_broadcast(&a->changed);
     ef_status status = a->error.status;

@@ -15,7 +15,12 @@ const char *ef__cl_name(cl_int code); /* "CL_OUT_OF_RESOURCES" */
 /* Count launches made on the actor's queue by others. */
 void ef__count_launches(ef_actor *a, unsigned n);
 
-/* Take over event (of op) so that the sync checks its status. */
-void ef__keep_event(ef_actor *a, cl_event event, const char *op);
+/* Take over event (of op) so that the sync checks its status. before: NULL, or a marker that was
+ * enqueued ahead of several commands of which only the last one's event is to be had; it is taken
+ * over too, and they are timed as one. event NULL: there is nothing to check. */
+void ef__keep_event(ef_actor *a, cl_event event, cl_event before, const char *op);
+
+/* Such a marker; NULL where commands are not timed. */
+cl_event ef__marker(ef_actor *a);
 
 #endif

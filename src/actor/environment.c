@@ -43,14 +43,17 @@ static ef_status check(const variable *v, ef_error *error)
 ef_status ef__environment_read(ef_actor *a, ef_error *error)
 {
     static const variable variables[] = {{"EF_GUARD", "trap|error", false},
+                                         {"EF_ACCURACY", "strict|normal", false},
                                          {"EF_DEBUG", "sync|canary", true},
-                                         {"EF_LINEAR", "clblast|own", false}}; /* op/linear.c */
+                                         {"EF_LINEAR", "clblast|own", false}, /* op/linear.c */
+                                         {"EF_TUNE_STALE", "use", false}};    /* op/tuned.c */
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
         ef_status status = check(&variables[i], error);
         if (status)
             return status;
     }
     a->guard = is_set("EF_GUARD", "error") ? EF_GUARD_ERROR : EF_GUARD_TRAP;
+    a->accuracy = is_set("EF_ACCURACY", "strict") ? EF_STRICT : EF_NORMAL;
     a->debug_sync = is_set("EF_DEBUG", "sync");
     a->debug_canary = is_set("EF_DEBUG", "canary");
     return EF_OK;

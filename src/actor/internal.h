@@ -3,9 +3,13 @@
 #define EF_ACTOR_INTERNAL_H
 
 #include "actor/cl.h"
+#include "base/sha256.h"
 #include <pthread.h>
 
 enum { EF__RECORD_INTS = 16, EF__SIZE_CLASSES = 256, EF__BUCKETS = 128 };
+
+typedef struct ef__trace ef__trace; /* trace.h */
+typedef struct ef__span ef__span;
 
 /* Device memory. While leased it belongs to one ef__lease; between leases it waits in the pool. */
 typedef struct ef__block {
@@ -48,6 +52,7 @@ struct ef_readback {
     enum { EF__PENDING, EF__READY, EF__FAILED } state;
     ef_error error; /* when FAILED */
     cl_event event;
+    ef__span *span; /* of the trace; NULL: none */
     uint64_t epoch, sequence;
     bool checked; /* record was read along with it */
     int record[EF__RECORD_INTS];
@@ -59,14 +64,17 @@ struct ef_readback {
 
 typedef struct ef__event {
     cl_event event;
+    cl_event before; /* timed from this marker's end; NULL: from the command's own start */
     const char *op;
     uint64_t sequence;
+    ef__span *span; /* NULL: none */
 } ef__event;
 
 /* A host copy that an enqueued upload still reads. */
 typedef struct ef__staging {
     struct ef__staging *next;
     cl_event event;
+    ef__span *span;
     size_t bytes;
     uint64_t sequence; /* of the write */
     max_align_t data[];
@@ -104,8 +112,10 @@ struct ef_actor {
     cl_device_id device;
     cl_context context;
     cl_command_queue queue;
+    bool profiling; /* the queue keeps the times of its commands */
     ef__device about;
     ef_guard guard;
+    ef_accuracy accuracy;
     bool debug_sync, debug_canary;
     ef_stats stats;
 
@@ -124,7 +134,11 @@ struct ef_actor {
     const char *op;    /* its name */
     unsigned op_depth;
 
+    ef__trace *trace;              /* NULL: EF_TRACE is not set */
+    uint64_t timed_from, timed_ns; /* of the operations from this sequence on: their device time */
+
     ef__pool pool;
+    char cache[512]; /* folder for program binaries; empty: none */
     ef__program *programs;
     ef__kernel *kernels[EF__BUCKETS];
     ef_tensor *record;
@@ -135,7 +149,8 @@ struct ef_actor {
 ef_actor *ef__actor_retain(ef_actor *a);
 void ef__actor_release(ef_actor *a); /* lock not held */
 
-/* environment.c: guard and debug settings; EARG if a variable has a value that nothing knows. */
+/* environment.c: guard, accuracy, debug settings; EARG if a variable has a value that nothing
+ * knows. */
 ef_status ef__environment_read(ef_actor *a, ef_error *error);
 
 /* device.c */
@@ -163,9 +178,29 @@ ef_status ef__fill(ef_actor *a, const char *op, cl_mem mem, const ef__pattern *p
 ef_status ef__kernel_get(ef_actor *a, const ef__call *call, cl_kernel *kernel);
 void ef__programs_close(ef_actor *a);
 
+/* profile.c: when a command ran, by the device's clock, if that is known; book a command that is
+ * done, or was given up, and its span. */
+bool ef__event_times(const ef__event *e, uint64_t *from, uint64_t *to);
+void ef__profile_done(ef_actor *a, ef__event *e);
+
+/* cache.c: program binaries on disk. */
+typedef struct ef__cache_entry {
+    unsigned char key[EF__SHA256_BYTES];
+    char path[640];
+} ef__cache_entry;
+ef_status ef__cache_open(ef_actor *a,
+                         ef_error *error); /* EARG: EF_CACHE is neither off nor a path */
+/* Where a program's binary belongs; false: it is not kept. */
+bool ef__cache_key(const ef_actor *a, char *const source[2], const char *options,
+                   ef__cache_entry *entry);
+/* The program, built; NULL: there is no usable binary. */
+cl_program ef__cache_load(const ef_actor *a, const ef__cache_entry *entry, const char *options);
+void ef__cache_save(const ef_actor *a, const ef__cache_entry *entry, cl_program program);
+
 /* batch.c */
 void ef__pending_check(ef_actor *a, ef__pending *p); /* statuses of finished commands */
 cl_int ef__event_status(cl_event event);             /* CL_COMPLETE of NULL, negative: failed */
+void ef__event_drop(const ef__event *e);
 void ef__fail_at(ef_actor *a, uint64_t sequence, const char *op, cl_int code);
 void ef__device_lost(ef_actor *a, const char *label, const char *function, cl_int code);
 /* Enqueue the download of the error record; to be reported once it is there. */

@@ -1,6 +1,6 @@
 /* What reaches the queue: kernels, fills, copies, uploads. Every one is counted; on devices that
  * keep events it leaves one behind for the sync to check. */
-#include "actor/internal.h"
+#include "actor/trace.h"
 #include "base/size.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -17,6 +17,8 @@ ef_status ef__op_begin(ef_actor *a, const char *op)
     if (a->op_depth++ == 0) {
         a->op = op;
         a->sequence++;
+        if (a->trace)
+            ef__trace_op_begin(a);
         ef_status status = ef__ready(a);
         if (status)
             return status;
@@ -27,7 +29,10 @@ ef_status ef__op_begin(ef_actor *a, const char *op)
 
 ef_status ef__op_end(ef_actor *a, ef_status status)
 {
-    if (--a->op_depth == 0 && !status && a->debug_sync) {
+    a->op_depth--;
+    if (a->op_depth == 0 && a->trace)
+        ef__trace_op_end(a);
+    if (a->op_depth == 0 && !status && a->debug_sync) {
         cl_int code = clFinish(a->queue);
         a->stats.host_waits++;
         ef__pending_check(a, &a->pending);
@@ -45,25 +50,50 @@ void ef__count_launches(ef_actor *a, unsigned n)
     a->stats.launches += n;
 }
 
-void ef__keep_event(ef_actor *a, cl_event event, const char *op)
+static bool make_room(ef_actor *a, ef__pending *p)
+{
+    if (p->event_count < p->event_room)
+        return true;
+    if (p->event_count)
+        ef__pending_check(a, p); /* forgets what is done, so a long batch stays small */
+    if (p->event_count * 2 < p->event_room)
+        return true;
+    size_t room = p->event_room ? p->event_room * 2 : 512;
+    ef__event *more = realloc(p->events, room * sizeof *more);
+    if (!more)
+        return false;
+    p->events = more;
+    p->event_room = room;
+    return true;
+}
+
+static void keep(ef_actor *a, const ef__event *e)
 {
     ef__pending *p = &a->pending;
-    if (p->event_count == p->event_room) {
-        if (p->event_count)
-            ef__pending_check(a, p); /* forgets what is done, so a long batch stays small */
-        if (p->event_count * 2 >= p->event_room) {
-            size_t room = p->event_room ? p->event_room * 2 : 512;
-            ef__event *more = realloc(p->events, room * sizeof *more);
-            if (!more) {
-                clReleaseEvent(event);
-                ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
-                return;
-            }
-            p->events = more;
-            p->event_room = room;
-        }
+    if (!e->event || !make_room(a, p)) {
+        if (e->event)
+            ef__fail(a, EF_ENOMEM, 0, e->op, "%s: no host memory", e->op);
+        ef__event_drop(e);
+        return;
     }
-    p->events[p->event_count++] = (ef__event){event, op, a->sequence};
+    p->events[p->event_count++] = *e;
+}
+
+void ef__keep_event(ef_actor *a, cl_event event, cl_event before, const char *op)
+{
+    keep(a, &(ef__event){.event = event,
+                         .before = before,
+                         .op = op,
+                         .sequence = a->sequence,
+                         .span = a->trace ? ef__span_new(a, EF__DEVICE, op) : NULL});
+}
+
+cl_event ef__marker(ef_actor *a)
+{
+    cl_event marker = NULL;
+    if (a->profiling)
+        clEnqueueMarkerWithWaitList(a->queue, 0, NULL, &marker);
+    return marker;
 }
 
 static cl_event *event_slot(ef_actor *a, cl_event *event)
@@ -71,15 +101,19 @@ static cl_event *event_slot(ef_actor *a, cl_event *event)
     return a->about.keeps_events ? event : NULL;
 }
 
-/* Books what was enqueued under code. */
+/* Books what was enqueued under code: call, or something that moves so many bytes. */
 static ef_status enqueued(ef_actor *a, const char *op, const char *function, cl_int code,
-                          cl_event event)
+                          cl_event event, const ef__call *call, size_t bytes)
 {
     if (code)
         return ef__cl_fail(a, op, function, code);
+    ef__event e = {.event = event, .op = op, .sequence = a->sequence};
+    if (a->trace) {
+        e.span = ef__span_new(a, EF__DEVICE, op);
+        call ? ef__span_call(e.span, call) : ef__span_bytes(e.span, bytes);
+    }
     a->stats.launches++;
-    if (event)
-        ef__keep_event(a, event, op);
+    keep(a, &e);
     return EF_OK;
 }
 
@@ -145,7 +179,7 @@ ef_status ef__launch(ef_actor *a, const ef__call *c)
                                   event_slot(a, &event));
     if (code)
         return launch_failed(a, c, "clEnqueueNDRangeKernel", code);
-    return enqueued(a, c->op, "clEnqueueNDRangeKernel", code, event);
+    return enqueued(a, c->op, "clEnqueueNDRangeKernel", code, event, c, 0);
 }
 
 ef_status ef__prepare(ef_actor *a, const ef__call *call)
@@ -174,6 +208,8 @@ ef_status ef_tensor_write(ef_tensor *t, const void *data)
                                            NULL, &s->event);
         if (code)
             status = ef__cl_fail(a, op, "clEnqueueWriteBuffer", code);
+        else if (a->trace)
+            ef__span_tensor(s->span = ef__span_new(a, EF__DEVICE, op), t, t->label);
         a->stats.bytes_up += bytes;
         ef__tensor_written(t);
     }
@@ -205,10 +241,10 @@ ef_status ef__fill(ef_actor *a, const char *op, cl_mem mem, const ef__pattern *p
     ef_status status = EF_OK;
     for (size_t done = 0; !status && done < bytes; done += FILL_PIECE) {
         cl_event event = NULL;
-        cl_int code =
-            clEnqueueFillBuffer(a->queue, mem, p->bytes, p->size, offset + done,
-                                ef__min(bytes - done, FILL_PIECE), 0, NULL, event_slot(a, &event));
-        status = enqueued(a, op, "clEnqueueFillBuffer", code, event);
+        const size_t piece = ef__min(bytes - done, FILL_PIECE);
+        cl_int code = clEnqueueFillBuffer(a->queue, mem, p->bytes, p->size, offset + done, piece, 0,
+                                          NULL, event_slot(a, &event));
+        status = enqueued(a, op, "clEnqueueFillBuffer", code, event, NULL, piece);
     }
     return status;
 }
@@ -272,7 +308,7 @@ ef_status ef_tensor_copy(ef_tensor *to, const ef_tensor *from)
         cl_int code = clEnqueueCopyBuffer(a->queue, from->lease->block->mem, to->lease->block->mem,
                                           from->offset * size, to->offset * size,
                                           ef_tensor_bytes(to), 0, NULL, event_slot(a, &event));
-        status = enqueued(a, op, "clEnqueueCopyBuffer", code, event);
+        status = enqueued(a, op, "clEnqueueCopyBuffer", code, event, NULL, ef_tensor_bytes(to));
         ef__tensor_written(to);
     }
     return ef__op_end(a, status);

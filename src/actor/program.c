@@ -95,6 +95,22 @@ static ef_status get_source(ef_actor *a, const char *op, const char *name, char 
     return dir && *dir ? read_file(a, op, dir, name, text) : join_lines(a, op, name, text);
 }
 
+ef_status ef__kernel_hash(ef_actor *a, const char *source, char hex[EF__SHA256_HEX])
+{
+    char *text[2] = {NULL, NULL};
+    ef__sha256 sha;
+    ef_status status = get_source(a, "tune", "common", &text[0]);
+    if (!status)
+        status = get_source(a, "tune", source, &text[1]);
+    ef__sha256_begin(&sha);
+    for (int i = 0; i < 2 && !status; i++)
+        ef__sha256_add(&sha, text[i], strlen(text[i]) + 1);
+    ef__sha256_end_hex(&sha, hex);
+    free(text[0]);
+    free(text[1]);
+    return status;
+}
+
 /* ---- building ---- */
 
 /* The compiler's first error line, or the log's first line. */
@@ -123,30 +139,43 @@ static ef_status build_failed(ef_actor *a, const ef__call *c, cl_program program
     return status;
 }
 
+static ef_status compile(ef_actor *a, const ef__call *c, char *const text[2], const char *options,
+                         cl_program *program)
+{
+    cl_int code;
+    cl_program p = clCreateProgramWithSource(a->context, 2, (const char **)text, NULL, &code);
+    if (code)
+        return ef__cl_fail(a, c->op, "clCreateProgramWithSource", code);
+    code = clBuildProgram(p, 1, &a->device, options, NULL, NULL);
+    if (code) {
+        ef_status status = build_failed(a, c, p, code);
+        clReleaseProgram(p);
+        return status;
+    }
+    *program = p;
+    return EF_OK;
+}
+
+/* From the cache, else from its source, and then into the cache. */
 static ef_status build(ef_actor *a, const ef__call *c, const char *options, cl_program *program)
 {
     char *text[2] = {NULL, NULL};
+    ef__cache_entry entry;
     ef_status status = get_source(a, c->op, "common", &text[0]);
     if (!status)
         status = get_source(a, c->op, c->source, &text[1]);
-    cl_program p = NULL;
-    if (!status) {
-        cl_int code;
-        p = clCreateProgramWithSource(a->context, 2, (const char **)text, NULL, &code);
-        if (code)
-            status = ef__cl_fail(a, c->op, "clCreateProgramWithSource", code);
-    }
-    if (!status) {
-        cl_int code = clBuildProgram(p, 1, &a->device, options, NULL, NULL);
-        if (code)
-            status = build_failed(a, c, p, code);
+    bool cached = !status && ef__cache_key(a, text, options, &entry);
+    cl_program loaded = cached ? ef__cache_load(a, &entry, options) : NULL;
+    if (loaded) {
+        *program = loaded;
+        a->stats.loads++;
+    } else if (!status) {
+        status = compile(a, c, text, options, program);
+        if (!status && cached)
+            ef__cache_save(a, &entry, *program);
     }
     free(text[0]);
     free(text[1]);
-    if (!status)
-        *program = p;
-    else if (p)
-        clReleaseProgram(p);
     return status;
 }
 

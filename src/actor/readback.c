@@ -1,6 +1,6 @@
 /* Readbacks: one-shot host values. PENDING becomes READY or FAILED exactly once, under the lock, by
  * the thread that syncs, or by the one that asks an immediate readback. */
-#include "actor/internal.h"
+#include "actor/trace.h"
 #include "base/error.h"
 #include <assert.h>
 #include <errno.h>
@@ -20,9 +20,12 @@ void ef__readback_resolve(ef_readback *r, const ef_error *error)
     } else {
         r->state = EF__READY;
     }
-    if (r->event)
+    if (r->event) {
+        ef__profile_done(r->actor, &(ef__event){.event = r->event, .span = r->span});
         clReleaseEvent(r->event);
+    }
     r->event = NULL;
+    r->span = NULL;
 }
 
 void ef__readback_settle(ef_actor *a, ef_readback *r)
@@ -91,6 +94,10 @@ static ef_status enqueue(ef_actor *a, const ef_tensor *t, ef_readback *r)
     if (code)
         return ef__cl_fail(a, op, "clEnqueueReadBuffer", code);
     a->stats.bytes_down += bytes;
+    if (a->trace) {
+        r->span = ef__span_new(a, EF__READBACK, op);
+        ef__span_tensor(r->span, t, r->label);
+    }
     enlist(a, r);
     return EF_OK;
 }
@@ -156,10 +163,13 @@ static void wait_immediate(ef_readback *r)
     cl_event event = r->event;
     clRetainEvent(event);
     a->waiting++;
+    const uint64_t began = a->trace ? ef__trace_now() : 0;
     ef__unlock(a);
     clWaitForEvents(1, &event);
     ef__lock(a);
     a->stats.host_waits++;
+    if (a->trace)
+        ef__trace_wait(a, began, r->epoch, r->label);
     clReleaseEvent(event);
     while (a->syncing)
         pthread_cond_wait(&a->changed, &a->lock);

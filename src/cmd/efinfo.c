@@ -82,6 +82,37 @@ static void print_tree(size_t index)
     free(text);
 }
 
+/* What is tuned for device number index; false: it cannot be said. */
+static bool get_tuned(size_t index, ef_tune_info *tuned, ef_error *error)
+{
+    char name[24];
+    ef_actor *actor;
+    snprintf(name, sizeof name, "%zu", index);
+    if (ef_actor_open(name, &actor, error))
+        return false;
+    bool known = !ef_tune_get(actor, tuned);
+    if (!known)
+        ef_actor_error(actor, error);
+    ef_actor_close(actor);
+    return known;
+}
+
+static void print_tuned(size_t index)
+{
+    ef_tune_info t;
+    ef_error error;
+    if (!get_tuned(index, &t, &error))
+        print_line("tuned", error.text);
+    else if (!*t.path)
+        print_line("tuned", "no (see eftune)");
+    else if (!t.is_of_driver)
+        printf("    %-16s%zu choices, by driver %s: run eftune again, %s\n", "tuned", t.choices,
+               t.driver, t.path);
+    else
+        printf("    %-16s%zu choices, %zu of other kernels, %s\n", "tuned", t.choices, t.stale,
+               t.path);
+}
+
 static void print_text(size_t index, const ef_device_info *d, bool chosen)
 {
     printf("%c %zu: %s\n", chosen ? '*' : ' ', index, d->name);
@@ -105,6 +136,7 @@ static void print_text(size_t index, const ef_device_info *d, bool chosen)
     print_bytes("L1 data cache", d->l1d_bytes);
     print_bytes("L2 cache", d->l2_bytes);
     print_bytes("L3 cache", d->l3_bytes);
+    print_tuned(index);
     print_tree(index);
 }
 
@@ -137,6 +169,17 @@ static json_t *tree_lines(size_t index)
     return lines;
 }
 
+static json_t *tuned_json(size_t index)
+{
+    ef_tune_info t;
+    ef_error error;
+    if (!get_tuned(index, &t, &error))
+        return json_pack("{s:s}", "error", error.text);
+    return json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:s}", "path", t.path, "driver", t.driver,
+                     "is_of_driver", (int)t.is_of_driver, "choices", (json_int_t)t.choices, "stale",
+                     (json_int_t)t.stale, "broken", (json_int_t)t.broken, "digest", t.digest);
+}
+
 static json_t *describe(size_t index, const ef_device_info *d, bool chosen)
 {
     const char *kind = d->is_gpu ? "gpu" : d->is_cpu ? "cpu" : "accelerator";
@@ -157,6 +200,7 @@ static json_t *describe(size_t index, const ef_device_info *d, bool chosen)
                               (json_int_t)d->l3_bytes, "tree", tree_lines(index));
     json_object_update(identity, limits);
     json_object_update(identity, place);
+    json_object_set_new(identity, "tuned", tuned_json(index));
     json_decref(limits);
     json_decref(place);
     return identity;

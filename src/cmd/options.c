@@ -200,7 +200,8 @@ static void print_help(const ef__command *c)
 {
     printf("Usage: %s %s\n%s\n", c->name, c->usage, c->about);
     for (const ef__option *o = c->options; o->name; o++)
-        print_option(o);
+        if (o->help)
+            print_option(o);
     printf("\n  %-*s%s\n  %-*s%s\n", HELP_COLUMN - 2, "--help", "print this and exit",
            HELP_COLUMN - 2, "--version", "print the versions of command and libraries and exit");
     printf("\nExit status: 0 success, 1 failure at run time, 2 wrong usage, 3 bad data or format,\n"

@@ -32,7 +32,7 @@ typedef struct ef__option {
     const char *argument; /* "FILE"; the words of a choice */
     double least, most;   /* of numbers, both included; most 0: what the type holds */
     const char *fallback; /* the default in words, where the value does not say it */
-    const char *help;
+    const char *help;     /* NULL: not for users */
 } ef__option;
 
 typedef struct ef__command {

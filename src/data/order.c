@@ -1,25 +1,7 @@
 #include "data/order.h"
+#include "base/rng.h"
 #include "base/size.h"
 #include <stdlib.h>
-
-/* SplitMix64: Steele, Lea, Flood 2014, https://doi.org/10.1145/2660193.2660195 */
-static uint64_t next(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
-/* 0 .. n-1, each as likely: what would favour the small ones is drawn again. */
-static size_t below(uint64_t *state, size_t n)
-{
-    uint64_t draw, unfair = (0 - (uint64_t)n) % n;
-    do
-        draw = next(state);
-    while (draw < unfair);
-    return (size_t)(draw % n);
-}
 
 static void swap(uint32_t *a, uint32_t *b, size_t n)
 {
@@ -31,10 +13,10 @@ static void swap(uint32_t *a, uint32_t *b, size_t n)
 }
 
 /* Fisher-Yates over n blocks of `block` numbers each. */
-static void shuffle(uint64_t *state, uint32_t *x, size_t n, size_t block)
+static void shuffle(ef__rng *rng, uint32_t *x, size_t n, size_t block)
 {
     for (size_t i = n; i > 1; i--) {
-        size_t j = below(state, i);
+        size_t j = ef__rng_below(rng, i);
         if (j != i - 1)
             swap(x + j * block, x + (i - 1) * block, block);
     }
@@ -63,17 +45,17 @@ static void sort(const uint32_t *length, size_t n, ef__order_key *key, uint32_t 
 void ef__order_fill(const ef_loader_options *o, uint64_t epoch, const uint32_t *length,
                     size_t count, ef__order_key *key, uint32_t *order)
 {
-    uint64_t state = o->seed;
-    state = next(&state) + epoch;
+    ef__rng rng = {o->seed};
+    rng.state = ef__rng_next(&rng) + epoch;
     for (size_t i = 0; i < count; i++)
         order[i] = (uint32_t)i;
     if (o->shuffle)
-        shuffle(&state, order, count, 1);
+        shuffle(&rng, order, count, 1);
     if (!o->bucket)
         return;
     size_t full = count / o->batch, pool = EF__ORDER_POOL * o->batch;
     for (size_t i = 0; i < full * o->batch; i += pool)
         sort(length, ef__min(pool, full * o->batch - i), key, order + i);
     if (o->shuffle)
-        shuffle(&state, order, full, o->batch);
+        shuffle(&rng, order, full, o->batch);
 }

@@ -10,29 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t golden = 0x9E3779B97F4A7C15u;
-
 ef__rng ef__rng_new(uint64_t seed)
 {
-    return (ef__rng){seed * golden};
-}
-
-uint64_t ef__rng_next(ef__rng *rng)
-{
-    uint64_t z = rng->state += golden;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
+    return (ef__rng){seed * 0x9E3779B97F4A7C15u};
 }
 
 float ef__rng_plan(ef__rng *rng)
 {
     return (float)(ef__rng_next(rng) & 0xFFFFFF) * 0x1p-24f;
-}
-
-double ef__rng_uniform(ef__rng *rng)
-{
-    return (double)(ef__rng_next(rng) >> 11) * 0x1p-53;
 }
 
 double ef__rng_normal(ef__rng *rng)

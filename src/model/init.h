@@ -2,18 +2,12 @@
 #ifndef EF_MODEL_INIT_H
 #define EF_MODEL_INIT_H
 
+#include "base/rng.h"
 #include "model/params.h"
 
-/* SplitMix64, seeded as the plan's original seeds it. */
-typedef struct ef__rng {
-    uint64_t state;
-} ef__rng;
-
-ef__rng ef__rng_new(uint64_t seed);
-uint64_t ef__rng_next(ef__rng *rng);
-float ef__rng_plan(ef__rng *rng);     /* [0,1) in 24 bits, the plan's */
-double ef__rng_uniform(ef__rng *rng); /* [0,1) in 53 bits */
-double ef__rng_normal(ef__rng *rng);  /* Box-Muller, one value for two draws */
+ef__rng ef__rng_new(uint64_t seed);  /* seeded as the plan's original seeds it */
+float ef__rng_plan(ef__rng *rng);    /* [0,1) in 24 bits, the plan's */
+double ef__rng_normal(ef__rng *rng); /* Box-Muller, one value for two draws */
 
 /* The seed of a part: FNV-1a over base's 8 bytes, little-endian, then the label. */
 uint64_t ef__derive(uint64_t base, const char *label);

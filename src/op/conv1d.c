@@ -99,6 +99,46 @@ static ef_status check_dw(ef_actor *a, const char *op, ef__args *args)
     return status ? status : ef__conv1d_check_dw(a, op, args, want_rows);
 }
 
+static bool fits_taps_toom2(const ef__device *device, const ef__args *args)
+{
+    return ef__conv1d_fits_taps_toom(device, args, 2);
+}
+
+static bool fits_taps_toom4(const ef__device *device, const ef__args *args)
+{
+    return ef__conv1d_fits_taps_toom(device, args, 4);
+}
+
+static bool valid_taps_toom2(const ef__device *device, const ef__args *args)
+{
+    return ef__conv1d_valid_taps_toom(device, args, 2);
+}
+
+static bool valid_taps_toom4(const ef__device *device, const ef__args *args)
+{
+    return ef__conv1d_valid_taps_toom(device, args, 4);
+}
+
+static bool fits_dw_toom2(const ef__device *device, const ef__args *args)
+{
+    return ef__conv1d_fits_dw_toom(device, args, 2);
+}
+
+static bool fits_dw_toom4(const ef__device *device, const ef__args *args)
+{
+    return ef__conv1d_fits_dw_toom(device, args, 4);
+}
+
+static bool valid_dw_toom2(const ef__device *device, const ef__args *args)
+{
+    return ef__conv1d_valid_dw_toom(device, args, 2);
+}
+
+static bool valid_dw_toom4(const ef__device *device, const ef__args *args)
+{
+    return ef__conv1d_valid_dw_toom(device, args, 4);
+}
+
 static ef_status forward_panel(ef_actor *a, const ef__args *args)
 {
     return ef__conv1d_taps_panel(a, "conv1d.forward[panel]", args, EF__FORWARD);
@@ -106,7 +146,12 @@ static ef_status forward_panel(ef_actor *a, const ef__args *args)
 
 static ef_status forward_toom2(ef_actor *a, const ef__args *args)
 {
-    return ef__conv1d_taps_toom2(a, "conv1d.forward[toom2]", args, EF__FORWARD);
+    return ef__conv1d_taps_toom(a, "conv1d.forward[toom2]", args, EF__FORWARD, 2);
+}
+
+static ef_status forward_toom4(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_toom(a, "conv1d.forward[toom4]", args, EF__FORWARD, 4);
 }
 
 static ef_status forward_direct(ef_actor *a, const ef__args *args)
@@ -121,7 +166,12 @@ static ef_status dx_panel(ef_actor *a, const ef__args *args)
 
 static ef_status dx_toom2(ef_actor *a, const ef__args *args)
 {
-    return ef__conv1d_taps_toom2(a, "conv1d.dx[toom2]", args, EF__BACKWARD);
+    return ef__conv1d_taps_toom(a, "conv1d.dx[toom2]", args, EF__BACKWARD, 2);
+}
+
+static ef_status dx_toom4(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_taps_toom(a, "conv1d.dx[toom4]", args, EF__BACKWARD, 4);
 }
 
 static ef_status dx_direct(ef_actor *a, const ef__args *args)
@@ -136,7 +186,12 @@ static ef_status dw_panel(ef_actor *a, const ef__args *args)
 
 static ef_status dw_toom2(ef_actor *a, const ef__args *args)
 {
-    return ef__conv1d_dw_toom2(a, "conv1d.dw[toom2]", args);
+    return ef__conv1d_dw_toom(a, "conv1d.dw[toom2]", args, 2);
+}
+
+static ef_status dw_toom4(ef_actor *a, const ef__args *args)
+{
+    return ef__conv1d_dw_toom(a, "conv1d.dw[toom4]", args, 4);
 }
 
 static ef_status dw_direct(ef_actor *a, const ef__args *args)
@@ -152,9 +207,19 @@ const ef__op ef__op_conv1d_forward = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
     .examples = {{.tensors = "nBLD nHDK zBLH", .n = {[EF__D] = 4}}, {.tensors = "nBLH nDH1 zBLD"}},
-    .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom2, forward_toom2},
-                 {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
+    .sources = {"conv1d", "conv1d_pack", "conv1d_toom", "conv1d_direct"},
+    .variants = {{"toom4", EF__ALL_PARTS, fits_taps_toom4, forward_toom4, EF__TAPS_TOOM_KNOBS,
+                  ef__conv1d_settle_taps, valid_taps_toom4, .loose = true},
+                 {"toom2", EF__ALL_PARTS, fits_taps_toom2, forward_toom2, EF__TAPS_TOOM_KNOBS,
+                  ef__conv1d_settle_taps, valid_taps_toom2},
+                 {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, forward_panel, EF__TAPS_KNOBS,
+                  ef__conv1d_settle_taps, ef__conv1d_valid_taps_panel},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  forward_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_conv1d_dx = {
@@ -165,9 +230,19 @@ const ef__op ef__op_conv1d_dx = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
     .examples = {{.tensors = "nBLH nHDK zBLD", .n = {[EF__D] = 4}}, {.tensors = "nBLD nDH1 zBLH"}},
-    .variants = {{"toom2", EF__ALL_PARTS, ef__conv1d_fits_taps_toom2, dx_toom2},
-                 {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
+    .sources = {"conv1d", "conv1d_pack", "conv1d_toom", "conv1d_direct"},
+    .variants = {{"toom4", EF__ALL_PARTS, fits_taps_toom4, dx_toom4, EF__TAPS_TOOM_KNOBS,
+                  ef__conv1d_settle_taps, valid_taps_toom4, .loose = true},
+                 {"toom2", EF__ALL_PARTS, fits_taps_toom2, dx_toom2, EF__TAPS_TOOM_KNOBS,
+                  ef__conv1d_settle_taps, valid_taps_toom2},
+                 {"panel", EF__ALL_PARTS, ef__conv1d_fits_taps_panel, dx_panel, EF__TAPS_KNOBS,
+                  ef__conv1d_settle_taps, ef__conv1d_valid_taps_panel},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  dx_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_conv1d_dw = {
@@ -180,9 +255,14 @@ const ef__op ef__op_conv1d_dw = {
     .bytes = ef__conv1d_dw_bytes,
     .examples = {{.tensors = "nBLD nBLH zHDK zH", .n = {[EF__D] = 4}},
                  {.tensors = "nBLH nBLD zDH1 zD"}},
-    .variants = {{"toom2", 0, ef__conv1d_fits_dw_toom2, dw_toom2},
-                 {"panel", 0, ef__conv1d_fits_dw_panel, dw_panel},
-                 {"direct", 0, ef__fits_always, dw_direct}},
+    .sources = {"conv1d", "conv1d_pack", "conv1d_toom", "conv1d_direct"},
+    .variants = {{"toom4", 0, fits_dw_toom4, dw_toom4, EF__DW_KNOBS, ef__conv1d_settle_dw_toom,
+                  valid_dw_toom4, .loose = true},
+                 {"toom2", 0, fits_dw_toom2, dw_toom2, EF__DW_KNOBS, ef__conv1d_settle_dw_toom,
+                  valid_dw_toom2},
+                 {"panel", 0, ef__conv1d_fits_dw_panel, dw_panel, EF__DW_KNOBS,
+                  ef__conv1d_settle_dw, ef__conv1d_valid_dw_panel},
+                 {"direct", 0, ef__fits_always, dw_direct, {EF__DIRECT_KNOBS}, EF__DIRECT_RULES}},
 };
 
 ef_status ef_conv1d_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w, size_t dilation,

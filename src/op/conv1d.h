@@ -35,15 +35,44 @@ ef_status ef__conv1d_taps_panel(ef_actor *a, const char *op, const ef__args *arg
                                 ef__direction direction);
 ef_status ef__conv1d_dw_panel(ef_actor *a, const char *op, const ef__args *args);
 
-/* toom2: the same by Toom-Cook F(2,K), K 3 and 5, where it saves a fifth of the products and sums
- * are long. */
-bool ef__conv1d_fits_taps_toom2(const ef__device *device, const ef__args *args);
-ef_status ef__conv1d_taps_toom2(ef_actor *a, const char *op, const ef__args *args,
-                                ef__direction direction);
-bool ef__conv1d_fits_dw_toom2(const ef__device *device, const ef__args *args);
-ef_status ef__conv1d_dw_toom2(ef_actor *a, const char *op, const ef__args *args);
+/* toom2 and toom4: the same by Toom-Cook F(outputs,K), outputs 2 or 4, K 3 or 5, where it saves a
+ * fifth of the products and sums are long. */
+bool ef__conv1d_fits_taps_toom(const ef__device *device, const ef__args *args, size_t outputs);
+ef_status ef__conv1d_taps_toom(ef_actor *a, const char *op, const ef__args *args,
+                               ef__direction direction, size_t outputs);
+bool ef__conv1d_fits_dw_toom(const ef__device *device, const ef__args *args, size_t outputs);
+ef_status ef__conv1d_dw_toom(ef_actor *a, const char *op, const ef__args *args, size_t outputs);
 
-/* direct: any device. conv1d_dw_direct with dw NULL gives db alone. */
+/* Their knobs: rows and vectors of a register tile, and how many tiles of rows (dw: of input
+ * channels) and panels of vectors a group holds at most. The result does not depend on them, bit
+ * for bit. */
+/* clang-format off */
+#define EF__TILE_KNOBS {"rows", {6, 8, 4, 12}}, {"vectors", {2, 1, 3, 4}}
+#define EF__TAPS_KNOBS {EF__TILE_KNOBS, {"tiles", {8, 4, 16}}, {"panels", {16, 8, 6, 3}}}
+#define EF__TAPS_TOOM_KNOBS {EF__TILE_KNOBS, {"tiles", {4, 2, 8}}, {"panels", {16, 8, 6, 3}}}
+#define EF__DW_KNOBS {EF__TILE_KNOBS, {"tiles", {16, 8, 4}}, {"panels", {8, 4, 2, 12}}}
+/* clang-format on */
+size_t ef__lanes(const ef__device *device); /* floats in a vector, VW of the kernels */
+void ef__conv1d_settle_taps(const ef__device *device, int *knob);
+void ef__conv1d_settle_dw(const ef__device *device, int *knob);
+void ef__conv1d_settle_dw_toom(const ef__device *device, int *knob);
+bool ef__conv1d_valid_taps_panel(const ef__device *device, const ef__args *args);
+bool ef__conv1d_valid_taps_toom(const ef__device *device, const ef__args *args, size_t outputs);
+bool ef__conv1d_valid_dw_panel(const ef__device *device, const ef__args *args);
+bool ef__conv1d_valid_dw_toom(const ef__device *device, const ef__args *args, size_t outputs);
+
+/* direct: any device. conv1d_dw_direct with dw NULL gives db alone. Knobs: work-items along a side
+ * of a group, outputs of each in both directions, depth of a tile, tiles in local memory. */
+/* clang-format off */
+#define EF__DIRECT_KNOBS                                                                           \
+    {"side", {16, 8, 4, 2, 1}}, {"m", {8, 4}}, {"n", {4, 8}}, {"depth", {16, 8, 32}},              \
+        {"buffers", {2, 1}}
+/* clang-format on */
+#define EF__DIRECT_RULES                                                                           \
+    .settle = ef__direct_settle, .valid = ef__direct_valid, .group = ef__direct_group
+void ef__direct_settle(const ef__device *device, int *knob);
+bool ef__direct_valid(const ef__device *device, const ef__args *args);
+ef__group ef__direct_group(const ef__device *device, const ef__args *args);
 ef_status ef__conv1d_taps_direct(ef_actor *a, const char *op, const ef__args *args,
                                  ef__direction direction);
 ef_status ef__conv1d_dw_direct(ef_actor *a, const char *op, const ef__args *args);
@@ -52,13 +81,5 @@ ef_status ef__conv1d_dw_direct(ef_actor *a, const char *op, const ef__args *args
 double ef__conv1d_flops(const ef__args *args);
 double ef__conv1d_taps_bytes(const ef__args *args);
 double ef__conv1d_dw_bytes(const ef__args *args);
-
-/* ---- cl/conv1d.cl on a device ---- */
-
-size_t ef__panel_width(const ef__device *device); /* channels in a panel */
-enum { EF__PACK_ROWS = 64 };                      /* channels that one group packs */
-
-/* A call of one of its kernels, all but grid and arguments. */
-ef__call ef__panel_call(const ef__device *device, const char *op, const char *kernel);
 
 #endif

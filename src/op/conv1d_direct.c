@@ -3,28 +3,67 @@
 #include "op/conv1d.h"
 #include <string.h>
 
-enum { SIDE = 4, PARTIAL = 64, MOST_SPLITS = 64 }; /* SIDE, PARTIAL: as in cl/ */
+enum { PARTIAL = 64, MOST_SPLITS = 64 }; /* PARTIAL: as in cl/ */
+enum { SIDE, SIDE_M, SIDE_N, DEPTH, BUFFERS };
 
-/* Work-items along a side of a group: what the device allows. */
-static size_t group_side(const ef__device *device)
+/* ---- knobs ---- */
+
+static ef__group group_of(const int *knob)
 {
-    size_t side = 16;
-    while (side > 1 && side * side > device->info.max_work_group)
-        side /= 2;
-    return side;
+    const size_t side = (size_t)knob[SIDE];
+    const size_t wide = side * (size_t)(knob[SIDE_M] + knob[SIDE_N]) + 8; /* both, padded */
+    return (ef__group){side * side,
+                       (size_t)knob[BUFFERS] * (size_t)knob[DEPTH] * wide * sizeof(float)};
 }
 
-/* A call over the tiles of an m x n matrix, all but its arguments. */
-static ef__call tiled(const ef__device *device, const char *op, const char *kernel, size_t m,
-                      size_t n)
+ef__group ef__direct_group(const ef__device *device, const ef__args *args)
 {
-    size_t side = group_side(device), tile = SIDE * side;
+    (void)device;
+    return group_of(args->knob);
+}
+
+/* The first values are for GPUs, as large a group as they allow in as much local memory. A CPU,
+ * which has better variants, gets small tiles: they compile soon. */
+void ef__direct_settle(const ef__device *device, int *knob)
+{
+    if (device->info.is_cpu) {
+        knob[SIDE] = 8;
+        knob[SIDE_M] = 4;
+    }
+    while (group_of(knob).items > device->info.max_work_group)
+        knob[SIDE] /= 2;
+    if (device->info.is_cpu || group_of(knob).local_bytes > device->info.local_bytes)
+        knob[DEPTH] = 8;
+    while (knob[SIDE] > 1 && group_of(knob).local_bytes > device->info.local_bytes)
+        knob[SIDE] /= 2;
+}
+
+/* Sides of less than 8 are for devices that have no larger ones. */
+bool ef__direct_valid(const ef__device *device, const ef__args *args)
+{
+    return args->knob[SIDE] >= 8 ||
+           4 * (size_t)args->knob[SIDE] * (size_t)args->knob[SIDE] > device->info.max_work_group ||
+           2 * group_of(args->knob).local_bytes > device->info.local_bytes;
+}
+
+/* ---- launches ---- */
+
+/* A call over the tiles of an m x n matrix, all but its arguments. */
+static ef__call tiled(const int *knob, const char *op, const char *kernel, size_t m, size_t n)
+{
+    const size_t side = (size_t)knob[SIDE];
+    const size_t down = ef__ceil_div(m, side * (size_t)knob[SIDE_M]);
+    const size_t across = ef__ceil_div(n, side * (size_t)knob[SIDE_N]);
     return (ef__call){
         .op = op,
         .source = "conv1d_direct",
         .kernel = kernel,
-        .defines = {{"T", (long)side}},
-        .global = {ef__ceil_div(m, tile) * ef__ceil_div(n, tile) * side, side},
+        .defines = {{"T", knob[SIDE]},
+                    {"SIDE_M", knob[SIDE_M]},
+                    {"SIDE_N", knob[SIDE_N]},
+                    {"DEPTH", knob[DEPTH]},
+                    {"BUFFERS", knob[BUFFERS]}},
+        .global = {down * across * side, side},
         .local = {side, side},
     };
 }
@@ -37,7 +76,7 @@ ef_status ef__conv1d_taps_direct(ef_actor *a, const char *op, const ef__args *ar
     size_t across = n[EF__CIN] * K; /* from one output channel of w to the next */
     int64_t d = (int64_t)n[EF__D];
     const ef_epilogue *e = &args->epilogue;
-    ef__call call = tiled(ef__device_of(a), op, "conv1d_taps_direct", rows, out);
+    ef__call call = tiled(args->knob, op, "conv1d_taps_direct", rows, out);
     const ef__arg list[] = {
         ef__t(args->t[0]),
         ef__t(args->t[1]),
@@ -80,7 +119,7 @@ ef_status ef__conv1d_dw_direct(ef_actor *a, const char *op, const ef__args *args
     if (!rows || !N || !n[EF__COUT])
         return EF_OK;
 
-    ef__call call = tiled(device, op, "conv1d_dw_direct", n[EF__COUT], N);
+    ef__call call = tiled(args->knob, op, "conv1d_dw_direct", n[EF__COUT], N);
     const size_t span = span_of(device, &call, rows), splits = ef__ceil_div(rows, span);
     const size_t sums[] = {splits, n[EF__COUT], N};
     ef_tensor *partial = NULL;
@@ -113,9 +152,9 @@ ef_status ef__conv1d_dw_direct(ef_actor *a, const char *op, const ef__args *args
         ef__call sum = {.op = op,
                         .source = call.source,
                         .kernel = "conv1d_dw_sum",
-                        .defines = {call.defines[0]},
                         .args = {ef__t(partial), ef__t(dw), ef__t(db), Cin, Cout, ef__i((int32_t)K),
                                  ef__i((int32_t)N), ef__i((int32_t)splits)}};
+        memcpy(sum.defines, call.defines, sizeof sum.defines);
         ef__spread(a, &sum, N * n[EF__COUT]);
         status = ef__launch(a, &sum);
     }

@@ -1,62 +1,70 @@
 /* Launches of cl/conv1d.cl and conv1d_toom.cl, the kernels for CPU devices: work-groups of one
- * work-item, weights packed in panels. The knobs depend on the device alone; how much a group takes
- * is a run-time argument. */
+ * work-item, weights packed in panels. The knobs bound what a group holds and depend on the device
+ * alone; how much a group takes is a run-time argument. */
 #include "base/size.h"
 #include "op/conv1d.h"
 #include <string.h>
 
-/* A register tile is rows x vectors vectors; the others are the most that a group may hold, in
- * tiles: their sums stay within 48 KB (dw: 192 KB) of private memory. */
-typedef struct knobs {
-    size_t rows, vectors, width, tiles, toom_tiles, sums, dw_tiles, dw_panels, dw_sums;
-} knobs;
+/* A register tile is rows x vectors vectors, width floats wide. A group holds at most so many tiles
+ * of rows (dw: of input channels) and so many panels, and so many sums in tiles: with few tiles the
+ * forward pass and dx take more panels than their knob says. */
+typedef struct blocking {
+    size_t rows, vectors, width, tiles, panels, sums;
+} blocking;
 
-static knobs knobs_of(const ef__device *device)
+enum { ROWS, VECTORS, TILES, PANELS };
+enum { PARTIAL = 64, BUNDLES = 32 };                    /* as in cl/ */
+enum { DW_SUMS = 192 << 10, DW_TOOM_SUMS = 384 << 10 }; /* bytes */
+enum { MOST_PRIVATE = 640 << 10, MOST_PANELS = 16 };
+
+size_t ef__lanes(const ef__device *device)
 {
     size_t vector = device->info.vector_width;
-    knobs k = {.vectors = 2, .tiles = 8, .toom_tiles = 4, .dw_tiles = 16, .dw_panels = 8};
-    k.rows = vector >= 16 ? 8 : 6;
-    k.width = k.vectors * (vector >= 16 ? 16 : vector >= 8 ? 8 : 4);
-    k.sums = 12288 / (k.rows * k.width);
-    k.dw_sums = 4 * k.sums;
-    return k;
+    return vector >= 16 ? 16 : vector >= 8 ? 8 : 4;
 }
 
-size_t ef__panel_width(const ef__device *device)
+/* Sums by slice: one, or a point each. */
+static blocking taps_blocking(const ef__device *device, const int *knob, size_t slices)
 {
-    return knobs_of(device).width;
+    blocking b = {.rows = (size_t)knob[ROWS],
+                  .vectors = (size_t)knob[VECTORS],
+                  .width = (size_t)knob[VECTORS] * ef__lanes(device),
+                  .tiles = (size_t)knob[TILES],
+                  .panels = MOST_PANELS};
+    b.sums = slices * b.tiles * (size_t)knob[PANELS];
+    return b;
 }
 
-static ef__call call_of(const ef__device *device, const char *op, const char *source,
-                        const char *kernel, size_t tiles, ef__define own)
+static blocking dw_blocking(const ef__device *device, const int *knob, size_t sums)
 {
-    const knobs k = knobs_of(device);
+    blocking b = taps_blocking(device, knob, 1);
+    b.panels = (size_t)knob[PANELS];
+    b.sums = sums / (b.rows * b.width * sizeof(float));
+    return b;
+}
+
+static ef__call call_of(const char *op, const char *source, const char *kernel, const blocking *b)
+{
     return (ef__call){
         .op = op,
         .source = source,
         .kernel = kernel,
-        .defines = {{"ROWS", (long)k.rows},
-                    {"PV", (long)k.vectors},
-                    {"MAX_TILES", (long)tiles},
-                    {"MAX_SUMS", (long)k.sums},
-                    {"DW_TILES", (long)k.dw_tiles},
-                    {"DW_PANELS", (long)k.dw_panels},
-                    {"DW_SUMS", (long)k.dw_sums},
-                    own},
+        .defines = {{"ROWS", (long)b->rows},
+                    {"PV", (long)b->vectors},
+                    {"MAX_TILES", (long)b->tiles},
+                    {"MAX_PANELS", (long)b->panels},
+                    {"MAX_SUMS", (long)b->sums}},
         .local = {1, 1, 1},
     };
 }
 
-ef__call ef__panel_call(const ef__device *device, const char *op, const char *kernel)
+static ef__call toom_call(const char *op, const char *kernel, const blocking *b, size_t outputs,
+                          size_t K)
 {
-    return call_of(device, op, "conv1d", kernel, knobs_of(device).tiles,
-                   (ef__define){"PACK_ROWS", EF__PACK_ROWS});
-}
-
-static ef__call toom_call(const ef__device *device, const char *op, const char *kernel, size_t taps)
-{
-    return call_of(device, op, "conv1d_toom", kernel, knobs_of(device).toom_tiles,
-                   (ef__define){"TAPS", (long)taps});
+    ef__call call = call_of(op, "conv1d_toom", kernel, b);
+    call.defines[5] = (ef__define){"OUTPUTS", (long)outputs};
+    call.defines[6] = (ef__define){"TAPS", (long)K};
+    return call;
 }
 
 /* ---- a group's share of an m x n grid of tiles ---- */
@@ -77,12 +85,13 @@ static bool is_busy(const ef__device *device, size_t m, size_t n, share s)
     return groups >= 4 * (size_t)device->info.compute_units;
 }
 
-/* Tiles of rows x panels, at most so many tiles and tiles times panels. Halves the rows first: a
- * group copies its rows, weights it reads in place. */
-static share taps_share(const ef__device *device, size_t m, size_t n, size_t tiles, size_t sums)
+/* Tiles of rows x panels. Halves the rows first: a group copies its rows, weights it reads in
+ * place. */
+static share taps_share(const ef__device *device, size_t m, size_t n, const blocking *b,
+                        size_t slices)
 {
-    share s = {even(m, tiles), 1};
-    s.n = even(n, ef__min(16, sums / s.m));
+    share s = {even(m, b->tiles), 1};
+    s.n = even(n, ef__min(b->panels, b->sums / slices / s.m));
     while (s.m * s.n > 1 && !is_busy(device, m, n, s)) {
         if (s.m > 2 || s.n == 1)
             s.m = even(m, s.m / 2);
@@ -93,12 +102,12 @@ static share taps_share(const ef__device *device, size_t m, size_t n, size_t til
 }
 
 /* Input channels x panels, for all slices: taps or points. */
-static share dw_share(const ef__device *device, size_t m, size_t n, size_t slices)
+static share dw_share(const ef__device *device, size_t m, size_t n, const blocking *b,
+                      size_t slices)
 {
-    const knobs k = knobs_of(device);
-    size_t room = k.dw_sums / slices;
-    share s = {1, even(n, ef__min(k.dw_panels, room))};
-    s.m = even(m, ef__min(k.dw_tiles, room / s.n));
+    const size_t room = b->sums / slices;
+    share s = {1, even(n, ef__min(b->panels, room))};
+    s.m = even(m, ef__min(b->tiles, room / s.n));
     while (s.m * s.n > 1 && !is_busy(device, m, n, s)) {
         if (s.m > s.n)
             s.m = even(m, s.m / 2);
@@ -117,10 +126,11 @@ bool ef__conv1d_fits_taps_panel(const ef__device *device, const ef__args *args)
     return device->info.is_cpu && one && args->n[EF__CIN] > 0 && args->n[EF__COUT] > 0;
 }
 
-/* Pairs of rows d apart in a sequence, counting those whose second row is past the end. */
-static size_t pairs(const size_t *n)
+/* Bundles of so many rows d apart in a sequence, also those whose last rows are past the end. */
+static size_t bundles(const size_t *n, size_t outputs)
 {
-    return n[EF__L] / (2 * n[EF__D]) * n[EF__D] + ef__min(n[EF__L] % (2 * n[EF__D]), n[EF__D]);
+    const size_t rows = outputs * n[EF__D];
+    return n[EF__L] / rows * n[EF__D] + ef__min(n[EF__L] % rows, n[EF__D]);
 }
 
 /* Products of a sequence's rows with taps: those that do not meet padding alone. */
@@ -136,46 +146,37 @@ static size_t products(const size_t *n)
  * element sums, and in a short sum of small numbers they show. */
 enum { FEWEST_CHANNELS = 32, FEWEST_ROWS = 256 };
 
-static bool toom_saves(const size_t *n)
+/* Bundles are counted in tiles of at most 8 of them: few rows do not fill one. */
+static bool toom_saves(const size_t *n, size_t outputs)
 {
-    return (n[EF__K] == 3 || n[EF__K] == 5) && 5 * pairs(n) * (n[EF__K] + 1) <= 4 * products(n);
+    const size_t work = ef__round_up(n[EF__B] * bundles(n, outputs), 8) * (n[EF__K] + outputs - 1);
+    return (n[EF__K] == 3 || n[EF__K] == 5) && 5 * work <= 4 * n[EF__B] * products(n);
 }
 
-bool ef__conv1d_fits_taps_toom2(const ef__device *device, const ef__args *args)
+bool ef__conv1d_fits_taps_toom(const ef__device *device, const ef__args *args, size_t outputs)
 {
-    return ef__conv1d_fits_taps_panel(device, args) && toom_saves(args->n) &&
+    return ef__conv1d_fits_taps_panel(device, args) && toom_saves(args->n, outputs) &&
            ef__columns(args->t[0]) >= FEWEST_CHANNELS;
 }
 
-bool ef__conv1d_fits_dw_toom2(const ef__device *device, const ef__args *args)
-{
-    const size_t *n = args->n;
-    return ef__conv1d_fits_dw_panel(device, args) && toom_saves(n) &&
-           n[EF__B] * n[EF__L] >= FEWEST_ROWS;
-}
-
-/* outputs 1: tap by tap; 2: Toom-Cook. */
-static ef_status taps(ef_actor *a, const char *op, const ef__args *args, ef__direction direction,
-                      int outputs)
+static ef_status taps(ef_actor *a, const ef__args *args, ef__direction direction, size_t outputs,
+                      const blocking *b, ef__call *call)
 {
     const ef__device *device = ef__device_of(a);
-    const knobs k = knobs_of(device);
-    const size_t *n = args->n, rows = n[EF__B] * (outputs == 2 ? pairs(n) : n[EF__L]);
+    const size_t *n = args->n, rows = n[EF__B] * bundles(n, outputs);
     const ef_epilogue *e = &args->epilogue;
     const size_t in = n[direction ? EF__COUT : EF__CIN], out = n[direction ? EF__CIN : EF__COUT];
-    const size_t tiles = ef__ceil_div(rows, k.rows), panels = ef__ceil_div(out, k.width);
-    const size_t most = outputs == 2 ? k.toom_tiles : k.tiles;
-    const share s = taps_share(device, tiles, panels, most, k.sums / (size_t)outputs);
+    const size_t tiles = ef__ceil_div(rows, b->rows), panels = ef__ceil_div(out, b->width);
+    const share s = taps_share(device, tiles, panels, b, outputs == 1 ? 1 : n[EF__K] + outputs - 1);
     const int32_t d = (int32_t)n[EF__D];
     ef_tensor *packed;
 
-    ef_status status = ef__pack(a, op, args->t[1], (int)direction, outputs, &packed);
+    ef_status status =
+        ef__pack(a, call->op, args->t[1], (int)direction, outputs, b->vectors, &packed);
     if (status)
         return status;
-    ef__call call = outputs == 2 ? toom_call(device, op, "conv1d_taps_toom2", n[EF__K])
-                                 : ef__panel_call(device, op, "conv1d_taps_panel");
-    call.global[0] = ef__ceil_div(tiles, s.m);
-    call.global[1] = ef__ceil_div(panels, s.n);
+    call->global[0] = ef__ceil_div(tiles, s.m);
+    call->global[1] = ef__ceil_div(panels, s.n);
     const ef__arg list[] = {
         ef__t(args->t[0]),
         ef__t(packed),
@@ -194,8 +195,8 @@ static ef_status taps(ef_actor *a, const char *op, const ef__args *args, ef__dir
         ef__i((int32_t)s.n),
         ef__i(ef__epilogue_parts(e)),
     };
-    memcpy(call.args, list, sizeof list);
-    status = ef__launch(a, &call);
+    memcpy(call->args, list, sizeof list);
+    status = ef__launch(a, call);
     ef_tensor_free(packed);
     return status;
 }
@@ -203,34 +204,45 @@ static ef_status taps(ef_actor *a, const char *op, const ef__args *args, ef__dir
 ef_status ef__conv1d_taps_panel(ef_actor *a, const char *op, const ef__args *args,
                                 ef__direction direction)
 {
-    return taps(a, op, args, direction, 1);
+    const blocking b = taps_blocking(ef__device_of(a), args->knob, 1);
+    ef__call call = call_of(op, "conv1d", "conv1d_taps_panel", &b);
+    return taps(a, args, direction, 1, &b, &call);
 }
 
-ef_status ef__conv1d_taps_toom2(ef_actor *a, const char *op, const ef__args *args,
-                                ef__direction direction)
+ef_status ef__conv1d_taps_toom(ef_actor *a, const char *op, const ef__args *args,
+                               ef__direction direction, size_t outputs)
 {
-    return taps(a, op, args, direction, 2);
+    const size_t K = args->n[EF__K];
+    const blocking b = taps_blocking(ef__device_of(a), args->knob, K + outputs - 1);
+    const char *kernel = outputs == 2 ? "conv1d_taps_toom2" : "conv1d_taps_toom4";
+    ef__call call = toom_call(op, kernel, &b, outputs, K);
+    return taps(a, args, direction, outputs, &b, &call);
 }
 
 bool ef__conv1d_fits_dw_panel(const ef__device *device, const ef__args *args)
 {
-    return device->info.is_cpu && args->n[EF__CIN] > 0 &&
-           args->n[EF__K] <= knobs_of(device).dw_sums;
+    enum { MOST_TAPS = 128 }; /* a group has room for a tile of each, whatever the knobs are */
+    return device->info.is_cpu && args->n[EF__CIN] > 0 && args->n[EF__K] <= MOST_TAPS;
 }
 
-static ef_status dw(ef_actor *a, const char *op, const ef__args *args, int outputs)
+bool ef__conv1d_fits_dw_toom(const ef__device *device, const ef__args *args, size_t outputs)
 {
-    const ef__device *device = ef__device_of(a);
+    const size_t *n = args->n;
+    return ef__conv1d_fits_dw_panel(device, args) && toom_saves(n, outputs) &&
+           n[EF__B] * n[EF__L] >= FEWEST_ROWS;
+}
+
+static ef_status dw(ef_actor *a, const ef__args *args, size_t slices, const blocking *b,
+                    ef__call *call)
+{
     const size_t *n = args->n, K = n[EF__K], rows = n[EF__B] * n[EF__L];
     const bool flat = K == 1; /* without older taps all rows are one sequence */
-    const size_t tiles = ef__ceil_div(n[EF__CIN], knobs_of(device).rows);
-    const size_t panels = ef__ceil_div(n[EF__COUT], ef__panel_width(device));
-    const share s = dw_share(device, tiles, panels, K + (size_t)outputs - 1);
+    const size_t tiles = ef__ceil_div(n[EF__CIN], b->rows);
+    const size_t panels = ef__ceil_div(n[EF__COUT], b->width);
+    const share s = dw_share(ef__device_of(a), tiles, panels, b, slices);
 
-    ef__call call = outputs == 2 ? toom_call(device, op, "conv1d_dw_toom2", K)
-                                 : ef__panel_call(device, op, "conv1d_dw_panel");
-    call.global[0] = ef__ceil_div(tiles, s.m);
-    call.global[1] = ef__ceil_div(panels, s.n);
+    call->global[0] = ef__ceil_div(tiles, s.m);
+    call->global[1] = ef__ceil_div(panels, s.n);
     const ef__arg list[] = {
         ef__t(args->t[0]),
         ef__t(args->t[1]),
@@ -245,16 +257,93 @@ static ef_status dw(ef_actor *a, const char *op, const ef__args *args, int outpu
         ef__i((int32_t)s.m),
         ef__i((int32_t)s.n),
     };
-    memcpy(call.args, list, sizeof list);
-    return ef__launch(a, &call);
+    memcpy(call->args, list, sizeof list);
+    return ef__launch(a, call);
 }
 
 ef_status ef__conv1d_dw_panel(ef_actor *a, const char *op, const ef__args *args)
 {
-    return dw(a, op, args, 1);
+    const blocking b = dw_blocking(ef__device_of(a), args->knob, DW_SUMS);
+    ef__call call = call_of(op, "conv1d", "conv1d_dw_panel", &b);
+    return dw(a, args, args->n[EF__K], &b, &call);
 }
 
-ef_status ef__conv1d_dw_toom2(ef_actor *a, const char *op, const ef__args *args)
+ef_status ef__conv1d_dw_toom(ef_actor *a, const char *op, const ef__args *args, size_t outputs)
 {
-    return dw(a, op, args, 2);
+    const size_t K = args->n[EF__K];
+    const blocking b = dw_blocking(ef__device_of(a), args->knob, DW_TOOM_SUMS);
+    const char *kernel = outputs == 2 ? "conv1d_dw_toom2" : "conv1d_dw_toom4";
+    ef__call call = toom_call(op, kernel, &b, outputs, K);
+    return dw(a, args, K + outputs - 1, &b, &call);
+}
+
+/* ---- knobs ---- */
+
+/* As many registers as the tile takes: its sums, a row of weights and what is broadcast. Fewer than
+ * 8 sums do not hide how long a multiply-add takes. */
+static bool fits_registers(const ef__device *device, const blocking *b)
+{
+    const size_t registers = ef__lanes(device) == 16 ? 32 : 16;
+    return b->rows * b->vectors >= 8 && (b->rows + 1) * b->vectors + 1 <= registers;
+}
+
+static bool valid_taps(const ef__device *device, const ef__args *args, size_t slices)
+{
+    const blocking b = taps_blocking(device, args->knob, slices);
+    const size_t block = slices * b.tiles * b.rows * PARTIAL, sums = b.sums * b.rows * b.width;
+    return fits_registers(device, &b) && (block + sums) * sizeof(float) <= MOST_PRIVATE;
+}
+
+/* So many rows at so many points are copied at a time. */
+static bool valid_dw(const ef__device *device, const ef__args *args, size_t rows, size_t slices,
+                     size_t sums)
+{
+    const blocking b = dw_blocking(device, args->knob, sums);
+    const size_t block = rows * (b.tiles * b.rows + b.panels * b.width);
+    return fits_registers(device, &b) && slices <= b.sums &&
+           block * sizeof(float) + sums <= MOST_PRIVATE;
+}
+
+void ef__conv1d_settle_taps(const ef__device *device, int *knob)
+{
+    if (ef__lanes(device) == 16) {
+        knob[ROWS] = 8;
+        knob[PANELS] = 6;
+    }
+}
+
+void ef__conv1d_settle_dw(const ef__device *device, int *knob)
+{
+    if (ef__lanes(device) == 16)
+        knob[ROWS] = 8;
+}
+
+void ef__conv1d_settle_dw_toom(const ef__device *device, int *knob)
+{
+    if (ef__lanes(device) == 16) {
+        knob[ROWS] = 8;
+        knob[TILES] = 8;
+        knob[PANELS] = 4;
+    }
+}
+
+bool ef__conv1d_valid_taps_panel(const ef__device *device, const ef__args *args)
+{
+    return valid_taps(device, args, 1);
+}
+
+bool ef__conv1d_valid_taps_toom(const ef__device *device, const ef__args *args, size_t outputs)
+{
+    return valid_taps(device, args, args->n[EF__K] + outputs - 1);
+}
+
+bool ef__conv1d_valid_dw_panel(const ef__device *device, const ef__args *args)
+{
+    return valid_dw(device, args, PARTIAL, args->n[EF__K], DW_SUMS);
+}
+
+bool ef__conv1d_valid_dw_toom(const ef__device *device, const ef__args *args, size_t outputs)
+{
+    const size_t points = args->n[EF__K] + outputs - 1;
+    return valid_dw(device, args, BUNDLES * points, points, DW_TOOM_SUMS);
 }

@@ -61,22 +61,35 @@ void ef__spread(ef_actor *a, ef__call *call, size_t items)
     call->global[0] = ef__round_up(items, call->local[0]);
 }
 
-ef_status ef__launch_flat(ef_actor *a, const ef__args *args, const char *op, const char *source,
-                          const char *kernel, bool chunk)
+ef__call ef__flat_call(const ef__args *args, const char *op, const char *source, const char *kernel)
 {
-    ef__call call = {.op = op,
-                     .source = source,
-                     .kernel = kernel,
-                     .global = {ef__ceil_div(args->n[N], CHUNK)},
-                     .local = {1}};
+    ef__call call = {.op = op, .source = source, .kernel = kernel};
     ef__arg *end = call.args;
     for (int i = 0; i < EF__MAX_TENSORS && args->t[i]; i++)
         *end++ = ef__t(args->t[i]);
-    *end++ = ef__n(args->n[N]);
-    if (chunk)
-        *end = ef__n(CHUNK);
-    else
+    *end = ef__n(args->n[N]);
+    return call;
+}
+
+static ef__arg *end_of(ef__call *call)
+{
+    ef__arg *end = call->args;
+    while (end->kind != EF__ARG_END)
+        end++;
+    return end;
+}
+
+ef_status ef__launch_flat(ef_actor *a, const ef__args *args, const char *op, const char *source,
+                          const char *kernel, size_t chunk)
+{
+    ef__call call = ef__flat_call(args, op, source, kernel);
+    if (chunk) {
+        *end_of(&call) = ef__n(chunk);
+        call.global[0] = ef__ceil_div(args->n[N], chunk);
+        call.local[0] = 1;
+    } else {
         ef__spread(a, &call, args->n[N]);
+    }
     return ef__launch(a, &call);
 }
 
@@ -84,26 +97,25 @@ static ef_status cast_chunk(ef_actor *a, const ef__args *args)
 {
     bool narrow = ef_tensor_dtype(args->t[Y]) == EF_F16;
     return ef__launch_flat(a, args, "cast[chunk]", "elementwise",
-                           narrow ? "cast_narrow_chunk" : "cast_widen_chunk", true);
+                           narrow ? "cast_narrow_chunk" : "cast_widen_chunk", CHUNK);
 }
 
 static ef_status cast_item(ef_actor *a, const ef__args *args)
 {
     bool narrow = ef_tensor_dtype(args->t[Y]) == EF_F16;
     return ef__launch_flat(a, args, "cast[item]", "elementwise",
-                           narrow ? "cast_narrow_item" : "cast_widen_item", false);
+                           narrow ? "cast_narrow_item" : "cast_widen_item", 0);
 }
 
 static ef_status residual_add_chunk(ef_actor *a, const ef__args *args)
 {
     return ef__launch_flat(a, args, "residual_add[chunk]", "elementwise", "residual_add_chunk",
-                           true);
+                           CHUNK);
 }
 
 static ef_status residual_add_item(ef_actor *a, const ef__args *args)
 {
-    return ef__launch_flat(a, args, "residual_add[item]", "elementwise", "residual_add_item",
-                           false);
+    return ef__launch_flat(a, args, "residual_add[item]", "elementwise", "residual_add_item", 0);
 }
 
 /* Sets the grid for whole rows and adds the rows of an item to the arguments before end. */

@@ -1,15 +1,15 @@
 /* LayerNorm over rows. Sizes n: ROWS rows of C columns; scalar f: EPS. */
 #include "base/size.h"
 #include "op/op.h"
+#include <string.h>
 
 enum { ROWS, C };
 enum { EPS };
 enum { X, GAMMA, BETA, MASK, Y, MEAN, RSTD };
 enum { IN_MEAN = 2, IN_RSTD, DY, IN_MASK, RESIDUAL, DX, DGAMMA, DBETA };
-enum {
-    CHUNK = 4096,
-    LOCAL = 128
-}; /* elements of a CPU's work-item; a GPU's work-items for a row */
+enum { CHUNK, FORWARD_ABREAST };       /* knobs of item: elements, rows at a time */
+enum { ITEM_PARTS, BACKWARD_ABREAST }; /* parts for each compute unit, rows at a time */
+enum { GROUP, LANES, ROW_PARTS };      /* of row: items, items for a row, parts as above */
 
 /* ---- rules ---- */
 
@@ -83,110 +83,146 @@ static ef_status check_backward(ef_actor *a, const char *op, ef__args *args)
     return s;
 }
 
-/* ---- launches: item is one item for a chunk of rows, row one work-group for a row ---- */
+/* ---- launches: item is one item for a chunk of rows, row a work-group for several ---- */
 
-static size_t group_size(ef_actor *a) /* a power of two */
-{
-    size_t local = LOCAL;
-    while (local > ef__device_of(a)->info.max_work_group)
-        local /= 2;
-    return local;
-}
-
-static ef__call forward_call(const ef__args *args, const char *op, const char *kernel)
+static ef__call forward_call(const ef__args *args, const char *op, const char *source,
+                             const char *kernel)
 {
     const ef_tensor *const *t = args->t;
     return (ef__call){.op = op,
-                      .source = "layernorm",
+                      .source = source,
                       .kernel = kernel,
                       .args = {ef__t(t[X]), ef__t(t[GAMMA]), ef__t(t[BETA]), ef__t(t[MASK]),
-                               ef__t(t[Y]), ef__t(t[MEAN]), ef__t(t[RSTD])}};
+                               ef__t(t[Y]), ef__t(t[MEAN]), ef__t(t[RSTD]), ef__n(args->n[ROWS]),
+                               ef__n(args->n[C]), ef__f(args->f[EPS])}};
 }
 
 static ef_status forward_item(ef_actor *a, const ef__args *args)
 {
-    const size_t *n = args->n, chunk = n[C] < CHUNK ? CHUNK / n[C] : 1;
-    ef__call call = forward_call(args, "layernorm.forward[item]", "layernorm_fwd_item");
-    call.args[7] = ef__n(n[ROWS]);
-    call.args[8] = ef__n(n[C]);
-    call.args[9] = ef__f(args->f[EPS]);
+    const size_t *n = args->n, most = (size_t)args->knob[CHUNK];
+    const size_t chunk = n[C] < most ? most / n[C] : 1;
+    ef__call call =
+        forward_call(args, "layernorm.forward[item]", "layernorm", "layernorm_fwd_item");
+    call.defines[0] = (ef__define){"ABREAST", args->knob[FORWARD_ABREAST]};
     call.args[10] = ef__n(chunk);
     call.global[0] = ef__ceil_div(n[ROWS], chunk);
     call.local[0] = 1;
     return ef__launch(a, &call);
 }
 
+/* A kernel of layernorm_row.cl in so many groups. */
+static void set_groups(ef__call *call, const ef__args *args, size_t groups)
+{
+    call->defines[0] = (ef__define){"GROUP", args->knob[GROUP]};
+    call->defines[1] = (ef__define){"LANES", args->knob[LANES]};
+    call->local[0] = (size_t)args->knob[GROUP];
+    call->global[0] = groups * call->local[0];
+}
+
+/* Rows that a group has at once. */
+static size_t group_rows(const ef__args *args)
+{
+    return (size_t)args->knob[GROUP] / (size_t)args->knob[LANES];
+}
+
 static ef_status forward_row(ef_actor *a, const ef__args *args)
 {
-    size_t local = group_size(a);
-    ef__call call = forward_call(args, "layernorm.forward[row]", "layernorm_fwd_row");
-    call.args[7] = ef__n(args->n[C]);
-    call.args[8] = ef__f(args->f[EPS]);
-    call.args[9] = ef__local(local * sizeof(float));
-    call.global[0] = args->n[ROWS] * local;
-    call.local[0] = local;
+    ef__call call =
+        forward_call(args, "layernorm.forward[row]", "layernorm_row", "layernorm_fwd_row");
+    set_groups(&call, args, ef__ceil_div(args->n[ROWS], group_rows(args)));
     return ef__launch(a, &call);
 }
 
-/* Adds up the sums that parts chunks of rows have left. */
-static ef_status launch_sum(ef_actor *a, const ef__args *args, const char *op,
-                            const ef_tensor *sums, size_t parts)
-{
-    const ef__device *device = ef__device_of(a);
-    size_t items = ef__ceil_div(args->n[C], device->info.vector_width);
-    ef__call call = {.op = op,
-                     .source = "layernorm",
-                     .kernel = "layernorm_bwd_sum",
-                     .global = {items},
-                     .local = {1},
-                     .args = {ef__t(sums), ef__t(args->t[DGAMMA]), ef__t(args->t[DBETA]),
-                              ef__n(parts), ef__n(args->n[C])}};
-    if (!device->info.is_cpu)
-        ef__spread(a, &call, items);
-    return ef__launch(a, &call);
-}
-
-static ef_status launch_backward(ef_actor *a, const ef__args *args, const char *op,
-                                 const char *kernel, size_t local, ef__arg shared)
+/* Backward: first leaves a pair of sums for each of parts chunks of rows, sum adds them up; the
+ * caller has filled in all but first's and sum's tensors. */
+static ef_status launch_backward(ef_actor *a, const ef__args *args, ef__call *first, ef__call *sum,
+                                 size_t chunk, size_t parts)
 {
     const ef_tensor *const *t = args->t;
-    const ef_device_info *device = &ef__device_of(a)->info;
-    size_t most = (device->is_cpu ? 8 : 4) * (size_t)device->compute_units;
-    size_t chunk = ef__ceil_div(args->n[ROWS], most);
-    if (chunk == 0) /* no rows: nothing to add */
-        return EF_OK;
-    size_t parts = ef__ceil_div(args->n[ROWS], chunk);
+    const size_t *n = args->n, dims[] = {parts, 2, n[C]};
     ef_tensor *sums = NULL;
-    size_t dims[] = {parts, 2, args->n[C]};
-    ef_status status = t[DGAMMA] ? ef_tensor_new(a, EF_F32, 3, dims, op, &sums) : EF_OK;
-    ef__call call = {.op = op,
-                     .source = "layernorm",
-                     .kernel = kernel,
-                     .global = {parts * local},
-                     .local = {local},
-                     .args = {ef__t(t[X]), ef__t(t[GAMMA]), ef__t(t[IN_MEAN]), ef__t(t[IN_RSTD]),
-                              ef__t(t[DY]), ef__t(t[IN_MASK]), ef__t(t[RESIDUAL]), ef__t(t[DX]),
-                              ef__t(sums), ef__n(args->n[ROWS]), ef__n(args->n[C]), ef__n(chunk),
-                              shared}};
+    ef_status status = t[DGAMMA] ? ef_tensor_new(a, EF_F32, 3, dims, first->op, &sums) : EF_OK;
+    const ef__arg list[] = {ef__t(t[X]),  ef__t(t[GAMMA]),   ef__t(t[IN_MEAN]),  ef__t(t[IN_RSTD]),
+                            ef__t(t[DY]), ef__t(t[IN_MASK]), ef__t(t[RESIDUAL]), ef__t(t[DX]),
+                            ef__t(sums),  ef__n(n[ROWS]),    ef__n(n[C]),        ef__n(chunk)};
+    const ef__arg of_sum[] = {ef__t(sums), ef__t(t[DGAMMA]), ef__t(t[DBETA]), ef__n(parts),
+                              ef__n(n[C])};
+    memcpy(first->args, list, sizeof list);
+    memcpy(sum->args, of_sum, sizeof of_sum);
+    sum->op = first->op;
+    sum->source = first->source;
+    sum->kernel = "layernorm_bwd_sum";
     if (!status)
-        status = ef__launch(a, &call);
+        status = ef__launch(a, first);
     if (!status && sums)
-        status = launch_sum(a, args, op, sums, parts);
+        status = ef__launch(a, sum);
     ef_tensor_free(sums);
     return status;
 }
 
+/* Rows of a part if there are as many parts for a compute unit as the knob says. */
+static size_t rows_of_part(ef_actor *a, const ef__args *args, int parts)
+{
+    return ef__ceil_div(args->n[ROWS],
+                        (size_t)parts * (size_t)ef__device_of(a)->info.compute_units);
+}
+
 static ef_status backward_item(ef_actor *a, const ef__args *args)
 {
-    return launch_backward(a, args, "layernorm.backward[item]", "layernorm_bwd_item", 1,
-                           (ef__arg){0});
+    const size_t *n = args->n, chunk = rows_of_part(a, args, args->knob[ITEM_PARTS]);
+    if (chunk == 0) /* no rows: nothing to add */
+        return EF_OK;
+    const size_t parts = ef__ceil_div(n[ROWS], chunk);
+    const ef__define abreast = {"ABREAST", args->knob[BACKWARD_ABREAST]};
+    ef__call first = {.op = "layernorm.backward[item]",
+                      .source = "layernorm",
+                      .kernel = "layernorm_bwd_item",
+                      .defines = {abreast},
+                      .global = {parts},
+                      .local = {1}};
+    ef__call sum = {.defines = {abreast},
+                    .global = {ef__ceil_div(n[C], ef__device_of(a)->info.vector_width)},
+                    .local = {1}};
+    return launch_backward(a, args, &first, &sum, chunk, parts);
 }
 
 static ef_status backward_row(ef_actor *a, const ef__args *args)
 {
-    size_t local = group_size(a);
-    return launch_backward(a, args, "layernorm.backward[row]", "layernorm_bwd_row", local,
-                           ef__local(local * sizeof(float)));
+    const size_t rows = args->n[ROWS], at_once = group_rows(args);
+    const size_t chunk = ef__round_up(rows_of_part(a, args, args->knob[ROW_PARTS]), at_once);
+    if (chunk == 0)
+        return EF_OK;
+    const size_t parts = ef__ceil_div(rows, chunk);
+    ef__call first = {.op = "layernorm.backward[row]",
+                      .source = "layernorm_row",
+                      .kernel = "layernorm_bwd_row"},
+             sum = {0};
+    set_groups(&first, args, parts);
+    set_groups(&sum, args, ef__ceil_div(2 * args->n[C], (size_t)args->knob[LANES]));
+    return launch_backward(a, args, &first, &sum, chunk, parts);
+}
+
+/* ---- knobs of row ---- */
+
+#define ROW_LANES 32, 64, 128, 256, 16, 8, 1
+
+static void settle_row(const ef__device *device, int *knob)
+{
+    static const int lanes[EF__MAX_VALUES] = {ROW_LANES};
+    ef__settle_group(device, knob);
+    knob[LANES] = ef__value_within(lanes, (size_t)knob[GROUP]);
+}
+
+static bool valid_row(const ef__device *device, const ef__args *args)
+{
+    return args->knob[LANES] <= args->knob[GROUP] && ef__valid_group(device, args);
+}
+
+static ef__group group_of_row(const ef__device *device, const ef__args *args)
+{
+    (void)device;
+    const size_t items = (size_t)args->knob[GROUP];
+    return (ef__group){items, 2 * sizeof(float) * items};
 }
 
 /* ---- the table ---- */
@@ -223,8 +259,13 @@ const ef__op ef__op_layernorm_forward = {
     .flops = forward_flops,
     .bytes = forward_bytes,
     .examples = {{.tensors = "nBLD pD nD mBL zBLD zBL zBL", .f = {1e-5f}}},
-    .variants = {{"item", 0, ef__fits_cpu, forward_item},
-                 {"row", 0, ef__fits_always, forward_row}}};
+    .sources = {"layernorm", "layernorm_row"},
+    .variants = {
+        {"item", 0, ef__fits_cpu, forward_item,
+         .knobs = {{"chunk", {4096, 1024, 2048, 8192, 16384, 32768}}, {"abreast", {4, 1, 2, 8}}}},
+        {"row", 0, ef__fits_always, forward_row,
+         .knobs = {{"group", {EF__GROUPS}}, {"lanes", {ROW_LANES}}}, .settle = settle_row,
+         .valid = valid_row, .group = group_of_row}}};
 
 const ef__op ef__op_layernorm_backward = {
     .name = "layernorm.backward",
@@ -237,8 +278,13 @@ const ef__op ef__op_layernorm_backward = {
     .flops = backward_flops,
     .bytes = backward_bytes,
     .examples = {{.tensors = "nBLD pD nBL pBL nBLD mBL nBLD zBLD zD zD"}},
-    .variants = {{"item", 0, ef__fits_cpu, backward_item},
-                 {"row", 0, ef__fits_always, backward_row}}};
+    .sources = {"layernorm", "layernorm_row"},
+    .variants = {
+        {"item", 0, ef__fits_cpu, backward_item,
+         .knobs = {{"parts", {16, 2, 4, 8, 32, 64}}, {"abreast", {2, 1, 4, 8}}}},
+        {"row", 0, ef__fits_always, backward_row,
+         .knobs = {{"group", {EF__GROUPS}}, {"lanes", {ROW_LANES}}, {"parts", {4, 1, 2, 8, 16}}},
+         .settle = settle_row, .valid = valid_row, .group = group_of_row}}};
 
 /* ---- public ---- */
 

@@ -105,7 +105,7 @@ static ef_status multiply(ef_actor *a, const char *op, const gemm *g)
     cl_mem am = ef__tensor_mem(g->a, &a_at), bm = ef__tensor_mem(g->b, &b_at);
     cl_mem cm = ef__tensor_mem(g->c, &c_at);
     cl_command_queue queue = ef__queue(a);
-    cl_event event = NULL;
+    cl_event event = NULL, before = NULL;
     ef_tensor *scratch = NULL;
     ef_status status = EF_OK;
 
@@ -118,6 +118,7 @@ static ef_status multiply(ef_actor *a, const char *op, const gemm *g)
         status = ef_tensor_new(a, EF_F32, 1, &(size_t){ef__ceil_div(bytes, sizeof(float))},
                                "CLBlast scratch", &scratch);
     if (!status) {
+        before = bytes ? ef__marker(a) : NULL; /* the event is the last kernel's */
         code = CLBlastSgemmWithTempBuffer(CLBlastLayoutRowMajor, at, bt, g->m, g->n, g->k, 1.f, am,
                                           a_at, a_ld, bm, b_at, b_ld, g->beta, cm, c_at, g->n,
                                           &queue, ef__device_of(a)->keeps_events ? &event : NULL,
@@ -128,8 +129,7 @@ static ef_status multiply(ef_actor *a, const char *op, const gemm *g)
             ef__count_launches(a, launches(g, bytes));
     }
     pthread_mutex_unlock(&clblast_lock);
-    if (event)
-        ef__keep_event(a, event, op);
+    ef__keep_event(a, event, before, op);
     ef_tensor_free(scratch);
     return status;
 }
@@ -171,8 +171,10 @@ static ef_status dw_clblast(ef_actor *a, const ef__args *args)
                     .n = n[EF__CIN],
                     .k = n[EF__L],
                     .beta = 1};
+    const ef__choice direct = ef__op_untuned(ef__device_of(a), EF__LINEAR_DW, "direct");
     ef__args bias = *args;
     bias.t[2] = NULL;
+    memcpy(bias.knob, direct.knob, sizeof bias.knob);
     ef_status status = multiply(a, op, &g);
     return status || !args->t[3] ? status : ef__conv1d_dw_direct(a, op, &bias);
 }
@@ -229,9 +231,16 @@ const ef__op ef__op_linear_forward = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
     .examples = {{.tensors = "nBD nED zBE"}, {.tensors = "nBLH nDH zBLD"}},
-    .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, forward_panel},
+    .sources = {"conv1d", "conv1d_pack", "conv1d_direct"},
+    .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, forward_panel, EF__TAPS_KNOBS,
+                  ef__conv1d_settle_taps, ef__conv1d_valid_taps_panel},
                  {"clblast", 0, fits_clblast, forward_clblast},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, forward_direct}},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  forward_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_linear_dx = {
@@ -242,9 +251,16 @@ const ef__op ef__op_linear_dx = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_taps_bytes,
     .examples = {{.tensors = "nBE nED zBD"}, {.tensors = "nBLD nDH zBLH"}},
-    .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, dx_panel},
+    .sources = {"conv1d", "conv1d_pack", "conv1d_direct"},
+    .variants = {{"panel", EF__ALL_PARTS, fits_taps_panel, dx_panel, EF__TAPS_KNOBS,
+                  ef__conv1d_settle_taps, ef__conv1d_valid_taps_panel},
                  {"clblast", 0, fits_clblast, dx_clblast},
-                 {"direct", EF__ALL_PARTS, ef__fits_always, dx_direct}},
+                 {"direct",
+                  EF__ALL_PARTS,
+                  ef__fits_always,
+                  dx_direct,
+                  {EF__DIRECT_KNOBS},
+                  EF__DIRECT_RULES}},
 };
 
 const ef__op ef__op_linear_dw = {
@@ -256,9 +272,11 @@ const ef__op ef__op_linear_dw = {
     .flops = ef__conv1d_flops,
     .bytes = ef__conv1d_dw_bytes,
     .examples = {{.tensors = "nBD nBE zED zE"}, {.tensors = "nBLH nBLD zDH zD"}},
-    .variants = {{"panel", 0, fits_dw_panel, dw_panel},
+    .sources = {"conv1d", "conv1d_pack", "conv1d_direct"},
+    .variants = {{"panel", 0, fits_dw_panel, dw_panel, EF__DW_KNOBS, ef__conv1d_settle_dw,
+                  ef__conv1d_valid_dw_panel},
                  {"clblast", 0, fits_clblast, dw_clblast},
-                 {"direct", 0, ef__fits_always, dw_direct}},
+                 {"direct", 0, ef__fits_always, dw_direct, {EF__DIRECT_KNOBS}, EF__DIRECT_RULES}},
 };
 
 ef_status ef_linear_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *w,

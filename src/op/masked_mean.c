@@ -7,11 +7,14 @@
 enum { B, L, D };
 enum { X, MASK, Y, COUNT };          /* forward */
 enum { DY, BACK_COUNT = 2, DX = 3 }; /* backward */
-enum { SLICE = 64 };                 /* least columns of a CPU item */
+enum { PARTS, SLICE };               /* knobs of CPUs: items for a compute unit, least columns */
+enum { GROUP, SPLITS };              /* of GPUs: items of a group, for a column */
 
-static size_t items(ef_actor *a)
+#define SPLIT_VALUES 4, 1, 2, 8
+
+static size_t items(ef_actor *a, const ef__args *args)
 {
-    return 8 * (size_t)ef__device_of(a)->info.compute_units;
+    return (size_t)args->knob[PARTS] * (size_t)ef__device_of(a)->info.compute_units;
 }
 
 /* x [B,L,D], y [B,D], mask [B,L], count [B] by the same rules in both directions. */
@@ -51,8 +54,8 @@ static ef_status check_backward(ef_actor *a, const char *op, ef__args *args)
 static ef_status forward_slice(ef_actor *a, const ef__args *args)
 {
     const size_t *n = args->n;
-    const size_t slices = ef__ceil_div(items(a), n[B]);
-    const size_t width = ef__round_up(ef__ceil_div(n[D], slices), SLICE);
+    const size_t slices = ef__ceil_div(items(a, args), n[B]), least = (size_t)args->knob[SLICE];
+    const size_t width = ef__round_up(ef__ceil_div(n[D], slices), least);
     return ef__launch(
         a, &(ef__call){.op = "masked_mean.forward[slice]",
                        .source = "masked_mean",
@@ -65,13 +68,15 @@ static ef_status forward_slice(ef_actor *a, const ef__args *args)
 
 static ef_status forward_column(ef_actor *a, const ef__args *args)
 {
-    const size_t *n = args->n;
+    const size_t *n = args->n, group = (size_t)args->knob[GROUP];
     ef__call call = {.op = "masked_mean.forward[column]",
                      .source = "masked_mean",
                      .kernel = "masked_mean_fwd_column",
+                     .defines = {{"GROUP", args->knob[GROUP]}, {"SPLITS", args->knob[SPLITS]}},
+                     .local = {group},
                      .args = {ef__t(args->t[X]), ef__t(args->t[MASK]), ef__t(args->t[Y]),
                               ef__t(args->t[COUNT]), ef__n(n[B]), ef__n(n[L]), ef__n(n[D])}};
-    ef__spread(a, &call, n[B] * n[D]);
+    call.global[0] = ef__ceil_div(n[B] * n[D], group / (size_t)args->knob[SPLITS]) * group;
     return ef__launch(a, &call);
 }
 
@@ -81,7 +86,7 @@ static ef_status backward_chunk(ef_actor *a, const ef__args *args)
     return ef__launch(a, &(ef__call){.op = "masked_mean.backward[chunk]",
                                      .source = "masked_mean",
                                      .kernel = "masked_mean_bwd_chunk",
-                                     .global = {ef__min(n[B] * n[L], items(a))},
+                                     .global = {ef__min(n[B] * n[L], items(a, args))},
                                      .local = {1},
                                      .args = {ef__t(args->t[DY]), ef__t(args->t[MASK]),
                                               ef__t(args->t[BACK_COUNT]), ef__t(args->t[DX]),
@@ -96,8 +101,28 @@ static ef_status backward_item(ef_actor *a, const ef__args *args)
                      .kernel = "masked_mean_bwd_item",
                      .args = {ef__t(args->t[DY]), ef__t(args->t[MASK]), ef__t(args->t[BACK_COUNT]),
                               ef__t(args->t[DX]), ef__n(n[B]), ef__n(n[L]), ef__n(n[D])}};
-    ef__spread(a, &call, n[B] * n[L] * n[D]);
+    call.local[0] = (size_t)args->knob[GROUP];
+    call.global[0] = ef__round_up(n[B] * n[L] * n[D], call.local[0]);
     return ef__launch(a, &call);
+}
+
+static void settle_column(const ef__device *device, int *knob)
+{
+    static const int splits[EF__MAX_VALUES] = {SPLIT_VALUES};
+    ef__settle_group(device, knob);
+    knob[SPLITS] = ef__value_within(splits, (size_t)knob[GROUP]);
+}
+
+static bool valid_column(const ef__device *device, const ef__args *args)
+{
+    return args->knob[SPLITS] <= args->knob[GROUP] && ef__valid_group(device, args);
+}
+
+static ef__group group_of_column(const ef__device *device, const ef__args *args)
+{
+    (void)device;
+    const size_t group = (size_t)args->knob[GROUP];
+    return (ef__group){group, group * (sizeof(float) + sizeof(int))};
 }
 
 static double flops(const ef__args *args)
@@ -119,8 +144,20 @@ const ef__op ef__op_masked_mean_forward = {
     .flops = flops,
     .bytes = bytes,
     .examples = {{.tensors = "nBLD mBL zBD zB"}},
-    .variants = {{"slice", 0, ef__fits_cpu, forward_slice},
-                 {"column", 0, ef__fits_always, forward_column}}};
+    .sources = {"masked_mean"},
+    .variants = {{"slice",
+                  0,
+                  ef__fits_cpu,
+                  forward_slice,
+                  {{"parts", {8, 2, 4, 16}}, {"columns", {64, 16, 32, 128, 256}}}},
+                 {"column",
+                  0,
+                  ef__fits_always,
+                  forward_column,
+                  {{"group", {EF__GROUPS}}, {"splits", {SPLIT_VALUES}}},
+                  settle_column,
+                  valid_column,
+                  group_of_column}}};
 
 const ef__op ef__op_masked_mean_backward = {
     .name = "masked_mean.backward",
@@ -131,8 +168,16 @@ const ef__op ef__op_masked_mean_backward = {
     .flops = flops,
     .bytes = bytes,
     .examples = {{.tensors = "nBD mBL pB zBLD"}},
-    .variants = {{"chunk", 0, ef__fits_cpu, backward_chunk},
-                 {"item", 0, ef__fits_always, backward_item}}};
+    .sources = {"masked_mean"},
+    .variants = {{"chunk", 0, ef__fits_cpu, backward_chunk, {{"parts", {8, 2, 4, 16, 32}}}},
+                 {"item",
+                  0,
+                  ef__fits_always,
+                  backward_item,
+                  {{"group", {EF__GROUPS}}},
+                  ef__settle_group,
+                  ef__valid_group,
+                  ef__group_of_items}}};
 
 ef_status ef_masked_mean_forward(ef_actor *a, const ef_tensor *x, const ef_tensor *mask,
                                  ef_tensor *y, ef_tensor *count)

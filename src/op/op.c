@@ -1,7 +1,9 @@
 /* Dispatch: every operation is checked, given a variant and enqueued here, as one bracket on the
  * actor. The choices that were forced hang in the actor's slot. */
-#include "op/op.h"
+#include "op/capture.h"
+#include "op/tuned.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,8 +13,23 @@ static const ef__op *const rows[EF__OPS] = {
 #undef ROW
 };
 
+/* A choice that was made: the same arguments get it again. */
+typedef struct made {
+    size_t n[EF__MAX_SIZES];
+    int parts;
+    ef__op_id id;
+    ef__choice choice; /* variant NULL: an empty place */
+} made;
+
+enum { PLACES = 512 };
+
 typedef struct choices {
-    const ef__variant *forced[EF__OPS];
+    ef__choice forced[EF__OPS]; /* variant NULL: not forced */
+    ef__tuned *tuned;           /* NULL: there is no database */
+    bool looked;                /* for one */
+    bool verbose;               /* EF_TUNE_VERBOSE: each new choice is said */
+    made made[PLACES];
+    ef__capture *capture; /* NULL: not wanted */
 } choices;
 
 const ef__op *ef__op_row(ef__op_id id)
@@ -35,49 +52,261 @@ bool ef__fits_cpu(const ef__device *device, const ef__args *args)
     return device->info.is_cpu;
 }
 
-static const ef__variant *find_variant(const ef__op *op, const char *name)
+size_t ef__knobs(const ef__variant *v)
 {
-    for (int i = 0; i < EF__MAX_VARIANTS && op->variants[i].name; i++)
-        if (!strcmp(op->variants[i].name, name))
-            return &op->variants[i];
+    size_t n = 0;
+    while (n < EF__MAX_KNOBS && v->knobs[n].name)
+        n++;
+    return n;
+}
+
+size_t ef__knob_values(const ef__knob *k)
+{
+    size_t n = 0;
+    while (n < EF__MAX_VALUES && k->values[n])
+        n++;
+    return n;
+}
+
+int ef__value_within(const int *values, size_t most)
+{
+    while ((size_t)*values > most)
+        values++;
+    return *values;
+}
+
+static int largest_group(const ef__device *device)
+{
+    static const int groups[EF__MAX_VALUES] = {EF__GROUPS};
+    return ef__value_within(groups, device->info.max_work_group);
+}
+
+void ef__settle_group(const ef__device *device, int *knob)
+{
+    knob[0] = largest_group(device);
+}
+
+bool ef__valid_group(const ef__device *device, const ef__args *args)
+{
+    return args->knob[0] >= 32 || args->knob[0] == largest_group(device);
+}
+
+ef__group ef__group_of_items(const ef__device *device, const ef__args *args)
+{
+    (void)device;
+    return (ef__group){(size_t)args->knob[0], 0};
+}
+
+static ef__choice untuned(const ef__device *device, const ef__variant *v)
+{
+    ef__choice c = {.variant = v};
+    for (size_t i = 0; i < ef__knobs(v); i++)
+        c.knob[i] = v->knobs[i].values[0];
+    if (v->settle)
+        v->settle(device, c.knob);
+    return c;
+}
+
+const ef__variant *ef__op_variant(ef__op_id id, const char *name)
+{
+    const ef__variant *v = rows[id]->variants;
+    for (int i = 0; i < EF__MAX_VARIANTS && v[i].name; i++)
+        if (!strcmp(v[i].name, name))
+            return &v[i];
     return NULL;
 }
 
-static ef_status force(ef_actor *a, ef__op_id id, const char *name)
+ef__choice ef__op_untuned(const ef__device *device, ef__op_id id, const char *name)
+{
+    const ef__variant *v = ef__op_variant(id, name);
+    return v ? untuned(device, v) : (ef__choice){0};
+}
+
+static bool is_value(const ef__knob *k, int value)
+{
+    for (size_t i = 0; i < ef__knob_values(k); i++)
+        if (k->values[i] == value)
+            return true;
+    return false;
+}
+
+bool ef__variant_runs(const ef__variant *v, const ef__device *device, const ef__args *args)
+{
+    const ef_device_info *info = &device->info;
+    if (!v->fits(device, args))
+        return false;
+    for (size_t i = 0; i < ef__knobs(v); i++)
+        if (!is_value(&v->knobs[i], args->knob[i]))
+            return false;
+    const ef__group g = v->group ? v->group(device, args) : (ef__group){1, 0};
+    return g.items <= info->max_work_group && g.local_bytes <= info->local_bytes &&
+           (!v->valid || v->valid(device, args));
+}
+
+static void destroy(void *data)
+{
+    choices *c = data;
+    ef__tuned_free(c->tuned);
+    ef__capture_end(c->capture);
+    free(c);
+}
+
+/* The choices of this actor, made if they are not there. */
+static choices *choices_of(ef_actor *a, const char *op)
 {
     ef__slot *slot = ef__actor_slot(a);
-    const ef__variant *v = name ? find_variant(rows[id], name) : NULL;
-    if (name && !v)
-        return ef__fail(a, EF_EARG, 0, rows[id]->name, "%s: no variant is called %s",
-                        rows[id]->name, name);
     if (!slot->data) {
-        slot->data = calloc(1, sizeof(choices));
-        slot->destroy = free;
+        choices *c = slot->data = calloc(1, sizeof(choices));
+        slot->destroy = destroy;
+        if (c) {
+            c->capture = ef__capture_new();
+            c->verbose = getenv("EF_TUNE_VERBOSE") != NULL;
+        }
     }
     if (!slot->data)
-        return ef__fail(a, EF_ENOMEM, 0, rows[id]->name, "%s: no host memory", rows[id]->name);
-    ((choices *)slot->data)->forced[id] = v;
+        ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
+    return slot->data;
+}
+
+static ef_status force(ef_actor *a, ef__op_id id, const char *name, const int *knob)
+{
+    choices *all = choices_of(a, rows[id]->name);
+    ef__choice c = {0};
+    if (!all)
+        return EF_ENOMEM;
+    if (name) {
+        c = ef__op_untuned(ef__device_of(a), id, name);
+        if (!c.variant)
+            return ef__fail(a, EF_EARG, 0, rows[id]->name, "%s: no variant is called %s",
+                            rows[id]->name, name);
+        if (knob)
+            memcpy(c.knob, knob, ef__knobs(c.variant) * sizeof *knob);
+    }
+    all->forced[id] = c;
     return EF_OK;
 }
 
-ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant)
+ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant, const int *knob)
 {
     ef__lock(a);
-    ef_status status = force(a, id, variant);
+    ef_status status = force(a, id, variant, knob);
     ef__unlock(a);
     return status;
 }
 
-const ef__variant *ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
+/* ---- what was tuned ---- */
+
+static ef_status load(ef_actor *a, choices *c, const char *path)
 {
-    const choices *c = ef__actor_slot(a)->data;
+    ef__tuned *tuned;
+    ef_error error;
+    ef_status status = ef__tuned_read(a, path, &tuned, &error);
+    if (status)
+        return ef__fail(a, status, error.code, "tune", "tune: %s", error.text);
+    ef__tuned_free(c->tuned);
+    c->tuned = tuned;
+    c->looked = true;
+    memset(c->made, 0, sizeof c->made);
+    return EF_OK;
+}
+
+ef_status ef_tune_load(ef_actor *a, const char *path)
+{
+    assert(path);
+    ef__lock(a);
+    ef_status status = ef__ready(a);
+    choices *c = status ? NULL : choices_of(a, "tune");
+    if (!status)
+        status = c ? load(a, c, path) : EF_ENOMEM;
+    ef__unlock(a);
+    return status;
+}
+
+/* The device's database, once. */
+static ef_status look(ef_actor *a, choices *c)
+{
+    char path[4096];
+    if (c->looked)
+        return EF_OK;
+    ef_status status = ef__tuned_path(a, path, sizeof path);
+    c->looked = !status;
+    return status || !*path ? status : load(a, c, path);
+}
+
+ef_status ef_tune_get(ef_actor *a, ef_tune_info *info)
+{
+    assert(info);
+    *info = (ef_tune_info){.is_of_driver = true};
+    ef__lock(a);
+    ef_status status = ef__ready(a);
+    choices *c = status ? NULL : choices_of(a, "tune");
+    if (!status)
+        status = c ? look(a, c) : EF_ENOMEM;
+    if (!status && c->tuned)
+        *info = c->tuned->info;
+    ef__unlock(a);
+    return status;
+}
+
+/* ---- choosing ---- */
+
+static bool admits(ef_actor *a, const ef__variant *v)
+{
+    return !v->loose || ef_actor_accuracy(a) == EF_NORMAL;
+}
+
+static unsigned place_of(ef__op_id id, const ef__args *args, int parts)
+{
+    uint64_t h = (uint64_t)id << 8 | (unsigned)parts;
+    for (int i = 0; i < EF__MAX_SIZES; i++)
+        h = (h ^ args->n[i]) * 0x9e3779b97f4a7c15u;
+    return (unsigned)(h >> 40) % PLACES;
+}
+
+static ef__choice decide(ef_actor *a, const choices *c, ef__op_id id, const ef__args *args)
+{
     const ef__variant *v = rows[id]->variants;
-    if (c && c->forced[id])
-        return c->forced[id];
-    while (!v->fits(ef__device_of(a), args))
+    const ef__device *device = ef__device_of(a);
+    ef__choice tuned = {0};
+    if (c && c->tuned)
+        tuned = ef__tuned_find(c->tuned, device, id, args, ef_actor_accuracy(a));
+    if (tuned.variant)
+        return tuned;
+    while (!admits(a, v) || !v->fits(device, args))
         v++;
     assert(v->name && v < rows[id]->variants + EF__MAX_VARIANTS);
-    return v;
+    return untuned(device, v);
+}
+
+static void say(const made *m)
+{
+    char knobs[128];
+    fprintf(stderr, "energyflow: %s", rows[m->id]->name);
+    for (int i = 0; i < EF__MAX_SIZES && m->n[i]; i++)
+        fprintf(stderr, " %zu", m->n[i]);
+    fprintf(stderr, ": %s %s\n", m->choice.variant->name,
+            ef__choice_text(&m->choice, knobs, sizeof knobs));
+}
+
+ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args)
+{
+    choices *c = ef__actor_slot(a)->data;
+    /* the class of accuracy is one more bit */
+    const int parts = ef__epilogue_parts(&args->epilogue) |
+                      (ef_actor_accuracy(a) == EF_STRICT ? EF__ALL_PARTS + 1 : 0);
+    if (c && c->forced[id].variant)
+        return c->forced[id];
+    if (!c || (!c->tuned && !c->verbose))
+        return decide(a, c, id, args);
+    made *m = &c->made[place_of(id, args, parts)];
+    if (!m->choice.variant || m->id != id || m->parts != parts ||
+        memcmp(m->n, args->n, sizeof m->n)) {
+        *m = (made){.id = id, .parts = parts, .choice = decide(a, c, id, args)};
+        memcpy(m->n, args->n, sizeof m->n);
+        if (c->verbose)
+            say(m);
+    }
+    return m->choice;
 }
 
 /* ---- epilogues ---- */
@@ -142,12 +371,20 @@ static ef_status launch_split(ef_actor *a, const ef__op *op, const ef__variant *
     return status;
 }
 
-static ef_status launch(ef_actor *a, ef__op_id id, const ef__args *args)
+static ef_status launch(ef_actor *a, ef__op_id id, ef__args *args)
 {
     const ef__op *op = rows[id];
-    const ef__variant *v = ef__op_choose(a, id, args);
-    if (!v->fits(ef__device_of(a), args))
+    choices *all = choices_of(a, op->name);
+    ef_status status = all ? look(a, all) : EF_ENOMEM;
+    if (status)
+        return status;
+    const ef__choice c = ef__op_choose(a, id, args);
+    const ef__variant *v = c.variant;
+    memcpy(args->knob, c.knob, sizeof args->knob);
+    if (!admits(a, v) || !ef__variant_runs(v, ef__device_of(a), args))
         return ef__fail(a, EF_EARG, 0, op->name, "%s: variant %s does not fit", op->name, v->name);
+    if (all->capture)
+        ef__capture_add(all->capture, id, args);
     int wanted = ef__epilogue_parts(&args->epilogue), fused = leading_parts(wanted, v->fuses);
     return fused == wanted ? v->launch(a, args) : launch_split(a, op, v, args, fused);
 }

@@ -36,16 +36,18 @@ typedef enum ef__op_id {
         EF__OPS
 } ef__op_id;
 
-enum { EF__MAX_TENSORS = 12, EF__MAX_SIZES = 8 };
+enum { EF__MAX_TENSORS = 12, EF__MAX_SIZES = 8, EF__MAX_KNOBS = 6, EF__MAX_VALUES = 8 };
 
 /* An operation's arguments. t: its tensors, in the order of its documentation, NULL where left out;
  * n: the extents that its check fills in for variants, flops and bytes (the meaning stands at the
- * top of each op module); f: its scalars; epilogue: conv1d and linear. */
+ * top of each op module); f: its scalars; epilogue: conv1d and linear; knob: dispatch fills in what
+ * was chosen for the variant, in the order of its knobs. */
 typedef struct ef__args {
     const ef_tensor *t[EF__MAX_TENSORS];
     size_t n[EF__MAX_SIZES];
     float f[EF__MAX_SIZES];
     ef_epilogue epilogue;
+    int knob[EF__MAX_KNOBS];
 } ef__args;
 
 /* Parts of an epilogue, also the bits that the kernels read (cl/common.cl). */
@@ -60,11 +62,31 @@ enum {
 };
 int ef__epilogue_parts(const ef_epilogue *e);
 
+/* What a variant leaves to be chosen for a device: a -D of its kernels, or how much a group
+ * takes. */
+typedef struct ef__knob {
+    const char *name;           /* "rows" */
+    int values[EF__MAX_VALUES]; /* all above 0; 0 ends */
+} ef__knob;
+
+/* Resources of a work-group. */
+typedef struct ef__group {
+    size_t items, local_bytes;
+} ef__group;
+
 typedef struct ef__variant {
     const char *name; /* the kernel's suffix: layernorm_fwd_row is "row" of layernorm.forward */
     int fuses;        /* parts of the epilogue that it does itself */
     bool (*fits)(const ef__device *device, const ef__args *args);
     ef_status (*launch)(ef_actor *a, const ef__args *args);
+    ef__knob knobs[EF__MAX_KNOBS]; /* name NULL ends */
+    /* The untuned values, which are valid wherever the variant fits; NULL: the first of each. */
+    void (*settle)(const ef__device *device, int *knob);
+    /* Do args->knob go together, for these args? NULL: always. */
+    bool (*valid)(const ef__device *device, const ef__args *args);
+    /* Of args->knob; NULL: one item, no local memory. */
+    ef__group (*group)(const ef__device *device, const ef__args *args);
+    bool loose; /* admitted in the normal class of accuracy alone */
 } ef__variant;
 
 /* A call for tests and efbench, which fill it in at sizes of theirs. tensors: a word for each of t,
@@ -80,7 +102,7 @@ typedef struct ef__example {
     int epilogue; /* its parts */
 } ef__example;
 
-enum { EF__MAX_VARIANTS = 6, EF__MAX_EXAMPLES = 2 };
+enum { EF__MAX_VARIANTS = 6, EF__MAX_EXAMPLES = 2, EF__MAX_SOURCES = 4 };
 
 typedef struct ef__op {
     const char *name;                   /* "layernorm.forward" */
@@ -93,6 +115,7 @@ typedef struct ef__op {
     double (*flops)(const ef__args *args);
     double (*bytes)(const ef__args *args);  /* least traffic: each operand once */
     ef__example examples[EF__MAX_EXAMPLES]; /* of all tensors; one at least, tensors NULL ends */
+    const char *sources[EF__MAX_SOURCES]; /* files of cl/ that it takes kernels from: the tuner's */
     ef__variant
         variants[EF__MAX_VARIANTS]; /* best default first; the last always fits; name NULL ends */
 } ef__op;
@@ -106,12 +129,41 @@ const ef__op *ef__op_row(ef__op_id id);
 /* Check, choose a variant, launch, run the rest of the epilogue. All public operations end here. */
 ef_status ef__op_run(ef_actor *a, ef__op_id id, const ef__args *args);
 
-/* Force a variant by name on this actor (tests, tuner); NULL: back to the choice. EF_EARG if
- * unknown. */
-ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant);
+/* A variant with its knobs. */
+typedef struct ef__choice {
+    const ef__variant *variant;
+    int knob[EF__MAX_KNOBS];
+} ef__choice;
 
-/* The variant that args would get; args must have passed check. */
-const ef__variant *ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args);
+/* Force a variant by name on this actor (tests, tuner), with these knobs or, NULL, its untuned
+ * ones; name NULL: back to the choice. EF_EARG if unknown. */
+ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant, const int *knob);
+
+/* What args would get in the actor's class of accuracy; args must have passed check. */
+ef__choice ef__op_choose(ef_actor *a, ef__op_id id, const ef__args *args);
+
+/* The variant of that name; NULL: there is none. */
+const ef__variant *ef__op_variant(ef__op_id id, const char *name);
+
+/* The same with its untuned knobs. */
+ef__choice ef__op_untuned(const ef__device *device, ef__op_id id, const char *variant);
+
+/* May the variant run args, with args->knob? */
+bool ef__variant_runs(const ef__variant *v, const ef__device *device, const ef__args *args);
+
+/* How many knobs it has, and how many values a knob has. */
+size_t ef__knobs(const ef__variant *v);
+size_t ef__knob_values(const ef__knob *k);
+
+/* The first of a knob's values that is not above most, which is so for the least of them. */
+int ef__value_within(const int *values, size_t most);
+
+/* For variants whose first knob is the number of items in a work-group, which has the values
+ * EF__GROUPS: settle, valid, group. Groups of less than 32 are for devices without larger ones. */
+#define EF__GROUPS 256, 128, 64, 32, 8, 1, 512
+void ef__settle_group(const ef__device *device, int *knob);
+bool ef__valid_group(const ef__device *device, const ef__args *args);
+ef__group ef__group_of_items(const ef__device *device, const ef__args *args);
 
 /* ---- what checks are made of: each reports op and returns the status; NULL tensors pass ---- */
 
@@ -144,18 +196,22 @@ const ef_tensor *ef__result(const ef__op *row, const ef__args *args);
  * those past the last. */
 void ef__spread(ef_actor *a, ef__call *call, size_t items);
 
-/* An elementwise kernel: all tensors in order, then n[0] elements. chunk: an item has a contiguous
- * chunk of them, whose size is the last argument; else one. */
+/* A call of an elementwise kernel, all but its grid: all tensors in order, then n[0] elements. */
+ef__call ef__flat_call(const ef__args *args, const char *op, const char *source,
+                       const char *kernel);
+/* Launches one. An item has a contiguous chunk of elements, whose size is the last argument; 0: one
+ * element. */
 ef_status ef__launch_flat(ef_actor *a, const ef__args *args, const char *op, const char *source,
-                          const char *kernel, bool chunk);
+                          const char *kernel, size_t chunk);
 
 bool ef__fits_always(const ef__device *device, const ef__args *args);
 bool ef__fits_cpu(const ef__device *device, const ef__args *args);
 
 /* Packed panels of weight w (op/pack.c): *packed is a view, to be freed by the caller. layout 0:
- * for forward, 1: for dx. outputs 1: its taps; 2: at the points of F(2,K), K 3 or 5. All weights of
- * w's arena that were ever asked for are repacked in one launch when the arena has changed. */
-ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, int outputs,
-                   ef_tensor **packed);
+ * for forward, 1: for dx. outputs 1: its taps; 2, 4: at the points of F(outputs,K), K 3 or 5. A
+ * panel is so many vectors wide. All weights of w's arena that were ever asked for are repacked in
+ * one launch when the arena has changed. */
+ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, size_t outputs,
+                   size_t vectors, ef_tensor **packed);
 
 #endif

@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One packed copy, as the device's table has it (conv1d_pack in cl/conv1d.cl). */
+enum { PACK_ROWS = 64 }; /* channels that one group packs */
+
+/* One packed copy, as the device's table has it (cl/conv1d_pack.cl). */
 typedef struct copy {
-    int64_t from, to, Cout, Cin, K, layout, first_group, slices;
+    int64_t from, to, Cout, Cin, K, layout, first_group, slices, vectors;
 } copy;
 
 typedef struct panels {
@@ -43,17 +45,22 @@ static size_t depth(const copy *c)
     return (size_t)(c->layout ? c->Cout : c->Cin);
 }
 
+static size_t panel_count(const ef__device *device, const copy *c)
+{
+    return ef__ceil_div(lanes(c), (size_t)c->vectors * ef__lanes(device));
+}
+
 /* Elements of a copy, rounded up to what a view may start at. */
 static size_t elements(const ef__device *device, const copy *c)
 {
-    return ef__round_up(
-        ef__round_up(lanes(c), ef__panel_width(device)) * depth(c) * (size_t)c->slices, 16);
+    const size_t width = (size_t)c->vectors * ef__lanes(device);
+    return ef__round_up(panel_count(device, c) * width * depth(c) * (size_t)c->slices, 16);
 }
 
 static bool same(const copy *c, const copy *d)
 {
     return c->from == d->from && c->layout == d->layout && c->Cout == d->Cout && c->Cin == d->Cin &&
-           c->K == d->K && c->slices == d->slices;
+           c->K == d->K && c->slices == d->slices && c->vectors == d->vectors;
 }
 
 /* Room for need elements; grows by half, so that a model's first step does not fill the pool with
@@ -97,8 +104,7 @@ static ef_status append(ef_actor *a, const char *op, panels *p, const copy *want
     c->to = (int64_t)p->used;
     c->first_group = (int64_t)p->groups;
     p->used += elements(device, c);
-    p->groups +=
-        ef__ceil_div(lanes(c), ef__panel_width(device)) * ef__ceil_div(depth(c), EF__PACK_ROWS);
+    p->groups += panel_count(device, c) * ef__ceil_div(depth(c), PACK_ROWS);
     p->fresh = false;
     ef_status status = reserve(a, p, p->used);
     return status ? status : upload(a, p);
@@ -110,12 +116,14 @@ static ef_status repack(ef_actor *a, const char *op, const ef_tensor *w, panels 
     ef_status status = ef__tensor_root(w, &arena);
     if (status)
         return status;
-    ef__call call = ef__panel_call(ef__device_of(a), op, "conv1d_pack");
-    call.global[0] = p->groups;
-    call.args[0] = ef__t(arena);
-    call.args[1] = ef__t(p->packed);
-    call.args[2] = ef__t(p->table);
-    call.args[3] = ef__i((int32_t)p->count);
+    ef__call call = {
+        .op = op,
+        .source = "conv1d_pack",
+        .kernel = "conv1d_pack",
+        .defines = {{"PACK_ROWS", PACK_ROWS}},
+        .global = {p->groups},
+        .local = {1},
+        .args = {ef__t(arena), ef__t(p->packed), ef__t(p->table), ef__i((int32_t)p->count)}};
     status = ef__launch(a, &call);
     ef_tensor_free(arena);
     p->version = ef__tensor_version(w);
@@ -146,8 +154,8 @@ static panels *beside(const ef_tensor *w)
     return (panels *)*place;
 }
 
-ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, int outputs,
-                   ef_tensor **packed)
+ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, size_t outputs,
+                   size_t vectors, ef_tensor **packed)
 {
     const size_t *dims = ef_tensor_dims(w);
     const int64_t K = ef_tensor_rank(w) > 2 ? (int64_t)dims[2] : 1;
@@ -157,7 +165,8 @@ ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, 
         .Cin = (int64_t)dims[1],
         .K = K,
         .layout = layout,
-        .slices = K + outputs - 1,
+        .slices = K + (int64_t)outputs - 1,
+        .vectors = (int64_t)vectors,
     };
     panels *p = beside(w);
     if (!p)

@@ -20,12 +20,12 @@ static ef_status check_backward(ef_actor *a, const char *op, ef__args *args)
 
 static ef_status forward_item(ef_actor *a, const ef__args *args)
 {
-    return ef__launch_flat(a, args, "tanh.forward[item]", "tanh", "tanh_fwd_item", false);
+    return ef__launch_flat(a, args, "tanh.forward[item]", "tanh", "tanh_fwd_item", 0);
 }
 
 static ef_status backward_item(ef_actor *a, const ef__args *args)
 {
-    return ef__launch_flat(a, args, "tanh.backward[item]", "tanh", "tanh_bwd_item", false);
+    return ef__launch_flat(a, args, "tanh.backward[item]", "tanh", "tanh_bwd_item", 0);
 }
 
 static double flops_forward(const ef__args *args)

@@ -45,6 +45,9 @@ void ef__identity_of(ef_actor *a, ef__identity *id)
     const ef_device_info *d = ef_actor_device(a);
     const char *linear = getenv("EF_LINEAR");
     char kernels[200], text[512];
+    ef_tune_info tuned;
+    if (ef_tune_get(a, &tuned))
+        *tuned.digest = '\0'; /* the first operation will say why */
     describe_kernels(kernels, sizeof kernels);
     snprintf(text, sizeof text, "%s, %u units, vectors of %u", d->name, d->compute_units,
              d->vector_width);
@@ -52,7 +55,9 @@ void ef__identity_of(ef_actor *a, ef__identity *id)
     snprintf(text, sizeof text, "%s %s", d->platform, d->driver);
     put_text(id->driver, sizeof id->driver, text);
     put_text(id->library, sizeof id->library, ef_version_full());
-    snprintf(text, sizeof text, "kernels %s, linear %s", kernels, linear ? linear : "default");
+    snprintf(text, sizeof text, "kernels %s, linear %s, accuracy %s, tuned %.12s", kernels,
+             linear ? linear : "default", ef_actor_accuracy(a) == EF_STRICT ? "strict" : "normal",
+             *tuned.digest ? tuned.digest : "not");
     put_text(id->variants, sizeof id->variants, text);
 }
 

@@ -1,0 +1,330 @@
+/* Reading a device's tuned choices, and finding the nearest one. */
+#include "op/tuned.h"
+#include "actor/identity.h"
+#include "base/error.h"
+#include "base/file.h"
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- one line ---- */
+
+static bool find_op(const char *name, ef__op_id *id)
+{
+    for (int i = 0; i < EF__OPS; i++)
+        if (!strcmp(ef__op_row(i)->name, name)) {
+            *id = i;
+            return true;
+        }
+    return false;
+}
+
+static bool read_sizes(json_t *json, size_t *n)
+{
+    size_t count = json_array_size(json);
+    if (!json_is_array(json) || count > EF__MAX_SIZES)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        json_t *item = json_array_get(json, i);
+        if (!json_is_integer(item) || json_integer_value(item) < 0)
+            return false;
+        n[i] = (size_t)json_integer_value(item);
+    }
+    return true;
+}
+
+/* Every knob of the variant, by name. */
+static bool read_knobs(json_t *json, ef__choice *c)
+{
+    size_t count = ef__knobs(c->variant);
+    if (!json_is_object(json) || json_object_size(json) != count)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        json_t *value = json_object_get(json, c->variant->knobs[i].name);
+        json_int_t number = json_integer_value(value);
+        if (!json_is_integer(value) || number <= 0 || number > INT32_MAX)
+            return false;
+        c->knob[i] = (int)number;
+    }
+    return true;
+}
+
+typedef enum reading { GOOD, BROKEN, STALE } reading;
+
+/* The kernels that the record was measured with are those that would run. */
+static bool is_current(ef_actor *a, ef__op_id id, const char *source)
+{
+    char hex[EF__SHA256_HEX];
+    return !ef__op_hash(a, id, hex) && !strcmp(hex, source);
+}
+
+static reading read_record(ef_actor *a, json_t *line, ef__tuned_record *r)
+{
+    const char *op, *accuracy, *variant, *source;
+    json_t *sizes, *knobs;
+    int parts;
+    *r = (ef__tuned_record){0};
+    if (json_unpack(line, "{s:s, s:o, s:i, s:s, s:s, s:o, s:s}", "op", &op, "n", &sizes, "parts",
+                    &parts, "accuracy", &accuracy, "variant", &variant, "knobs", &knobs, "source",
+                    &source) ||
+        !read_sizes(sizes, r->n) || parts & ~EF__ALL_PARTS)
+        return BROKEN;
+    r->parts = parts;
+    r->accuracy = strcmp(accuracy, "strict") ? EF_NORMAL : EF_STRICT;
+    if (!find_op(op, &r->id))
+        return STALE;
+    if (!strcmp(variant, "default"))
+        return GOOD;
+    r->choice = ef__op_untuned(ef__device_of(a), r->id, variant);
+    if (!r->choice.variant || !read_knobs(knobs, &r->choice))
+        return STALE;
+    return is_current(a, r->id, source) ? GOOD : STALE;
+}
+
+/* ---- the file ---- */
+
+static ef_status read_header(ef_actor *a, const char *path, json_t *line, ef__tuned *t,
+                             ef_error *error)
+{
+    const char *format, *key, *driver;
+    char own[EF__SHA256_HEX];
+    if (json_unpack(line, "{s:s, s:s, s:s}", "format", &format, "key", &key, "driver", &driver) ||
+        strcmp(format, EF__TUNE_FORMAT))
+        return ef__error_set(error, EF_EFORMAT, 0, NULL, "%s:1: not a file of \"%s\"", path,
+                             EF__TUNE_FORMAT);
+    ef__tuned_key(a, own);
+    if (strcmp(key, own))
+        return ef__error_set(error, EF_EFORMAT, 0, NULL,
+                             "%s:1: tuned for another device (%.12s, this one is %.12s)", path, key,
+                             own);
+    snprintf(t->info.driver, sizeof t->info.driver, "%s", driver);
+    t->info.is_of_driver = !strcmp(driver, ef_actor_device(a)->driver);
+    return EF_OK;
+}
+
+static ef_status keep(ef__tuned *t, const ef__tuned_record *r, const char *path, ef_error *error)
+{
+    ef__tuned_record *more = realloc(t->records, (t->info.choices + 1) * sizeof *more);
+    if (!more)
+        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
+    t->records = more;
+    t->records[t->info.choices++] = *r;
+    return EF_OK;
+}
+
+/* Another driver may be faster otherwise, or wrong. */
+static bool is_used(const ef__tuned *t)
+{
+    const char *stale = getenv("EF_TUNE_STALE");
+    return t->info.is_of_driver || (stale && !strcmp(stale, "use"));
+}
+
+static ef_status read_line(ef_actor *a, const char *path, const char *text, size_t bytes,
+                           bool first, ef__tuned *t, ef_error *error)
+{
+    json_t *line = json_loadb(text, bytes, 0, NULL);
+    ef__tuned_record r;
+    ef_status status = EF_OK;
+    if (first)
+        status = read_header(a, path, line, t, error);
+    else
+        switch (read_record(a, line, &r)) {
+        case GOOD:
+            if (is_used(t))
+                status = keep(t, &r, path, error);
+            break;
+        case BROKEN:
+            t->info.broken++;
+            break;
+        case STALE:
+            t->info.stale++;
+            break;
+        }
+    json_decref(line);
+    return status;
+}
+
+static ef_status read_lines(ef_actor *a, const char *path, const char *text, size_t bytes,
+                            ef__tuned *t, ef_error *error)
+{
+    ef_status status = EF_OK;
+    for (size_t at = 0, next; !status && (at < bytes || at == 0); at = next) {
+        const char *end = bytes > at ? memchr(text + at, '\n', bytes - at) : NULL;
+        size_t length = end ? (size_t)(end - text) - at : bytes - at;
+        next = at + length + 1;
+        if (at == 0 || length)
+            status = read_line(a, path, text + at, length, at == 0, t, error);
+    }
+    return status;
+}
+
+static void digest(ef__tuned *t)
+{
+    ef__sha256 sha;
+    ef__sha256_begin(&sha);
+    for (size_t i = 0; i < t->info.choices; i++) {
+        const ef__tuned_record *r = &t->records[i];
+        char text[512], knobs[128];
+        int used = snprintf(text, sizeof text, "%s %d %d %s %s", ef__op_row(r->id)->name, r->parts,
+                            r->accuracy, r->choice.variant ? r->choice.variant->name : "default",
+                            ef__choice_text(&r->choice, knobs, sizeof knobs));
+        for (size_t k = 0; k < EF__MAX_SIZES; k++)
+            used += snprintf(text + used, sizeof text - (size_t)used, " %zu", r->n[k]);
+        ef__sha256_add(&sha, text, (size_t)used + 1);
+    }
+    if (t->info.choices)
+        ef__sha256_end_hex(&sha, t->info.digest);
+}
+
+ef_status ef__tuned_read(ef_actor *a, const char *path, ef__tuned **tuned, ef_error *error)
+{
+    int fd;
+    size_t bytes;
+    char *text = NULL;
+    ef__tuned *t = NULL;
+    ef_status status = ef__file_open(path, &fd, &bytes, error);
+    if (status)
+        return status;
+    if (bytes > EF__TUNE_MOST_BYTES)
+        status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: %zu bytes, more than %d", path,
+                               bytes, EF__TUNE_MOST_BYTES);
+    else if (!(text = malloc(bytes + 1)) || !(t = calloc(1, sizeof *t)))
+        status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
+    if (!status)
+        status = ef__file_read(fd, path, 0, text, bytes, error);
+    if (!status)
+        status = read_lines(a, path, text, bytes, t, error);
+    close(fd);
+    free(text);
+    if (status) {
+        ef__tuned_free(t);
+        return status;
+    }
+    digest(t);
+    snprintf(t->info.path, sizeof t->info.path, "%s", path);
+    *tuned = t;
+    return EF_OK;
+}
+
+void ef__tuned_free(ef__tuned *t)
+{
+    if (t)
+        free(t->records);
+    free(t);
+}
+
+/* ---- the nearest record ---- */
+
+static double distance(const ef__tuned_record *r, const ef__args *args)
+{
+    double sum = 0;
+    for (size_t i = 0; i < EF__MAX_SIZES; i++) {
+        double x = (double)(r->n[i] ? r->n[i] : 1), y = (double)(args->n[i] ? args->n[i] : 1);
+        sum += fabs(log2(x / y));
+    }
+    return sum;
+}
+
+static bool runs(const ef__tuned_record *r, const ef__device *device, const ef__args *args)
+{
+    ef__args with = *args;
+    memcpy(with.knob, r->choice.knob, sizeof with.knob);
+    return !r->choice.variant || ef__variant_runs(r->choice.variant, device, &with);
+}
+
+ef__choice ef__tuned_find(const ef__tuned *t, const ef__device *device, ef__op_id id,
+                          const ef__args *args, ef_accuracy accuracy)
+{
+    static const double most = 4, other_epilogue = 0.5;
+    const int parts = ef__epilogue_parts(&args->epilogue);
+    const ef__tuned_record *best = NULL;
+    double least = most;
+    for (const ef__tuned_record *r = t->records; r < t->records + t->info.choices; r++) {
+        if (r->id != id || r->accuracy != accuracy)
+            continue;
+        double d = distance(r, args);
+        if (d > most)
+            continue;
+        d += r->parts == parts ? 0 : other_epilogue;
+        if ((!best || d < least) && runs(r, device, args)) {
+            best = r;
+            least = d;
+        }
+    }
+    return best ? best->choice : (ef__choice){0};
+}
+
+ef_status ef__op_hash(ef_actor *a, ef__op_id id, char hex[EF__SHA256_HEX])
+{
+    const ef__op *op = ef__op_row(id);
+    ef_status status = EF_OK;
+    ef__sha256 sha;
+    ef__sha256_begin(&sha);
+    for (int i = 0; i < EF__MAX_SOURCES && op->sources[i] && !status; i++) {
+        status = ef__kernel_hash(a, op->sources[i], hex);
+        ef__sha256_add(&sha, hex, strlen(hex) + 1);
+    }
+    if (ef__op_variant(id, "clblast")) /* its version stands for its kernels */
+        ef__sha256_add(&sha, ef_version_full(), strlen(ef_version_full()) + 1);
+    ef__sha256_end_hex(&sha, hex);
+    return status;
+}
+
+const char *ef__choice_text(const ef__choice *c, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; c->variant && i < ef__knobs(c->variant) && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s %d", i ? ", " : "",
+                                 c->variant->knobs[i].name, c->knob[i]);
+    return text;
+}
+
+/* ---- where ---- */
+
+int ef__tuned_user_path(const char *key, char *path, size_t size)
+{
+    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    if (data && *data == '/')
+        return snprintf(path, size, "%s/energyflow/tune/%s.eftune", data, key);
+    return snprintf(path, size, "%s/.local/share/energyflow/tune/%s.eftune", home ? home : "", key);
+}
+
+static bool is_there(const char *path)
+{
+    return !access(path, F_OK);
+}
+
+ef_status ef__tuned_path(ef_actor *a, char *path, size_t size)
+{
+    const char *tune = getenv("EF_TUNE");
+    char key[EF__SHA256_HEX];
+    int used = 0;
+    path[0] = '\0';
+    if (tune && !strcmp(tune, "off"))
+        return EF_OK;
+    ef__tuned_key(a, key);
+    if (tune && *tune && strcmp(tune, "on"))
+        used = snprintf(path, size, "%s", tune);
+    else {
+        used = ef__tuned_user_path(key, path, size);
+        if (!is_there(path))
+            used = snprintf(path, size, SYSCONFDIR "/energyflow/tune/%s.eftune", key);
+        if (!is_there(path))
+            *path = '\0';
+    }
+    if (used < 0 || (size_t)used >= size)
+        return ef__fail(a, EF_EARG, 0, "tune", "tune: the database's path is longer than %zu",
+                        size);
+    return EF_OK;
+}
+
+void ef__tuned_key(ef_actor *a, char key[EF__SHA256_HEX])
+{
+    ef__identity identity;
+    ef__identity_get(a, &identity);
+    snprintf(key, EF__SHA256_HEX, "%s", identity.hash);
+}

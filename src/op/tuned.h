@@ -1,0 +1,58 @@
+/* A device's tuned choices: the database that eftune writes, as dispatch reads it.
+ *
+ * A file of lines, each a JSON object. The first names the format and the device; each other is a
+ * record, the choice for one operation at one shape (tune/README.md has the members). Unknown
+ * members are ignored; a line that cannot be used is counted and passed over. */
+#ifndef EF_OP_TUNED_H
+#define EF_OP_TUNED_H
+
+#include "base/sha256.h"
+#include "op/op.h"
+
+#define EF__TUNE_FORMAT "energyflow tune 1"
+
+enum { EF__TUNE_MOST_BYTES = 16 << 20 };
+
+/* choice.variant NULL: the untuned choice was found best. */
+typedef struct ef__tuned_record {
+    ef__op_id id;
+    size_t n[EF__MAX_SIZES]; /* of the operation's arguments, as checked */
+    int parts;               /* of its epilogue */
+    ef_accuracy accuracy;    /* the class that it was chosen in */
+    ef__choice choice;
+} ef__tuned_record;
+
+typedef struct ef__tuned {
+    ef__tuned_record *records; /* info.choices of them */
+    ef_tune_info info;
+} ef__tuned;
+
+/* Read path. Errors: EF_EIO, EF_EFORMAT (not such a file, of another device or too large),
+ * EF_ENOMEM. */
+ef_status ef__tuned_read(ef_actor *a, const char *path, ef__tuned **tuned, ef_error *error);
+void ef__tuned_free(ef__tuned *tuned);
+
+/* The choice of the record of this accuracy that is nearest to args in the sum of |log2| of its
+ * sizes' ratios, at most 4 away, with the same epilogue before another, among those that may run
+ * args; variant NULL: none. */
+ef__choice ef__tuned_find(const ef__tuned *tuned, const ef__device *device, ef__op_id id,
+                          const ef__args *args, ef_accuracy accuracy);
+
+/* Of the kernels of an operation's variants. */
+ef_status ef__op_hash(ef_actor *a, ef__op_id id, char hex[EF__SHA256_HEX]);
+
+/* "rows 6, vectors 2"; "" without knobs. Written into text. */
+const char *ef__choice_text(const ef__choice *choice, char *text, size_t size);
+
+/* What tells the actor's device from others of other speed: hexadecimal. */
+void ef__tuned_key(ef_actor *a, char key[EF__SHA256_HEX]);
+
+/* Where the database of the device with this key is for its user: the XDG base directory for data.
+ * Returns its length, as snprintf. */
+int ef__tuned_user_path(const char *key, char *path, size_t size);
+
+/* The database that the actor takes: what EF_TUNE names, else the user's, else the system's. Empty:
+ * EF_TUNE=off, or there is none. Errors: EARG (too long). */
+ef_status ef__tuned_path(ef_actor *a, char *path, size_t size);
+
+#endif

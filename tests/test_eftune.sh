@@ -1,0 +1,348 @@
+#!/bin/sh
+# eftune as its users meet it: runs that are ended and go on, kernels that are wrong, the database that
+# other commands read. Runs in the build folder, as in `make check`. A failed check prints what happened;
+# the rest goes on. EF_TEST_SIZE=tiny|small|full says how often a run is killed.
+set -u
+build=$(pwd)
+srcdir=$(cd "${srcdir:-$(dirname "$0")/..}" && pwd)
+tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT || exit 99
+cd "$tmp" || exit 99
+failed=0
+checked=0
+case ${EF_TEST_SIZE:-full} in
+tiny) kills=5 ;;
+small) kills=15 ;;
+*) kills=50 ;;
+esac
+unset EF_DEVICE EF_CL_DIR
+
+skip() { echo "SKIP $1: $2"; }
+fail() {
+    failed=$((failed + 1))
+    echo "FAIL $*"
+    sed 's/^/    /' out err
+}
+run() { # a command of the build; its output in out and err, its exit status in $status
+    name=$1
+    shift
+    "$build/$name" "$@" >out 2>err </dev/null
+    status=$?
+}
+
+# expect STATUS PATTERN COMMAND...: that exit status, and the pattern somewhere.
+expect() {
+    want=$1 pattern=$2
+    shift 2
+    checked=$((checked + 1))
+    run "$@"
+    if [ "$status" -ne "$want" ]; then
+        fail "$*: exit status $status, not $want"
+    elif ! grep -q -e "$pattern" out err; then
+        fail "$*: nowhere \"$pattern\""
+    fi
+}
+
+# refused STATUS PATTERN COMMAND...: so that one line of stderr says it.
+refused() {
+    expect "$@"
+    shift 2
+    [ "$(wc -l <err)" -eq 1 ] && grep -q "^$1: " err || fail "$*: not one line \"$1: ...\""
+}
+
+check() { # check TEXT COMMAND...: the command succeeds.
+    what=$1
+    shift
+    checked=$((checked + 1))
+    "$@" || fail "$what"
+}
+
+same() { cmp -s "$1" "$2"; }
+lacks() { ! grep -q "$@"; }
+
+run efinfo --json
+[ "$status" -eq 0 ] || { echo 'SKIP: no OpenCL device'; exit 77; }
+
+# Are the lines of a file JSON, each by itself?
+if command -v python3 >/dev/null; then
+    parses() { python3 -c 'import json, sys; [json.loads(line) for line in open(sys.argv[1])]' "$1" 2>>err; }
+else
+    parses() { ! grep -qv '^{.*}$' "$1"; }
+fi
+
+# ---- usage ----
+
+expect 0 'Usage: eftune' eftune --help
+expect 0 '^eftune [0-9]' eftune --version
+refused 2 'no-such-option' eftune --no-such-option
+refused 2 'unexpected argument' eftune extra
+refused 2 '"nonsense" is no operation' eftune --ops nonsense
+refused 2 '"nonsense" is no operation' eftune --ops gelu,nonsense
+refused 2 '"gelu.sideways" is no operation' eftune --ops gelu.sideways
+refused 2 '--budget x: not a number' eftune --budget x
+refused 2 '--effort huge: not one of' eftune --effort huge
+refused 2 'no device "no such device"' eftune --device 'no such device' --db new.db
+refused 3 'none.txt: ' eftune --shapes none.txt
+refused 3 'cannot read' eftune --shapes .
+for line in 'gelu.forward' 'gelu.forward H0' 'gelu.forward B3' 'gelu H5' 'no.such.operation B1' \
+    'layernorm.forward B99999999999 D5' 'conv1d.dx B2147483647 L2147483647 D2147483647 H5 K5 d1' \
+    '{"op": "gelu.forward"}' '{"op": "gelu.forward"'; do
+    printf '# a remark\n\ngelu.forward H1000 # and more\n%s\n' "$line" >bad.txt
+    refused 3 'bad.txt:4: not an operation with its sizes' eftune --shapes bad.txt --db new.db
+done
+echo '# nothing' >empty.txt
+refused 3 'empty.txt: no shapes' eftune --shapes empty.txt
+echo 'gelu.forward H1000' >one.txt
+refused 2 'none of the shapes is of --ops conv1d' eftune --shapes one.txt --ops conv1d
+refused 3 'missing.db' eftune --show --db missing.db
+refused 3 'missing.db.journal' eftune --why gelu.forward --db missing.db
+for text in 'notes' '{"format": "energyflow tune 9"}' \
+    '{"format": "energyflow tune 1", "key": "of another", "driver": "1"}'; do
+    echo "$text" >foreign.db
+    refused 3 'foreign.db:1: ' eftune --shapes one.txt --db foreign.db
+    check 'a file of something else stays' [ "$(cat foreign.db)" = "$text" ]
+done
+echo 'dear diary' >diary.db.journal
+refused 3 'diary.db.journal:1: not a journal' eftune --shapes one.txt --db diary.db
+check 'what is no journal stays' [ "$(cat diary.db.journal)" = 'dear diary' ]
+refused 3 '--db FILE' eftune --shapes one.txt --db /proc/none/db
+mkdir folder.db
+refused 3 'folder.db: ' eftune --shapes one.txt --db folder.db
+check 'nothing was made on the way' [ ! -e new.db ]
+OCL_ICD_VENDORS=/nonexistent
+export OCL_ICD_VENDORS
+run efinfo
+if [ "$status" -eq 4 ]; then
+    refused 4 'no OpenCL device' eftune --shapes one.txt --db new.db
+    refused 4 'no OpenCL device' eftune --list
+else
+    skip 'no OpenCL device' 'this ICD loader does not read OCL_ICD_VENDORS'
+fi
+unset OCL_ICD_VENDORS
+
+# ---- a run, another, and looking ----
+
+cat >shapes.txt <<'END'
+masked_mean.forward B2 L16 D32
+masked_mean.backward B2 L16 D32
+END
+quick="eftune --shapes shapes.txt --budget 120"
+expect 0 '0 tuned before, 0 not finished: new/folder/db' $quick --db new/folder/db
+cp new/folder/db before
+expect 0 '^0 adopted, 0 default, 2 tuned before, 0 not finished' $quick --db new/folder/db
+check 'the second run changes nothing' same before new/folder/db
+expect 0 '^masked_mean.forward B2 L16 D32 # [0-9.]* ms: ' eftune --show --db new/folder/db
+cp out shown.txt
+expect 0 ' 2 tuned before' eftune --shapes shown.txt --db new/folder/db
+expect 0 'the default$' eftune --why masked_mean.forward --db new/folder/db
+expect 0 '^masked_mean.backward B2' eftune --why 'masked_mean.backward B2 L16 D32' --db new/folder/db
+refused 2 'nothing was tried' eftune --why masked_mean.fo --db new/folder/db
+expect 0 '^ *0: ' eftune --list
+for look in --list --show '--why masked_mean.forward'; do
+    expect 0 '^{' eftune $look --json --db new/folder/db
+    check "$look --json: lines of JSON" parses out
+done
+expect 0 '"adopted"' $quick --json --fresh --ops masked_mean.backward --db new/folder/db
+check '--json: lines of JSON' parses out
+check '--json: one of each target' [ "$(wc -l <out)" -eq 1 ]
+check '--fresh keeps the others' [ "$(grep -c '"op":"masked_mean.forward"' new/folder/db)" -eq 1 ]
+check 'lines of JSON' parses new/folder/db
+check 'lines of JSON in the journal' sh -c 'grep . new/folder/db.journal >lines'
+check 'that parse' parses lines
+
+# ---- runs that are ended ----
+
+echo 'gelu.forward H3000' >many.txt # it has many choices
+[ "$kills" -lt 50 ] || echo 'gelu.backward H3000' >>many.txt
+many="--shapes many.txt --budget 300"
+# A shell's background has SIGINT ignored; who presses ^C has not.
+foreground=
+env --default-signal=INT true 2>/dev/null && foreground='env --default-signal=INT'
+start() { # eftune ARGUMENTS..., in the background
+    $foreground "$build/eftune" "$@" >out 2>err </dev/null &
+    started=$!
+}
+finish() { # the status of what was started
+    wait "$started" 2>/dev/null
+    status=$?
+}
+lines() { [ -e "$1" ] && wc -l <"$1" || echo 0; }
+more_lines() { # FILE COUNT: wait until it has so many more, or what was started is over
+    until=$(($(lines "$1") + $2))
+    for _ in $(seq 300); do
+        [ "$(lines "$1")" -gt "$until" ] && return
+        kill -0 "$started" 2>/dev/null || return
+        sleep 0.05
+    done
+}
+# The workers of this build, by their command lines; zombies have none.
+workers() {
+    for p in /proc/[0-9]*; do
+        [ "$(tr '\000' ' ' 2>/dev/null <"$p/cmdline" | cut -d' ' -f1,2)" = "$build/eftune --worker" ] &&
+            echo "${p#/proc/}"
+    done
+}
+no_workers() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -z "$(workers)" ] && return
+        sleep 0.1
+    done
+    return 1
+}
+# No choice that failed or ended its run is tried again, and none timed more often than a whole search
+# does. The default is: every run warms it up, and it has its chance in each.
+nothing_repeated() {
+    awk '
+        function field(name) {
+            if (!match($0, "\"" name "\":\"[^\"]*\"")) return ""
+            return substr($0, RSTART + length(name) + 4, RLENGTH - length(name) - 5)
+        }
+        { what = field("what"); key = field("target") " / " field("choice") }
+        what == "begin" && (failed[key] || begun[key]) { again[key]++ }
+        what == "begin" { begun[key] = 1 }
+        what == "time" { begun[key] = 0; times[key]++ }
+        what == "end" { begun[key] = 0; failed[key] = field("outcome") !~ /^(correct|untried)$/ }
+        what == "fate" && field("fate") == "the default" { is_default[key] = 1 }
+        END {
+            for (k in again) if (!is_default[k]) { print "tried again: " k; bad = 1 }
+            for (k in times) if (times[k] > 13 && !is_default[k]) { print times[k] " times: " k; bad = 1 }
+            exit bad
+        }' "$1" >>err
+}
+# What is there in one file is the beginning of another.
+begins() { head -c "$(wc -c <"$1")" "$2" | cmp -s - "$1"; }
+
+if ! [ -r /proc/self/cmdline ]; then
+    skip 'runs that are ended' 'no /proc'
+else
+    if [ -n "$foreground" ]; then
+        start $many --db cut.db
+        more_lines cut.db.journal 30
+        refused 1 'another eftune is at work' eftune $many --db cut.db
+        refused 1 'another eftune is at work' eftune $many --fresh --db cut.db
+        kill -INT "$started"
+        finish
+        check 'SIGINT ends with 130' [ "$status" -eq 130 ]
+        check 'SIGINT says how to go on' grep -q '^eftune: interrupted; run again' err
+        check 'SIGINT leaves no worker' no_workers
+        check 'and a database that parses' parses cut.db
+    else
+        skip 'SIGINT' 'env(1) has no --default-signal'
+    fi
+    kill=0
+    seed=$$
+    while [ "$kill" -lt "$kills" ]; do
+        kill=$((kill + 1))
+        seed=$(((seed * 1103 + 12345) % 65537))
+        touch cut.db.journal
+        cp cut.db.journal earlier
+        start $many --db cut.db
+        sleep "0.$((10 + seed % 40))"
+        kill -KILL "$started" 2>/dev/null
+        finish
+        check "kill $kill: the journal goes on" begins earlier cut.db.journal
+        [ ! -e cut.db ] || check "kill $kill: the database parses" parses cut.db
+    done
+    check 'no worker outlives its supervisor' no_workers
+    start $many --db cut.db
+    for _ in 1 2; do
+        more_lines cut.db.journal 12
+        for worker in $(workers); do kill -KILL "$worker"; done
+    done
+    finish
+    check 'a run goes on without the workers that were killed' [ "$status" -eq 0 ]
+    expect 0 '^0 adopted, 0 default, [12] tuned before, 0 not finished' eftune $many --db cut.db
+    check 'in all these runs nothing was done twice' nothing_repeated cut.db.journal
+    check 'nothing lies around' [ "$(find . -name 'cut.db*' | wc -l)" -eq 2 ]
+fi
+
+# ---- kernels that are wrong ----
+
+# plant FILE.cl OLD NEW: a copy of the kernels with one line changed; sed's syntax.
+plant() {
+    rm -rf kernels
+    mkdir kernels && cp "$srcdir"/cl/*.cl kernels && chmod u+w kernels/*
+    sed -i "s|$2|$3|" "kernels/$1"
+    check "$1 is changed" sh -c '! cmp -s "$1" "$2"' - "$srcdir/cl/$1" "kernels/$1"
+}
+# tune: a run with these kernels ends well; its database is planted.db.
+tune() {
+    rm -f planted.db*
+    EF_CL_DIR=$tmp/kernels
+    export EF_CL_DIR
+    expect 0 ' 0 not finished' eftune --shapes mean.txt --budget 100 --db planted.db
+    unset EF_CL_DIR
+}
+# rejected TEXT PATTERN: no "item" is chosen, as it is not right, for the pattern.
+rejected() {
+    tune
+    check "$1: is not chosen" lacks '"variant":"item"' planted.db
+    run eftune --why masked_mean.backward --db planted.db
+    check "$1: $2" grep -q " item .*$2" out
+    run eftune --why masked_mean.backward --json --db planted.db
+    check "$1: \"correctness\"" grep -q '"choice":"item.*"outcome":"correctness"' out
+}
+# plant_item CODE: with a default so slow that any item is chosen that is not given up.
+plant_item() {
+    plant masked_mean.cl "$item" "$1"
+    sed -i 's|VSTORE(keep|for (volatile int k = 0; k < 100; k++) &|' kernels/masked_mean.cl
+}
+echo 'masked_mean.backward B5 L9 D100' >mean.txt
+item='STORE(keep ? LOAD(PTR(dy), b \* D + i % D) / LOAD(PTR(count), b) : 0.0f, PTR(dx), i);'
+value='(keep ? LOAD(PTR(dy), b * D + i % D) / LOAD(PTR(count), b) : 0.0f)'
+store="STORE($value, PTR(dx), i);"
+plant_item "$store /* as it was */"
+tune
+check 'an item that is right and faster is chosen' grep -q '"variant":"item"' planted.db
+plant_item "STORE(i == 1234 ? $value + 0.001f : $value, PTR(dx), i);"
+rejected 'one element off' 'wrong, element 1234 of dx: .* times what is allowed'
+plant_item "STORE(fabs(LOAD(PTR(dy), b * D + i % D) - 1.0f) < 0.01f ? $value + 0.01f : $value, PTR(dx), i);"
+rejected 'a rare value' 'wrong, element'
+plant_item "$store if (i == 0) PTR(dx)[B * L * D + 5] = 1.0f;"
+rejected 'past the end' 'written outside of its tensor, element 0 of dx'
+plant_item "if (i != 7) $store"
+rejected 'not written' 'not written, element 7 of dx'
+plant_item "$store if (i == 0) ((__global REAL *)PTR(dy))[B * D - 1] += 1.0f;"
+rejected 'an input is changed' 'an input was changed, element 0 of dy'
+plant masked_mean.cl "$item" "for (volatile int k = 0; k < 100; k++) $store"
+tune
+check 'an item that is slower is not chosen' lacks '"variant":"item"' planted.db
+plant gelu.cl '^#ifdef GROUP' '#ifdef GROUP\n#if GROUP == 128\n#error planted\n#endif'
+sed -i 's|EACH_ELEMENT(i, n, forward(PTR(x), PTR(y), i, 1))|& if (GROUP == 512) *(volatile __global int *)(n >> 40) = 1;|' \
+    kernels/gelu.cl
+EF_CL_DIR=$tmp/kernels
+export EF_CL_DIR
+expect 0 ' 0 not finished' eftune --shapes one.txt --budget 150 --db planted.db
+expect 0 ' item group 128.*does not build.*planted' eftune --why gelu.forward --db planted.db
+check 'a crash is survived' grep -q ' item group 512.*the worker died: signal 11' out
+expect 0 '"outcome":"compile"' eftune --why gelu.forward --json --db planted.db
+check 'all that do not build are "compile"' [ "$(grep 'group 128' out | grep -vc '"outcome":"compile"')" -eq 0 ]
+check 'those that crash are "runtime"' [ "$(grep 'group 512' out | grep -vc '"outcome":"runtime"')" -eq 0 ]
+cat mean.txt >two.txt
+echo 'gelu.forward H1000' >>two.txt
+plant masked_mean.cl '^#define BLOCK 32' '#error planted'
+expect 4 'masked_mean.*does not build' eftune --shapes two.txt --budget 60 --db planted.db
+check 'what does not run at all stops no other' grep -q '^gelu.forward' out
+unset EF_CL_DIR
+
+# ---- the database in use ----
+
+digest() { # COMMAND...: of the choices that it would run with
+    "$@" "$build/efinfo" --json 2>err | sed -n 's/.*"digest": "\(.*\)".*/\1/p'
+}
+head -2 new/folder/db >other.db # one choice less
+first=$(digest env EF_TUNE=new/folder/db)
+second=$(digest env EF_TUNE=other.db)
+check 'there is a digest' [ ${#first} -eq 64 ]
+check 'and one of other choices' [ ${#second} -eq 64 ]
+check 'that differs' [ "$first" != "$second" ]
+check 'EF_TUNE=off: none' [ -z "$(digest env EF_TUNE=off)" ]
+check 'EF_TUNE=on without any: none' [ -z "$(digest env EF_TUNE=on XDG_DATA_HOME="$tmp/none")" ]
+XDG_DATA_HOME=$tmp/own
+export XDG_DATA_HOME
+expect 0 '0 not finished: .*/own/energyflow/tune/[0-9a-f]*.eftune' $quick
+check 'the own one of the user is found' [ ${#first} -eq "$(digest env EF_TUNE=on | tr -d '\n' | wc -c)" ]
+expect 0 '^masked_mean' eftune --show
+unset XDG_DATA_HOME
+
+[ "$failed" -eq 0 ] || { echo "eftune: $failed of $checked checks failed"; exit 1; }
+echo "eftune: $checked checks passed"

@@ -1,0 +1,1147 @@
+/* The tuner's supervisor against workers that misbehave, its journal and its database, without a
+ * device: this program is the worker, too, run with --fake SCENARIO FOLDER.
+ *
+ * A scenario is a list of "WHEN CHOICE WHAT", parted by commas: WHEN is start, device, open, verify
+ * or time, CHOICE a number or * for any. FOLDER holds what outlives one worker: a log of requests,
+ * a file for each thing that happens once, and "dead", the file of a device that runs nothing. */
+#define _XOPEN_SOURCE 700 /* nftw */
+#include "ef_test.h"
+#include "../tune/run.h"
+#include "op/tuned.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { RIGHT = 0 }; /* the default: never the one that misbehaves, but where a test says so */
+
+/* ---- the worker ---- */
+
+static const char *fake_folder;
+static bool fake_sick; /* this process runs nothing any more */
+
+static const char *in_folder(const char *folder, const char *name)
+{
+    static char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+/* Is this the first time, of all workers in this folder? */
+static bool first_time(const char *name)
+{
+    int fd = open(in_folder(fake_folder, name), O_CREAT | O_EXCL | O_WRONLY, 0666);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+static bool is_dead(void)
+{
+    return !access(in_folder(fake_folder, "dead"), F_OK);
+}
+
+static void note(const char *when, int choice)
+{
+    FILE *log = fopen(in_folder(fake_folder, "log"), "a");
+    fprintf(log, "%d %s %d\n", (int)getpid(), when, choice);
+    fclose(log);
+}
+
+static void say(json_t *line)
+{
+    json_dumpf(line, stdout, JSON_COMPACT);
+    putchar('\n');
+    fflush(stdout);
+    json_decref(line);
+}
+
+static void hang(void)
+{
+    for (;;)
+        pause();
+}
+
+static void die_of(int number)
+{
+    const struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* Instead of an answer. false: there is none more to give. */
+static bool misbehave(const char *what)
+{
+    static const char cut[] = "{\"ms\": [1.0";
+    char log[400];
+    if (!strcmp(what, "segv"))
+        die_of(SIGSEGV);
+    else if (!strcmp(what, "abort"))
+        die_of(SIGABRT);
+    else if (!strcmp(what, "exit"))
+        exit(7);
+    else if (!strcmp(what, "once") && first_time("once"))
+        die_of(SIGKILL);
+    else if (!strcmp(what, "hang"))
+        hang();
+    else if (!strcmp(what, "half")) {
+        fputs(cut, stdout);
+        fflush(stdout);
+        hang();
+    } else if (!strcmp(what, "cut")) {
+        fputs(cut, stdout);
+        fflush(stdout);
+        exit(0);
+    } else if (!strcmp(what, "endless")) {
+        for (;;)
+            putchar('x');
+    } else if (!strcmp(what, "rubbish"))
+        puts("warning: this is no JSON");
+    else if (!strcmp(what, "array"))
+        puts("[1, 2]");
+    else if (!strcmp(what, "empty"))
+        puts("{}");
+    else if (!strcmp(what, "nothing"))
+        puts("{\"ms\": [0]}");
+    else if (!strcmp(what, "words"))
+        puts("{\"ms\": [\"fast\"]}");
+    else if (!strcmp(what, "wrong"))
+        puts("{\"worst\": 5.0, \"text\": \"element 3 of y\"}");
+    else if (!strcmp(what, "fail"))
+        puts("{\"failed\": \"runtime\", \"text\": \"CL_OUT_OF_RESOURCES\"}");
+    else if (!strcmp(what, "log")) { /* of a compiler: cut off in the middle of a character */
+        for (size_t i = 0; i + 1 < sizeof log; i += 2)
+            memcpy(log + i, "\xc3\xa4", 2);
+        log[sizeof log - 2] = '\0';
+        say(json_pack("{s:s, s:s+}", "failed", "compile", "text", "x", log));
+    } else if (!strcmp(what, "sick")) { /* until it is started again */
+        fake_sick = true;
+        return false;
+    } else if (!strcmp(what, "dead")) { /* and so is each that follows */
+        first_time("dead");
+        return false;
+    } else if (!strcmp(what, "bury")) { /* and dies */
+        first_time("dead");
+        die_of(SIGSEGV);
+    } else
+        return false;
+    fflush(stdout);
+    return true;
+}
+
+/* What the scenario has for this: NULL: nothing. after: it happens behind the answer. */
+static const char *planned(const char *scenario, const char *when, int choice)
+{
+    static char what[32];
+    char number[16], at[16];
+    for (const char *s = scenario; s; s = strchr(s, ',')) {
+        s += *s == ',';
+        if (sscanf(s, "%15s %15s %31[^,]", at, number, what) == 3 && !strcmp(at, when) &&
+            (*number == '*' || atoi(number) == choice))
+            return what;
+    }
+    return NULL;
+}
+
+/* Every point of the operation's table, in its order. */
+static json_t *fake_choices(void)
+{
+    const ef__op *op = ef__op_row(EF__GELU_FORWARD);
+    json_t *list = json_array();
+    for (const ef__variant *v = op->variants; v < op->variants + EF__MAX_VARIANTS && v->name; v++) {
+        size_t at[EF__MAX_KNOBS] = {0}, i;
+        do {
+            json_t *knobs = json_object();
+            for (i = 0; i < ef__knobs(v); i++)
+                json_object_set_new(knobs, v->knobs[i].name,
+                                    json_integer(v->knobs[i].values[at[i]]));
+            json_array_append_new(list, json_pack("{s:s, s:o, s:b}", "variant", v->name, "knobs",
+                                                  knobs, "untuned", 0));
+            for (; i > 0 && ++at[i - 1] == ef__knob_values(&v->knobs[i - 1]); i--)
+                at[i - 1] = 0;
+        } while (i > 0);
+    }
+    return list;
+}
+
+/* The higher the number the slower, but the default is slowest of all. */
+static double fake_ms(int choice)
+{
+    return choice == RIGHT ? 1.5 : 1 + 0.01 * choice;
+}
+
+static json_t *fake_answer(const char *when, json_t *request)
+{
+    json_t *times, *item;
+    size_t i;
+    if (!strcmp(when, "device"))
+        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "name", "fake",
+                         "platform", "test", "version", "1", "driver", "1", "cpu", "none", "key",
+                         "k1", "accuracy", "normal", "units", 2, "identity", "i1");
+    if (!strcmp(when, "open"))
+        return json_pack("{s:o, s:i, s:f, s:f, s:s}", "choices", fake_choices(), "default", RIGHT,
+                         "flops", 1.0, "bytes", 1.0, "source", "abc");
+    if (!strcmp(when, "verify"))
+        return json_pack("{s:f, s:s}", "worst", 0.5, "text", "");
+    times = json_array();
+    json_array_foreach(json_object_get(request, "choices"), i, item)
+        json_array_append_new(times, json_real(fake_ms((int)json_integer_value(item))));
+    return json_pack("{s:o}", "ms", times);
+}
+
+/* The choice that a request is about; where it is several, one that the scenario has. */
+static int choice_of(const char *scenario, const char *when, json_t *request)
+{
+    json_t *list = json_object_get(request, "choices"), *one = json_object_get(request, "choice");
+    int choice = one ? (int)json_integer_value(one) : -1;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        choice = (int)json_integer_value(json_array_get(list, i));
+        if (planned(scenario, when, choice))
+            break;
+    }
+    return choice;
+}
+
+static void fake_serve(const char *scenario, json_t *request)
+{
+    const char *when = json_string_value(json_object_get(request, "do"));
+    int choice = choice_of(scenario, when, request);
+    const char *what = planned(scenario, when, choice);
+    note(when, choice);
+    if (what && misbehave(what))
+        return;
+    if (fake_sick || is_dead())
+        say(json_pack("{s:s, s:s}", "failed", "runtime", "text", "CL_DEVICE_NOT_AVAILABLE"));
+    else
+        say(fake_answer(when, request));
+    if (what && !strcmp(what, "extra"))
+        say(json_pack("{s:[f]}", "ms", 0.001));
+    if (what && !strcmp(what, "after"))
+        die_of(SIGSEGV);
+}
+
+static int fake(const char *scenario, const char *folder)
+{
+    char line[65536];
+    fake_folder = folder;
+    note("start", -1);
+    const char *what = planned(scenario, "start", -1);
+    if (what && !strcmp(what, "unless") && !unlink(in_folder(fake_folder, "dead")))
+        exit(1);
+    if (!what || !misbehave(what))
+        say(json_pack("{s:b}", "ready", 1));
+    while (fgets(line, sizeof line, stdin)) {
+        json_t *request = json_loads(line, 0, NULL);
+        fake_serve(scenario, request);
+        json_decref(request);
+    }
+    return 0;
+}
+
+/* ---- a session with it ---- */
+
+static char self[4096], folder[] = "test_tune_session.XXXXXX";
+static char *fake_argv[] = {self, (char[]){"--fake"}, NULL, folder, NULL};
+static const tune_limit enough = {0.1, 100};
+static tune_session session;
+
+static void make_folder(void)
+{
+    strcpy(folder + strlen(folder) - 6, "XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+static void remove_folder(void)
+{
+    nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static const char *path_of(const char *name)
+{
+    return in_folder(folder, name);
+}
+
+static const char *gelu = "gelu.forward H1000";
+
+/* With little patience. */
+static ef_status try_begin(const char *scenario)
+{
+    session =
+        (tune_session){.patience = {.start_s = 5, .open_s = 5, .compile_s = 0.6, .run_s = 0.2}};
+    fake_argv[2] = (char *)scenario;
+    return tune_session_begin(&session, fake_argv);
+}
+
+static void open_target(void)
+{
+    tune_target target;
+    ck_assert(tune_target_parse(gelu, &target));
+    ef_status status = tune_session_open(&session, &target);
+    ck_assert_msg(status == EF_OK, "%s", session.error.text);
+}
+
+static void begin(const char *scenario)
+{
+    ck_assert_msg(try_begin(scenario) == EF_OK, "%s", session.error.text);
+    ck_assert_int_eq(tune_journal_open(&session.journal, path_of("journal"), session.identity,
+                                       false, &session.error),
+                     EF_OK);
+    open_target();
+}
+
+static tune_outcome sample(size_t i)
+{
+    double ms = 0;
+    tune_outcome outcome = tune_session_sample(&session, i, enough, &ms);
+    if (outcome == TUNE_CORRECT)
+        ck_assert_double_eq(ms, fake_ms((int)i));
+    return outcome;
+}
+
+static tune_outcome verify(size_t i)
+{
+    return tune_session_verify(&session, i, enough);
+}
+
+/* Lines of the log with this text. */
+static int count_log(const char *text)
+{
+    FILE *log = fopen(path_of("log"), "r");
+    char line[128];
+    int count = 0;
+    while (log && fgets(line, sizeof line, log))
+        count += strstr(line, text) != NULL;
+    if (log)
+        fclose(log);
+    return count;
+}
+
+/* No worker of the log lives, nor waits to be buried. */
+static void end(void)
+{
+    FILE *log;
+    int pid;
+    tune_session_end(&session);
+    ck_assert_ptr_nonnull(log = fopen(path_of("log"), "r"));
+    while (fscanf(log, "%d %*[^\n]", &pid) == 1)
+        ck_assert_msg(kill(pid, 0) < 0 && errno == ESRCH, "worker %d is left", pid);
+    fclose(log);
+}
+
+/* What the journal on the disk has of option i. */
+static tune_outcome on_disk(size_t i, bool *begun, char *text)
+{
+    tune_journal j;
+    ef_error error;
+    ck_assert_int_eq(tune_journal_look(&j, path_of("journal"), &error), EF_OK);
+    const tune_entry *e = tune_journal_find(&j, gelu, session.options[i].text);
+    tune_outcome outcome = e ? e->outcome : TUNE_UNTRIED;
+    if (begun)
+        *begun = e && e->begun;
+    if (text)
+        snprintf(text, 256, "%s", e && e->text ? e->text : "");
+    tune_journal_close(&j);
+    return outcome;
+}
+
+static void ck_outcome(tune_outcome got, tune_outcome want)
+{
+    ck_assert_str_eq(tune_outcome_text(got), tune_outcome_text(want));
+}
+
+/* ---- workers that misbehave ---- */
+
+START_TEST(a_worker_that_does_not_start_is_said)
+{
+    static const struct {
+        const char *scenario, *says;
+    } plans[] = {{"start * segv", "signal 11"},          {"start * abort", "signal 6"},
+                 {"start * exit", "exit status 7"},      {"start * hang", "says nothing"},
+                 {"start * half", "says nothing"},       {"start * cut", "exit status 0"},
+                 {"start * rubbish", "is no answer"},    {"start * endless", "is no answer"},
+                 {"start * fail", "OUT_OF_RESOURCES"},   {"device * segv", "its device"},
+                 {"device * rubbish", "its device"},     {"device * empty", "its device"},
+                 {"device * hang", "what its device is"}};
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        ck_assert_int_eq(try_begin(plans[i].scenario), EF_EDEVICE);
+        ck_assert_msg(strstr(session.error.text, plans[i].says) != NULL, "%s: %s",
+                      plans[i].scenario, session.error.text);
+        end();
+    }
+    fake_argv[0] = (char[]){"/nonexistent/worker"};
+    ck_assert_int_eq(try_begin(""), EF_EDEVICE);
+    tune_session_end(&session);
+    fake_argv[0] = self;
+}
+END_TEST
+
+START_TEST(what_happens_to_the_worker_is_the_choices_outcome)
+{
+    static const struct {
+        const char *when, *what, *says;
+        tune_outcome outcome;
+    } plans[] = {{"verify", "segv", "signal 11", TUNE_RUNTIME},
+                 {"verify", "abort", "signal 6", TUNE_RUNTIME},
+                 {"verify", "exit", "exit status 7", TUNE_RUNTIME},
+                 {"verify", "hang", "too long", TUNE_TIMEOUT},
+                 {"verify", "rubbish", "no line of JSON", TUNE_RUNTIME},
+                 {"verify", "array", "no line of JSON", TUNE_RUNTIME},
+                 {"verify", "empty", "not of its request", TUNE_RUNTIME},
+                 {"verify", "endless", "no line of JSON", TUNE_RUNTIME},
+                 {"verify", "wrong", "element 3 of y: 5 times", TUNE_CORRECTNESS},
+                 {"verify", "fail", "CL_OUT_OF_RESOURCES", TUNE_RUNTIME},
+                 {"verify", "log", "x   ", TUNE_COMPILE},
+                 {"time", "segv", "signal 11", TUNE_RUNTIME},
+                 {"time", "abort", "signal 6", TUNE_RUNTIME},
+                 {"time", "hang", "too long", TUNE_TIMEOUT},
+                 {"time", "half", "too long", TUNE_TIMEOUT},
+                 {"time", "cut", "exit status 0", TUNE_RUNTIME},
+                 {"time", "nothing", "not of its request", TUNE_RUNTIME},
+                 {"time", "words", "not of its request", TUNE_RUNTIME},
+                 {"time", "log", "x   ", TUNE_COMPILE}};
+    char scenario[64], text[256];
+    for (size_t p = 0; p < sizeof plans / sizeof *plans; p++) {
+        const bool times = !strcmp(plans[p].when, "time");
+        snprintf(scenario, sizeof scenario, "%s 2 %s", plans[p].when, plans[p].what);
+        begin(scenario);
+        ck_outcome(sample(1), TUNE_CORRECT);
+        ck_outcome(times ? sample(2) : verify(2), plans[p].outcome);
+        ck_outcome(on_disk(2, NULL, text), plans[p].outcome);
+        ck_assert_msg(strstr(text, plans[p].says) != NULL, "%s: %s", scenario, text);
+        ck_outcome(verify(1), TUNE_CORRECT); /* the next is not troubled */
+        ck_outcome(sample(3), TUNE_CORRECT);
+        ck_outcome(on_disk(1, NULL, text), TUNE_CORRECT);
+        ck_outcome(sample(2), plans[p].outcome); /* and it is not asked again */
+        end();
+        begin(scenario); /* nor by a later run */
+        int asked = count_log(times ? "time 2" : "verify 2");
+        ck_outcome(times ? sample(2) : verify(2), plans[p].outcome);
+        ck_assert_int_eq(count_log(times ? "time 2" : "verify 2"), asked);
+        end();
+        unlink(path_of("journal"));
+        unlink(path_of("log"));
+    }
+}
+END_TEST
+
+START_TEST(a_second_answer_is_not_taken_for_the_next_ones)
+{
+    begin("time 2 extra");
+    ck_outcome(sample(2), TUNE_CORRECT);
+    usleep(20000);
+    ck_outcome(sample(3), TUNE_CORRECT); /* sample compares the times */
+    end();
+}
+END_TEST
+
+START_TEST(a_worker_that_dies_between_requests_is_nobodys_failure)
+{
+    begin("time 2 after");
+    ck_outcome(sample(2), TUNE_CORRECT);
+    usleep(50000);
+    ck_outcome(sample(3), TUNE_CORRECT);
+    ck_outcome(on_disk(3, NULL, NULL), TUNE_UNTRIED);
+    ck_assert_int_eq(count_log("start"), 2);
+    end();
+}
+END_TEST
+
+START_TEST(the_default_is_asked_twice)
+{
+    begin("time 0 once");
+    ck_outcome(sample(RIGHT), TUNE_CORRECT);
+    end();
+    unlink(path_of("journal"));
+    begin("time 0 segv");
+    ck_outcome(sample(RIGHT), TUNE_RUNTIME);
+    end();
+    begin(""); /* and each run has its own try */
+    ck_outcome(sample(RIGHT), TUNE_CORRECT);
+    end();
+}
+END_TEST
+
+START_TEST(a_round_that_fails_names_the_one)
+{
+    const size_t list[] = {0, 1, 2, 0};
+    double ms[4];
+    size_t failed = 9;
+    begin("time 2 segv");
+    ck_outcome(tune_session_round(&session, list, 4, enough, ms, &failed), TUNE_RUNTIME);
+    ck_assert_uint_eq(failed, 2);
+    ck_outcome(on_disk(2, NULL, NULL), TUNE_RUNTIME);
+    ck_outcome(on_disk(1, NULL, NULL), TUNE_UNTRIED);
+    end();
+    remove(path_of("journal"));
+    begin("time * once"); /* killed by someone else */
+    ck_outcome(tune_session_round(&session, list, 4, enough, ms, &failed), TUNE_CORRECT);
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_double_eq(ms[i], fake_ms((int)list[i]));
+    end();
+}
+END_TEST
+
+START_TEST(what_runs_out_of_the_budget_has_not_failed)
+{
+    const tune_limit nothing = {10, -1};
+    const size_t list[] = {0, 2, 0};
+    double ms[3];
+    size_t failed;
+    bool begun;
+    begin("time 2 hang,verify 3 hang");
+    ck_outcome(tune_session_sample(&session, 2, nothing, ms), TUNE_LATE);
+    ck_outcome(tune_session_round(&session, list, 3, nothing, ms, &failed), TUNE_LATE);
+    ck_outcome(verify(1), TUNE_CORRECT);
+    ck_outcome(tune_session_verify(&session, 3, nothing), TUNE_LATE);
+    ck_outcome(on_disk(2, &begun, NULL), TUNE_UNTRIED);
+    ck_assert(!begun);
+    ck_outcome(on_disk(3, &begun, NULL), TUNE_UNTRIED);
+    ck_assert(!begun);
+    end();
+    begin("time 1 hang"); /* what was known of it still is */
+    ck_outcome(tune_session_sample(&session, 1, nothing, ms), TUNE_LATE);
+    ck_outcome(on_disk(1, &begun, NULL), TUNE_CORRECT);
+    ck_assert(!begun);
+    end();
+}
+END_TEST
+
+/* ---- the device's health ---- */
+
+START_TEST(three_failures_with_a_healthy_device_stay_failures)
+{
+    begin("verify 2 fail,verify 3 segv,verify 4 wrong,verify 5 fail");
+    ck_outcome(verify(2), TUNE_RUNTIME);
+    ck_outcome(verify(3), TUNE_RUNTIME);
+    ck_outcome(verify(4), TUNE_CORRECTNESS);
+    ck_assert_int_eq(count_log("verify 0"), 1); /* the default, to see whether the device is well */
+    ck_outcome(verify(5), TUNE_RUNTIME);
+    ck_outcome(verify(1), TUNE_CORRECT);
+    ck_outcome(on_disk(2, NULL, NULL), TUNE_RUNTIME);
+    ck_outcome(on_disk(4, NULL, NULL), TUNE_CORRECTNESS);
+    ck_assert_uint_eq(session.sick, 0);
+    end();
+}
+END_TEST
+
+START_TEST(failures_of_a_sick_device_that_recovers_are_tried_again)
+{
+    begin("time 2 sick");
+    ck_outcome(sample(1), TUNE_CORRECT);
+    for (size_t i = 2; i < 4; i++)
+        ck_outcome(sample(i), TUNE_RUNTIME);
+    ck_outcome(sample(4), TUNE_SICK);
+    for (size_t i = 2; i < 5; i++)
+        ck_outcome(on_disk(i, NULL, NULL), TUNE_UNTRIED);
+    ck_outcome(on_disk(1, NULL, NULL), TUNE_UNTRIED);
+    ck_outcome(sample(3), TUNE_CORRECT);
+    ck_outcome(sample(4), TUNE_CORRECT);
+    ck_assert_int_eq(session.error.status, EF_OK);
+    for (size_t i = 2; i < 4; i++)
+        ck_outcome(sample(i == 2 ? 2 : 5), TUNE_RUNTIME);
+    ck_outcome(sample(6), TUNE_GONE); /* a second time is too often */
+    ck_assert_int_eq(session.error.status, EF_EDEVICE);
+    end();
+}
+END_TEST
+
+/* The first process after the third death does not start, the second does. */
+START_TEST(one_start_that_fails_is_no_end)
+{
+    begin("time 2 segv,time 3 segv,time 4 bury,start * unless");
+    ck_outcome(sample(2), TUNE_RUNTIME);
+    ck_outcome(sample(3), TUNE_RUNTIME);
+    ck_outcome(sample(4), TUNE_SICK);
+    ck_assert_int_eq(session.error.status, EF_OK);
+    ck_assert_int_eq(count_log("start"), 5);
+    end();
+}
+END_TEST
+
+START_TEST(a_device_that_does_not_recover_ends_the_run)
+{
+    begin("time 2 dead");
+    ck_outcome(sample(1), TUNE_CORRECT);
+    ck_outcome(sample(2), TUNE_RUNTIME);
+    ck_outcome(sample(3), TUNE_RUNTIME);
+    ck_outcome(sample(4), TUNE_GONE);
+    ck_assert_int_eq(session.error.status, EF_EDEVICE);
+    ck_assert_ptr_nonnull(strstr(session.error.text, "does not run any more"));
+    end();
+    unlink(path_of("dead"));
+    begin(""); /* the journal has lost nothing */
+    ck_assert(session.options[1].tried);
+    end();
+}
+END_TEST
+
+/* ---- whole runs ---- */
+
+static const tune_device device = {
+    .name = "fake", .key = "k1", .driver = "1", .accuracy = "normal"};
+static const char *const shapes[] = {"gelu.forward H1000", "gelu.forward H90000"};
+
+static int run_fake(const char *scenario, bool retry_failed)
+{
+    tune_target targets[2];
+    char db[512];
+    snprintf(db, sizeof db, "%s/new/folders/db", folder);
+    for (size_t i = 0; i < 2; i++)
+        ck_assert(tune_target_parse(shapes[i], &targets[i]));
+    fake_argv[2] = (char *)scenario;
+    const tune_request request = {.command = "test",
+                                  .worker = fake_argv,
+                                  .db = db,
+                                  .target = targets,
+                                  .count = 2,
+                                  .budget_s = 100,
+                                  .seed = 1,
+                                  .retry_failed = retry_failed,
+                                  .json = true};
+    return tune_run(&request);
+}
+
+static bool take_variant(void *user, json_t *line)
+{
+    const char *variant = json_string_value(json_object_get(line, "variant"));
+    if (variant)
+        sprintf((char *)user + strlen(user), "%s,", variant);
+    return true;
+}
+
+static const char *in_database(void)
+{
+    static char variants[512];
+    ef_error error;
+    variants[0] = '\0';
+    if (tune_database_read(path_of("new/folders/db"), take_variant, variants, &error))
+        snprintf(variants, sizeof variants, "%s", error.text);
+    return variants;
+}
+
+START_TEST(runs_end_with_the_right_status)
+{
+    static const struct {
+        const char *scenario;
+        int status;
+        const char *database; /* the choices for both targets */
+    } plans[] = {{"", 0, "chunk,chunk,"},
+                 {"time 1 segv,verify 2 abort,time 3 rubbish", 0, "chunk,chunk,"},
+                 {"time * once", 0, "chunk,chunk,"},
+                 {"time 2 sick", 4, NULL},
+                 {"time 5 dead", 4, ""},
+                 {"start * exit", 4, NULL},
+                 {"open * segv", 4, ""},
+                 {"time 0 segv", 4, ""},
+                 {"verify 0 wrong", 4, ""}};
+    for (size_t p = 0; p < sizeof plans / sizeof *plans; p++) {
+        int status = run_fake(plans[p].scenario, false);
+        ck_assert_msg(status == plans[p].status, "%s: %d", plans[p].scenario, status);
+        if (plans[p].database)
+            ck_assert_str_eq(in_database(), plans[p].database);
+        remove_folder();
+        make_folder();
+    }
+}
+END_TEST
+
+START_TEST(a_wrong_choice_that_is_fast_hides_no_other)
+{
+    ck_assert_int_eq(run_fake("verify 1 wrong,time 2 segv", false), 0);
+    ck_assert_str_eq(in_database(), "chunk,chunk,");
+    unlink(path_of("new/folders/db"));
+    int starts = count_log("start"), wrong = count_log("verify 1"), asked = count_log("time 2");
+    ck_assert_int_eq(run_fake("verify 1 wrong,time 2 segv", false), 0);
+    ck_assert_str_eq(in_database(), "chunk,chunk,");
+    ck_assert_int_eq(count_log("start"), starts + 1); /* nothing that fails was tried again */
+    ck_assert_int_eq(count_log("verify 1"), wrong);
+    ck_assert_int_eq(count_log("time 2"), asked);
+    unlink(path_of("new/folders/db"));
+    ck_assert_int_eq(run_fake("verify 1 wrong", true), 0);
+    ck_assert_int_gt(count_log("verify 1"), wrong);
+    ck_assert_int_gt(count_log("time 2"), asked);
+}
+END_TEST
+
+/* Both had their share of the 100 seconds, not half of it, or tried everything. */
+START_TEST(a_search_that_had_its_share_is_not_made_again)
+{
+    static const struct {
+        double seconds;
+        size_t tried;
+        bool again;
+    } rows[] = {{45, 3, false}, {5, 3, true}, {5, 34, false}};
+    ef_error error;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ck_assert_int_eq(tune_database_prepare(path_of("new/folders/db"), &device, &error), EF_OK);
+        for (size_t k = 0; k < 2; k++) {
+            tune_record record = {.knobs = json_object(),
+                                  .source = "abc",
+                                  .identity = "i1",
+                                  .tried = rows[i].tried,
+                                  .of = 34,
+                                  .seconds = rows[i].seconds};
+            ck_assert(tune_target_parse(shapes[k], &record.target));
+            ck_assert_int_eq(
+                tune_database_put(path_of("new/folders/db"), &device, &record, 1, &error), EF_OK);
+            json_decref(record.knobs);
+        }
+        ck_assert_int_eq(run_fake("", false), 0);
+        ck_assert_int_eq(count_log("time") > 0, rows[i].again);
+        unlink(path_of("log"));
+    }
+}
+END_TEST
+
+START_TEST(what_is_known_goes_into_the_next_search)
+{
+    size_t count;
+    begin("verify 3 wrong");
+    ck_outcome(sample(1), TUNE_CORRECT);
+    ck_outcome(verify(1), TUNE_CORRECT);
+    ck_outcome(sample(2), TUNE_CORRECT);
+    ck_outcome(sample(3), TUNE_CORRECT);
+    ck_outcome(verify(3), TUNE_CORRECTNESS);
+    end();
+    begin("");
+    tune_known *known = tune_session_known(&session, &count);
+    ck_assert_uint_eq(count, 3);
+    ck_assert(known[0].candidate == 1 && known[0].outcome == TUNE_CORRECT && known[0].verified &&
+              known[0].samples == 1 && known[0].ms[0] == fake_ms(1));
+    ck_assert(known[1].candidate == 2 && known[1].outcome == TUNE_CORRECT && !known[1].verified &&
+              known[1].samples == 1);
+    ck_assert(known[2].candidate == 3 && known[2].outcome == TUNE_CORRECTNESS &&
+              known[2].samples == 0); /* the time of what is wrong is none to compare with */
+    free(known);
+    end();
+}
+END_TEST
+
+/* ---- the journal ---- */
+
+static tune_journal journal;
+
+static ef_status open_journal(const char *identity, bool fresh)
+{
+    ef_error error;
+    ef_status status = tune_journal_open(&journal, path_of("j"), identity, fresh, &error);
+    if (status)
+        tune_journal_close(&journal);
+    return status;
+}
+
+static void write_file(const char *name, const char *mode, const char *text)
+{
+    FILE *f = fopen(path_of(name), mode);
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+static const char *read_file(const char *name)
+{
+    static char text[65536];
+    FILE *f = fopen(path_of(name), "r");
+    text[0] = '\0';
+    if (f) {
+        text[fread(text, 1, sizeof text - 1, f)] = '\0';
+        fclose(f);
+    }
+    return text;
+}
+
+static void fill_journal(void)
+{
+    ef_error error;
+    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    tune_journal_begin(&journal, "t", "good", &error);
+    tune_journal_time(&journal, "t", "good", 1.5, &error);
+    tune_journal_time(&journal, "t", "good", 2.5, &error);
+    tune_journal_end(&journal, "t", "good", TUNE_CORRECT, 0.25, "", &error);
+    tune_journal_fate(&journal, "t", "good", "the choice", 2, &error);
+    tune_journal_begin(&journal, "t", "killer", &error);
+    tune_journal_end(&journal, "t", "bad", TUNE_COMPILE, 1e300 * 1e300, "no such name", &error);
+    tune_journal_close(&journal);
+}
+
+static void check_journal(void)
+{
+    const tune_entry *e = tune_journal_find(&journal, "t", "good");
+    ck_assert(e && e->count == 2 && e->ms[0] == 1.5 && e->ms[1] == 2.5 && !e->begun);
+    ck_assert(e->outcome == TUNE_CORRECT && e->worst == 0.25 && e->median_ms == 2);
+    ck_assert_str_eq(e->fate, "the choice");
+    e = tune_journal_find(&journal, "t", "killer");
+    ck_assert(e && e->begun);
+    e = tune_journal_find(&journal, "t", "bad");
+    ck_assert(e && e->outcome == TUNE_COMPILE && e->worst > 1);
+    ck_assert_str_eq(e->text, "no such name");
+    ck_assert_ptr_null(tune_journal_find(&journal, "u", "good"));
+}
+
+START_TEST(a_journal_gives_back_what_was_put_in)
+{
+    fill_journal();
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(open_journal("i", false), EF_OK);
+        check_journal();
+        tune_journal_close(&journal);
+    }
+}
+END_TEST
+
+/* Wherever its end was cut off: every whole line before is there, and those that come after. */
+START_TEST(a_journal_is_cut_off_anywhere)
+{
+    char all[4096];
+    ef_error error;
+    fill_journal();
+    snprintf(all, sizeof all, "%s", read_file("j"));
+    const size_t length = strlen(all), step = ef_test_size(7, 3, 1);
+    for (size_t at = 0; at <= length; at += step) {
+        FILE *f = fopen(path_of("j"), "w");
+        fwrite(all, 1, at, f);
+        fclose(f);
+        size_t times = 0;
+        for (const char *s = all;
+             (s = strstr(s, "\"what\":\"time\"")) && strchr(s, '}') < all + at;)
+            s = strchr(s, '}'), times++;
+        ck_assert_msg(open_journal("i", false) == EF_OK, "cut at %zu", at);
+        const tune_entry *e = tune_journal_find(&journal, "t", "good");
+        ck_assert_msg((e ? e->count : 0) == times, "cut at %zu: %zu times", at, times);
+        ck_assert_int_eq(tune_journal_time(&journal, "t", "new", 4, &error), EF_OK);
+        tune_journal_close(&journal);
+        ck_assert_int_eq(open_journal("i", false), EF_OK);
+        ck_assert_msg(tune_journal_find(&journal, "t", "new") != NULL, "cut at %zu", at);
+        e = tune_journal_find(&journal, "t", "good");
+        ck_assert_uint_eq(e ? e->count : 0, times);
+        tune_journal_close(&journal);
+    }
+}
+END_TEST
+
+START_TEST(rubbish_in_a_journal_is_passed_over)
+{
+    static const char *const rubbish[] = {
+        "rubbish\n",
+        "[]\n",
+        "{}\n",
+        "{\"what\":\"time\",\"target\":\"t\"}\n",
+        "\n\n",
+        "{\"what\":\"time\",\"target\":\"t\",\"choice\":\"good\",\"ms\":\"x\"}\n",
+        "{\"what\":\"end\",\"target\":\"t\",\"choice\":\"good\",\"outcome\":3}\n",
+        "{\"what\":\"no such\",\"target\":\"t\",\"choice\":\"good\"}\n",
+        "\xff\xfe\n",
+        "{\"what\":\"fate\",\"target\":\"t\",\"choice\":\"good\"}\n"};
+    fill_journal();
+    for (size_t i = 0; i < sizeof rubbish / sizeof *rubbish; i++)
+        write_file("j", "a", rubbish[i]);
+    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    check_journal();
+    tune_journal_close(&journal);
+}
+END_TEST
+
+START_TEST(a_journal_of_something_else_begins_anew)
+{
+    fill_journal();
+    ck_assert_int_eq(open_journal("other", false), EF_OK);
+    ck_assert_uint_eq(journal.count, 0);
+    tune_journal_close(&journal);
+    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    ck_assert_uint_eq(journal.count, 0);
+    tune_journal_close(&journal);
+    fill_journal();
+    ck_assert_int_eq(open_journal("i", true), EF_OK); /* --fresh */
+    ck_assert_uint_eq(journal.count, 0);
+    tune_journal_close(&journal);
+    write_file("j", "w", "");
+    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    tune_journal_close(&journal);
+}
+END_TEST
+
+START_TEST(a_file_that_is_no_journal_is_left_alone)
+{
+    static const char *const texts[] = {"Dear diary\n", "{}\n", "\n", "{\"format\": \"x\"}\n"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        for (int fresh = 0; fresh < 2; fresh++) {
+            write_file("j", "w", texts[i]);
+            ck_assert_int_eq(open_journal("i", fresh), EF_EFORMAT);
+            ck_assert_str_eq(read_file("j"), texts[i]);
+        }
+}
+END_TEST
+
+START_TEST(only_one_has_the_journal)
+{
+    int ready[2];
+    char byte;
+    fill_journal();
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t other = fork();
+    if (other == 0) {
+        int fd = open(path_of("j"), O_RDWR);
+        ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+        ck_assert_int_eq(write(ready[1], "x", 1), 1);
+        hang();
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(open_journal("other", true), EF_ESTATE); /* which would begin anew */
+    kill(other, SIGKILL);
+    waitpid(other, NULL, 0);
+    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    check_journal();
+    tune_journal_close(&journal);
+    close(ready[0]);
+    close(ready[1]);
+}
+END_TEST
+
+START_TEST(a_choice_that_ended_the_run_is_not_tried_again)
+{
+    ef_error error;
+    begin("");
+    char text[128];
+    strcpy(text, session.options[2].text);
+    ck_outcome(sample(2), TUNE_CORRECT);
+    ck_assert_int_eq(tune_journal_begin(&session.journal, gelu, text, &error), EF_OK);
+    end();
+    begin("");
+    ck_outcome(sample(2), TUNE_RUNTIME);
+    ck_assert_ptr_nonnull(strstr(session.options[2].why, "the run ended while"));
+    end();
+    begin("");
+    session.retry_failed = true;
+    open_target();
+    ck_outcome(sample(2), TUNE_CORRECT);
+    end();
+    begin("");
+    ck_outcome(sample(2), TUNE_CORRECT);
+    ck_assert_int_eq(
+        tune_journal_begin(&session.journal, gelu, session.options[RIGHT].text, &error), EF_OK);
+    end();
+    begin(""); /* the default is */
+    ck_outcome(sample(RIGHT), TUNE_CORRECT);
+    end();
+}
+END_TEST
+
+/* ---- the database ---- */
+
+static ef_status put(const char *name, const char *target, const char *variant, double ms)
+{
+    ef_error error;
+    tune_record record = {.variant = variant,
+                          .knobs = json_pack("{s:i}", "chunk", 64),
+                          .source = "s",
+                          .identity = "i",
+                          .ms = ms,
+                          .base_ms = 2 * ms};
+    ck_assert(tune_target_parse(target, &record.target));
+    ef_status status = tune_database_put(path_of(name), &device, &record, 1, &error);
+    json_decref(record.knobs);
+    return status;
+}
+
+static bool take_ms(void *user, json_t *line)
+{
+    const char *shape = json_string_value(json_object_get(line, "shape"));
+    if (shape)
+        sprintf((char *)user + strlen(user), "%s %g,", shape,
+                json_real_value(json_object_get(line, "ms")));
+    return true;
+}
+
+static const char *records(const char *name)
+{
+    static char text[4096];
+    ef_error error;
+    text[0] = '\0';
+    ck_assert_int_eq(tune_database_read(path_of(name), take_ms, text, &error), EF_OK);
+    return text;
+}
+
+static bool has(const char *name, const char *target, const char *identity)
+{
+    tune_target t;
+    ck_assert(tune_target_parse(target, &t));
+    return tune_database_has(path_of(name), &t, device.accuracy, identity, 0);
+}
+
+START_TEST(a_result_replaces_its_targets_and_no_other)
+{
+    ck_assert_int_eq(put("db", gelu, "chunk", 1), EF_OK);
+    ck_assert_int_eq(put("db", "gelu.forward H2000", NULL, 2), EF_OK);
+    ck_assert_int_eq(put("db", "gelu.backward H1000", "item", 3), EF_OK);
+    write_file("db", "a",
+               "broken\n{\"op\": \"of a later version\", \"shape\": \"x\", \"ms\": 9.0}\n");
+    ck_assert_int_eq(put("db", gelu, "item", 4), EF_OK);
+    ck_assert_str_eq(records("db"), "gelu.forward H2000 2,gelu.backward H1000 3,x 9,"
+                                    "gelu.forward H1000 4,");
+    ck_assert(has("db", gelu, "i"));
+    ck_assert(!has("db", gelu, "j"));
+    ck_assert(!has("db", "gelu.forward H1001", "i"));
+    ck_assert(!has("none", gelu, "i"));
+}
+END_TEST
+
+START_TEST(folders_are_made)
+{
+    ef_error error;
+    ck_assert_int_eq(tune_database_prepare(path_of("a/b//c/db"), &device, &error), EF_OK);
+    ck_assert_int_eq(put("a/b/c/db", gelu, NULL, 1), EF_OK);
+    ck_assert_str_eq(records("a/b/c/db"), "gelu.forward H1000 1,");
+    ck_assert_int_eq(tune_database_prepare(path_of("a/b/c/db"), &device, &error), EF_OK);
+    ck_assert_str_eq(records("a/b/c/db"), "gelu.forward H1000 1,");
+    ck_assert_int_eq(tune_database_prepare(path_of("a/b/c/db/under/a/file"), &device, &error),
+                     EF_EIO);
+    ck_assert_int_eq(tune_database_prepare("/proc/none/db", &device, &error), EF_EIO);
+    ck_assert_ptr_nonnull(strstr(error.text, "--db FILE"));
+    if (geteuid() == 0)
+        return; /* nothing is read-only for root */
+    chmod(path_of("a"), 0500);
+    ck_assert_int_eq(tune_database_prepare(path_of("a/new/db"), &device, &error), EF_EIO);
+    ck_assert_int_eq(put("a/db", gelu, NULL, 1), EF_EIO);
+    chmod(path_of("a"), 0700);
+}
+END_TEST
+
+START_TEST(files_of_something_else_are_left_alone)
+{
+    static const char *const texts[] = {
+        "important notes\n",
+        "{}\n",
+        "\x7f"
+        "ELF",
+        "{\"format\": \"energyflow tune 2\", \"key\": \"k1\", \"driver\": \"1\"}\n",
+        "{\"format\": \"energyflow tune 1\", \"key\": \"other\", \"driver\": \"1\"}\n",
+        "{\"format\": \"energyflow tune 1\", \"driver\": \"1\"}\n"};
+    ef_error error;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        write_file("db", "w", texts[i]);
+        ck_assert_int_eq(tune_database_prepare(path_of("db"), &device, &error), EF_EFORMAT);
+        ck_assert_int_eq(put("db", gelu, NULL, 1), EF_EFORMAT);
+        ck_assert_str_eq(read_file("db"), texts[i]);
+    }
+    unlink(path_of("db"));
+    ck_assert_int_eq(put("db", gelu, NULL, 1), EF_OK);
+    ck_assert_int_eq(truncate(path_of("db"), EF__TUNE_MOST_BYTES + 1), 0);
+    ck_assert_int_eq(put("db", gelu, NULL, 1), EF_EFORMAT);
+    ck_assert_int_eq(truncate(path_of("db"), (off_t)1 << 40), 0); /* and is not read, either */
+    ck_assert_int_eq(tune_database_prepare(path_of("db"), &device, &error), EF_EFORMAT);
+    unlink(path_of("db"));
+    ck_assert_int_eq(mkfifo(path_of("db"), 0666), 0);
+    ck_assert_int_eq(tune_database_prepare(path_of("db"), &device, &error), EF_EIO);
+    unlink(path_of("db"));
+    ck_assert_int_eq(mkdir(path_of("db"), 0777), 0);
+    ck_assert_int_eq(tune_database_prepare(path_of("db"), &device, &error), EF_EIO);
+}
+END_TEST
+
+START_TEST(looking_writes_nothing)
+{
+    ef_error error;
+    ck_assert_int_eq(put("db", gelu, NULL, 1), EF_OK);
+    struct stat before, after;
+    ck_assert_int_eq(stat(path_of("db"), &before), 0);
+    ck_assert_int_eq(tune_database_prepare(path_of("db"), &device, &error), EF_OK);
+    ck_assert_int_eq(stat(path_of("db"), &after), 0);
+    ck_assert(before.st_ino == after.st_ino); /* another eftune may be about to replace it */
+}
+END_TEST
+
+/* ---- targets ---- */
+
+START_TEST(targets_that_cannot_be_are_refused)
+{
+    static const char *const bad[] = {
+        "",
+        " ",
+        "gelu",
+        "gelu.forward",
+        "gelu.forward H0",
+        "gelu.forward H-1",
+        "gelu.forward H1x",
+        "gelu.forward H2147483648",
+        "gelu.forward H99999999999999999999",
+        "gelu.forward D5",
+        "no.such H5",
+        "gelu.forward H 5",
+        "layernorm.forward B2147483647",
+        "linear.forward -5",
+        "conv1d.forward B2147483647 L2147483647 D2147483647 H5 K5 d1"};
+    char text[128];
+    tune_target t;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_assert_msg(!tune_target_parse(bad[i], &t), "%s", bad[i]);
+    ck_assert(tune_target_parse("\tconv1d.dx  K5 B2 L3 D4  H6 d7\n", &t));
+    tune_target_text(&t, text, sizeof text);
+    ck_assert_str_eq(text, "conv1d.dx B2 L3 D4 H6 K5 d7");
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("tune_session");
+    TCase *t = ef_test_case(s, "supervisor");
+    tcase_add_checked_fixture(t, make_folder, remove_folder);
+    tcase_add_test(t, a_worker_that_does_not_start_is_said);
+    tcase_add_test(t, what_happens_to_the_worker_is_the_choices_outcome);
+    tcase_add_test(t, a_second_answer_is_not_taken_for_the_next_ones);
+    tcase_add_test(t, a_worker_that_dies_between_requests_is_nobodys_failure);
+    tcase_add_test(t, the_default_is_asked_twice);
+    tcase_add_test(t, a_round_that_fails_names_the_one);
+    tcase_add_test(t, what_runs_out_of_the_budget_has_not_failed);
+    tcase_add_test(t, three_failures_with_a_healthy_device_stay_failures);
+    tcase_add_test(t, failures_of_a_sick_device_that_recovers_are_tried_again);
+    tcase_add_test(t, one_start_that_fails_is_no_end);
+    tcase_add_test(t, a_device_that_does_not_recover_ends_the_run);
+    tcase_add_test(t, runs_end_with_the_right_status);
+    tcase_add_test(t, a_wrong_choice_that_is_fast_hides_no_other);
+    tcase_add_test(t, a_search_that_had_its_share_is_not_made_again);
+    tcase_add_test(t, what_is_known_goes_into_the_next_search);
+    t = ef_test_case(s, "journal");
+    tcase_add_checked_fixture(t, make_folder, remove_folder);
+    tcase_add_test(t, a_journal_gives_back_what_was_put_in);
+    tcase_add_test(t, a_journal_is_cut_off_anywhere);
+    tcase_add_test(t, rubbish_in_a_journal_is_passed_over);
+    tcase_add_test(t, a_journal_of_something_else_begins_anew);
+    tcase_add_test(t, a_file_that_is_no_journal_is_left_alone);
+    tcase_add_test(t, only_one_has_the_journal);
+    tcase_add_test(t, a_choice_that_ended_the_run_is_not_tried_again);
+    t = ef_test_case(s, "database");
+    tcase_add_checked_fixture(t, make_folder, remove_folder);
+    tcase_add_test(t, a_result_replaces_its_targets_and_no_other);
+    tcase_add_test(t, folders_are_made);
+    tcase_add_test(t, files_of_something_else_are_left_alone);
+    tcase_add_test(t, looking_writes_nothing);
+    tcase_add_test(t, targets_that_cannot_be_are_refused);
+    return s;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 4 && !strcmp(argv[1], "--fake"))
+        return fake(argv[2], argv[3]);
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0)
+        return 99;
+    self[length] = '\0';
+    return ef_test_main(suite, false);
+}

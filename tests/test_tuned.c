@@ -1,0 +1,335 @@
+/* The database of tuned choices as dispatch reads it. */
+#include "ef_test.h"
+#include "base/clock.h"
+#include "op/tuned.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char path[] = "test_tuned.XXXXXX";
+
+/* A database of the actor's device, with these lines behind its header. */
+static void write_database(ef_actor *a, const char *lines)
+{
+    char key[EF__SHA256_HEX];
+    FILE *f = fopen(path, "w");
+    ef__tuned_key(a, key);
+    ck_assert_ptr_nonnull(f);
+    fprintf(f, "{\"format\": \"%s\", \"key\": \"%s\", \"driver\": \"%s\", \"other\": [1]}\n%s",
+            EF__TUNE_FORMAT, key, ef_actor_device(a)->driver, lines);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+/* A record of the variant with its untuned knobs, of the kernels that are there. */
+static const char *record(ef_actor *a, ef__op_id id, const char *variant, size_t n)
+{
+    char *line = ef_test_alloc(1024), hex[EF__SHA256_HEX] = "", *end;
+    ef__choice c = ef__op_untuned(ef__device_of(a), id, variant);
+    if (c.variant)
+        ck_assert_int_eq(ef__op_hash(a, id, hex), EF_OK);
+    end = line + sprintf(line,
+                         "{\"op\": \"%s\", \"n\": [%zu], \"parts\": 0, \"accuracy\": \"normal\", "
+                         "\"variant\": \"%s\", "
+                         "\"source\": \"%s\", \"knobs\": {",
+                         ef__op_row(id)->name, n, variant, hex);
+    for (size_t i = 0; c.variant && i < ef__knobs(c.variant); i++)
+        end += sprintf(end, "%s\"%s\": %d", i ? ", " : "", c.variant->knobs[i].name, c.knob[i]);
+    sprintf(end, "}}\n");
+    return line;
+}
+
+/* Of what is in force. */
+static const char *digest(ef_actor *a)
+{
+    ef_tune_info *info = ef_test_alloc(sizeof *info);
+    ef_test_ok(a, ef_tune_get(a, info));
+    return info->digest;
+}
+
+static const char *chosen(ef_actor *a, size_t n)
+{
+    return ef__op_choose(a, EF__GELU_FORWARD, &(ef__args){.n = {n}}).variant->name;
+}
+
+/* That which is not the untuned choice. */
+static const char *other(ef_actor *a)
+{
+    return strcmp(chosen(a, 1000), "item") ? "item" : "chunk";
+}
+
+static const char *join(const char *x, const char *y)
+{
+    char *both = ef_test_alloc(strlen(x) + strlen(y) + 1);
+    return strcat(strcpy(both, x), y);
+}
+
+START_TEST(the_nearest_record_decides)
+{
+    ef_actor *a = ef_test_open();
+    const char *untuned = chosen(a, 1000), *tuned = other(a);
+    const bool fits = ef_actor_device(a)->is_cpu;
+    write_database(a, join(record(a, EF__GELU_FORWARD, tuned, 1000),
+                           record(a, EF__GELU_FORWARD, "default", 16000)));
+    ef_test_ok(a, ef_tune_load(a, path));
+    ck_assert_str_eq(chosen(a, 1000), fits ? tuned : untuned);
+    ck_assert_str_eq(chosen(a, 2000), fits ? tuned : untuned);
+    ck_assert_str_eq(chosen(a, 5000), untuned); /* nearer to 16000 */
+    ck_assert_str_eq(chosen(a, 16000), untuned);
+    ck_assert_str_eq(chosen(a, 62), untuned); /* more than 4 doublings away */
+    ck_assert_str_eq(chosen(a, 64), fits ? tuned : untuned);
+    ck_assert_str_eq(ef__op_choose(a, EF__GELU_BACKWARD, &(ef__args){.n = {1000}}).variant->name,
+                     untuned);
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(results_do_not_change_with_the_choice)
+{
+    enum { N = 1000 };
+    ef_actor *a = ef_test_open();
+    float *x = ef_test_randn(N, 1);
+    ef_tensor *tx = ef_test_f32(a, SHAPE(N), x), *y = ef_test_f32(a, SHAPE(N), NULL);
+    ef_test_ok(a, ef_gelu_forward(a, tx, y));
+    double *want = ef_test_widen(N, ef_test_read(y));
+    write_database(a, record(a, EF__GELU_FORWARD, other(a), N));
+    ef_test_ok(a, ef_tune_load(a, path));
+    ef_test_set(y, NULL);
+    ef_test_ok(a, ef_gelu_forward(a, tx, y));
+    ef_test_near("y", y, want, 1e-6, 1e-6);
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(lines_that_are_no_records_are_passed_over)
+{
+    ef_actor *a = ef_test_open();
+    const char *good = record(a, EF__GELU_FORWARD, "item", 1000);
+    const char *const bad[] = {"nonsense\n",
+                               "\n",
+                               "[1, 2]\n",
+                               "{\"op\": \"gelu.forward\"}\n",
+                               "{\"op\": \"gelu.forward\", \"n\": [-1], \"parts\": 0, "
+                               "\"accuracy\": \"normal\", \"variant\": \"item\", \"knobs\": "
+                               "{}, "
+                               "\"source\": \"\"}\n",
+                               "{\"op\": \"gelu.forward\", \"n\": [1,2,3,4,5,6,7,8,9], \"parts\": "
+                               "0, \"accuracy\": \"normal\", \"variant\": "
+                               "\"item\", "
+                               "\"knobs\": {}, \"source\": \"\"}\n",
+                               "{\"op\": \"no such\", \"n\": [1], \"parts\": 0, \"accuracy\": "
+                               "\"normal\", \"variant\": \"item\", \"knobs\": {}, "
+                               "\"source\": \"\"}\n",
+                               "{\"op\": \"gelu.forward\", \"n\": [1], \"parts\": 0, \"accuracy\": "
+                               "\"normal\", \"variant\": \"gone\", \"knobs\": "
+                               "{}, "
+                               "\"source\": \"\"}\n",
+                               "{\"op\": \"gelu.forward\", \"n\": [1], \"parts\": 0, \"accuracy\": "
+                               "\"normal\", \"variant\": \"item\", "
+                               "\"knobs\": {\"no\": 1}, \"source\": \"\"}\n",
+                               "{\"op\": \"gelu.forward\", \"n\": [1], \"parts\": 0, \"accuracy\": "
+                               "\"normal\", \"variant\": \"item\", \"knobs\": "
+                               "{}, "
+                               "\"source\": \"of other kernels\"}\n"};
+    ef__tuned *t;
+    ef_error error;
+    const char *lines = good;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        lines = join(lines, bad[i]);
+    write_database(a, join(lines, "{\"op\": \"cut o"));
+    ck_assert_int_eq(ef__tuned_read(a, path, &t, &error), EF_OK);
+    ck_assert_uint_eq(t->info.choices, 1);
+    ck_assert_uint_eq(t->info.broken + t->info.stale,
+                      sizeof bad / sizeof *bad); /* the empty one is none */
+    ck_assert_str_eq(t->info.driver, ef_actor_device(a)->driver);
+    ef__tuned_free(t);
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(files_of_something_else_are_refused)
+{
+    static const struct {
+        const char *text, *says;
+    } files[] = {{"", "not a file of"},
+                 {"{}", "not a file of"},
+                 {"\x7f"
+                  "ELF",
+                  "not a file of"},
+                 {"{\"format\": \"energyflow tune 2\", \"key\": \"x\", \"driver\": \"\"}\n",
+                  "not a file of"},
+                 {"{\"format\": \"energyflow tune 1\", \"key\": \"x\", \"driver\": \"\"}\n",
+                  "another device"}};
+    ef_actor *a = ef_test_open();
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        FILE *f = fopen(path, "w");
+        fputs(files[i].text, f);
+        fclose(f);
+        ef_test_refused(a, ef_tune_load(a, path), EF_EFORMAT, files[i].says);
+    }
+    ck_assert_int_eq(truncate(path, EF__TUNE_MOST_BYTES + 1), 0);
+    ef_test_refused(a, ef_tune_load(a, path), EF_EFORMAT, "bytes, more than");
+    unlink(path);
+    ef_test_refused(a, ef_tune_load(a, path), EF_EIO, path);
+    ck_assert_str_eq(digest(a), "");
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(the_environment_says_which)
+{
+    char key[EF__SHA256_HEX], home[] = "test_tuned_home.XXXXXX", own[4096], found[4096],
+                              absolute[4096];
+    ef_actor *a = ef_test_open();
+    const char *untuned = chosen(a, 1000), *tuned = ef_actor_device(a)->is_cpu ? other(a) : untuned;
+    write_database(a, record(a, EF__GELU_FORWARD, other(a), 1000));
+    ck_assert_ptr_nonnull(realpath(path, absolute));
+    ef__tuned_key(a, key);
+    ef_test_close(a);
+
+    setenv("EF_TUNE", absolute, 1);
+    a = ef_test_open();
+    ef_test_ok(a, ef_gelu_forward(a, ef_test_f32(a, SHAPE(1000), NULL),
+                                  ef_test_f32(a, SHAPE(1000), NULL)));
+    ck_assert_str_eq(chosen(a, 1000), tuned);
+    ck_assert_uint_eq(strlen(digest(a)), 64);
+    ef_test_close(a);
+
+    setenv("EF_TUNE", "/nonexistent/file", 1);
+    a = ef_test_open();
+    ef_test_refused(
+        a, ef_gelu_forward(a, ef_test_f32(a, SHAPE(1), NULL), ef_test_f32(a, SHAPE(1), NULL)),
+        EF_EIO, "/nonexistent/file");
+    ef_test_close(a);
+
+    ck_assert_ptr_nonnull(mkdtemp(home));
+    ck_assert_ptr_nonnull(realpath(home, own));
+    setenv("XDG_DATA_HOME", own, 1);
+    setenv("EF_TUNE", "on", 1);
+    a = ef_test_open();
+    ef_test_ok(a, ef__tuned_path(a, found, sizeof found));
+    ck_assert_str_eq(found, "");
+    ck_assert_str_eq(digest(a), ""); /* none is there */
+    ck_assert_str_eq(chosen(a, 1000), untuned);
+    ef_test_close(a);
+
+    strcat(own, "/energyflow");
+    mkdir(own, 0777);
+    strcat(own, "/tune");
+    mkdir(own, 0777);
+    ef__tuned_user_path(key, found, sizeof found);
+    ck_assert_int_eq(rename(path, found), 0);
+    unsetenv("EF_TUNE");
+    a = ef_test_open();
+    ck_assert_uint_eq(strlen(digest(a)), 64);
+    ck_assert_str_eq(chosen(a, 1000), tuned);
+    ef_test_close(a);
+
+    setenv("EF_TUNE", "off", 1);
+    a = ef_test_open();
+    ck_assert_str_eq(digest(a), "");
+    ck_assert_str_eq(chosen(a, 1000), untuned);
+    ef_test_close(a);
+    unlink(found);
+    rmdir(own);
+    *strrchr(own, '/') = '\0';
+    rmdir(own);
+    rmdir(home);
+}
+END_TEST
+
+START_TEST(another_drivers_choices_are_not_used)
+{
+    char key[EF__SHA256_HEX];
+    ef_tune_info info;
+    ef_actor *a = ef_test_open();
+    const char *line = record(a, EF__GELU_FORWARD, "item", 1000);
+    ef__tuned_key(a, key);
+    for (int use = 0; use < 2; use++) {
+        FILE *f = fopen(path, "w");
+        fprintf(f, "{\"format\": \"%s\", \"key\": \"%s\", \"driver\": \"0.1\"}\n%s",
+                EF__TUNE_FORMAT, key, line);
+        fclose(f);
+        if (use)
+            setenv("EF_TUNE_STALE", "use", 1);
+        ef_test_ok(a, ef_tune_load(a, path));
+        ef_test_ok(a, ef_tune_get(a, &info));
+        ck_assert_uint_eq(info.choices, (size_t)use);
+        ck_assert(!info.is_of_driver);
+        ck_assert_str_eq(info.driver, "0.1");
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(the_digest_is_of_the_choices)
+{
+    char first[65], second[65];
+    ef_actor *a = ef_test_open();
+    const char *one = record(a, EF__GELU_FORWARD, "item", 1000);
+    write_database(a, one);
+    ef_test_ok(a, ef_tune_load(a, path));
+    strcpy(first, digest(a));
+    write_database(a, join("broken\n", one));
+    ef_test_ok(a, ef_tune_load(a, path));
+    ck_assert_str_eq(first, digest(a));
+    write_database(a, join(one, record(a, EF__GELU_FORWARD, "default", 10)));
+    ef_test_ok(a, ef_tune_load(a, path));
+    strcpy(second, digest(a));
+    ck_assert_str_ne(first, second);
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(a_choice_that_was_made_costs_little)
+{
+    enum { TIMES = 200000 };
+    static const double most_ns =
+        1000; /* 100 where nothing else runs; sanitizers take their share */
+    ef_actor *a = ef_test_open();
+    const ef__args args = {.n = {1000}};
+    const char *lines = "";
+    for (size_t i = 1; i <= 200; i++)
+        lines = join(lines, record(a, EF__GELU_FORWARD, "item", i * 1000));
+    write_database(a, lines);
+    ef_test_ok(a, ef_tune_load(a, path));
+    double least = 1e30;
+    for (int round = 0; round < 5; round++) {
+        double start = ef__now();
+        for (int i = 0; i < TIMES; i++)
+            ef__op_choose(a, EF__GELU_FORWARD, &args);
+        double ns = (ef__now() - start) / TIMES * 1e9;
+        least = ns < least ? ns : least;
+    }
+    printf("a choice: %.0f ns\n", least);
+    ck_assert_msg(least < most_ns, "%g ns", least);
+    ef_test_close(a);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("tuned");
+    TCase *t = ef_test_case(s, "database");
+    tcase_add_test(t, the_nearest_record_decides);
+    tcase_add_test(t, results_do_not_change_with_the_choice);
+    tcase_add_test(t, lines_that_are_no_records_are_passed_over);
+    tcase_add_test(t, files_of_something_else_are_refused);
+    tcase_add_test(t, the_environment_says_which);
+    tcase_add_test(t, another_drivers_choices_are_not_used);
+    tcase_add_test(t, the_digest_is_of_the_choices);
+    tcase_add_test(t, a_choice_that_was_made_costs_little);
+    return s;
+}
+
+int main(void)
+{
+    int fd = mkstemp(path);
+    if (fd < 0)
+        return 99;
+    close(fd);
+    int code = ef_test_main(suite, true);
+    unlink(path);
+    return code;
+}

@@ -1,0 +1,243 @@
+/* The database's writer. */
+#include "database.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "op/tuned.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- folders ---- */
+
+/* Every folder that leads to path. */
+static ef_status make_folders(const char *path, ef_error *error)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
+    ef_status status = EF_OK;
+    for (char *at = strchr(copy + 1, '/'); at && !status; at = strchr(at + 1, '/')) {
+        *at = '\0';
+        if (mkdir(copy, 0777) && errno != EEXIST)
+            status = ef__error_set(error, EF_EIO, errno, NULL,
+                                   "%s: %s; --db FILE names another place", copy, strerror(errno));
+        *at = '/';
+    }
+    free(copy);
+    return status;
+}
+
+/* ---- lines ---- */
+
+static json_t *header(const tune_device *d)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "format", EF__TUNE_FORMAT,
+                     "library", ef_version(), "key", d->key, "device", d->name, "platform",
+                     d->platform, "version", d->version, "driver", d->driver, "cpu", d->cpu,
+                     "units", d->units);
+}
+
+json_t *tune_knobs_json(const ef__choice *c)
+{
+    json_t *knobs = json_object();
+    for (size_t i = 0; i < ef__knobs(c->variant); i++)
+        json_object_set_new(knobs, c->variant->knobs[i].name, json_integer(c->knob[i]));
+    return knobs;
+}
+
+static json_t *sizes(const tune_target *t)
+{
+    json_t *n = json_array();
+    for (int i = 0; i < EF__MAX_SIZES; i++)
+        json_array_append_new(n, json_integer((json_int_t)t->n[i]));
+    return n;
+}
+
+static json_t *record_line(const tune_device *d, const tune_record *r)
+{
+    char date[32], shape[128];
+    time_t now = time(NULL);
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    tune_target_text(&r->target, shape, sizeof shape);
+    return json_pack("{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I, "
+                     "s:I, s:f, s:s}",
+                     "op", ef__op_row(r->target.id)->name, "n", sizes(&r->target), "parts", 0,
+                     "accuracy", d->accuracy, "variant", r->variant ? r->variant : "default",
+                     "knobs", r->knobs, "source", r->source, "identity", r->identity, "shape",
+                     shape, "ms", r->ms, "base_ms", r->base_ms, "ratio_low", r->low, "ratio_high",
+                     r->high, "worst", r->worst, "tried", (json_int_t)r->tried, "of",
+                     (json_int_t)r->of, "seconds", r->seconds, "date", date);
+}
+
+/* ---- the file ---- */
+
+bool tune_database_is_of(json_t *line, const tune_target *t, const char *accuracy)
+{
+    const char *op = json_string_value(json_object_get(line, "op"));
+    const char *class = json_string_value(json_object_get(line, "accuracy"));
+    json_t *own = sizes(t);
+    bool same = op && class && !strcmp(class, accuracy) && !strcmp(op, ef__op_row(t->id)->name) &&
+                json_equal(json_object_get(line, "n"), own);
+    json_decref(own);
+    return same;
+}
+
+static bool is_replaced(json_t *line, const char *accuracy, const tune_record *results,
+                        size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (tune_database_is_of(line, &results[i].target, accuracy))
+            return true;
+    return !json_is_object(line);
+}
+
+ef_status tune_database_read(const char *path, bool (*see)(void *user, json_t *line), void *user,
+                             ef_error *error)
+{
+    int fd;
+    char *text = NULL;
+    size_t room = 0, bytes = 0;
+    ssize_t length;
+    ef_status status = ef__file_open(path, &fd, &bytes, error);
+    if (status)
+        return status;
+    FILE *file = fdopen(fd, "r");
+    if (!file) {
+        close(fd);
+        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
+    }
+    if (bytes > EF__TUNE_MOST_BYTES)
+        status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: more than %d bytes", path,
+                               EF__TUNE_MOST_BYTES);
+    for (bool go = true, first = true; go && !status && (length = getline(&text, &room, file)) > 0;
+         first = false) {
+        json_t *line = json_loadb(text, (size_t)length, 0, NULL);
+        const char *format = json_string_value(json_object_get(line, "format"));
+        if (first && (!format || strcmp(format, EF__TUNE_FORMAT)))
+            status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s:1: not a file of \"%s\"", path,
+                                   EF__TUNE_FORMAT);
+        else if (json_is_object(line)) /* else it is broken: passed over */
+            go = see(user, line);
+        json_decref(line);
+    }
+    free(text);
+    fclose(file);
+    return status;
+}
+
+typedef struct reading {
+    const tune_device *device;
+    const tune_record *records; /* that come anew */
+    size_t count;
+    json_t *lines; /* that stay, without the header */
+    bool foreign;
+} reading;
+
+static bool see_old(void *user, json_t *line)
+{
+    reading *r = user;
+    const char *key = json_string_value(json_object_get(line, "key"));
+    if (json_object_get(line, "format")) {
+        r->foreign = !key || strcmp(key, r->device->key);
+        return !r->foreign;
+    }
+    if (!is_replaced(line, r->device->accuracy, r->records, r->count))
+        json_array_append(r->lines, line);
+    return true;
+}
+
+/* The records that stay. A file that is not there has none. */
+static ef_status read_old(const char *path, reading *r, ef_error *error)
+{
+    ef_status status = access(path, F_OK) ? EF_OK : tune_database_read(path, see_old, r, error);
+    if (!status && r->foreign)
+        return ef__error_set(error, EF_EFORMAT, 0, NULL,
+                             "%s:1: the database of another device; --db FILE names another", path);
+    return status;
+}
+
+static ef_status write_line(ef__file *file, json_t *line, ef_error *error)
+{
+    char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+    if (!text)
+        return ef__error_set(error, EF_ENOMEM, 0, NULL, "no host memory");
+    ef_status status = ef__file_write(file, text, strlen(text), error);
+    if (!status)
+        status = ef__file_write(file, "\n", 1, error);
+    free(text);
+    return status;
+}
+
+static ef_status write_lines(const char *path, json_t *lines, ef_error *error)
+{
+    ef__file *file;
+    json_t *line;
+    size_t i;
+    ef_status status = ef__file_begin(path, &file, error);
+    if (status)
+        return status;
+    json_array_foreach(lines, i, line) if (!status) status = write_line(file, line, error);
+    if (!status)
+        return ef__file_commit(file, error);
+    ef__file_abandon(file);
+    return status;
+}
+
+ef_status tune_database_put(const char *path, const tune_device *device, const tune_record *records,
+                            size_t count, ef_error *error)
+{
+    reading r = {device, records, count, json_array(), false};
+    bool made = !json_array_append_new(r.lines, header(device));
+    ef_status status = read_old(path, &r, error);
+    for (size_t i = 0; i < count && made && !status; i++)
+        made = !json_array_append_new(r.lines, record_line(device, &records[i]));
+    if (!status && !made)
+        status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no line can be made", path);
+    if (!status)
+        status = write_lines(path, r.lines, error);
+    json_decref(r.lines);
+    return status;
+}
+
+ef_status tune_database_prepare(const char *path, const tune_device *device, ef_error *error)
+{
+    reading r = {.device = device, .lines = json_array()};
+    ef_status status = make_folders(path, error);
+    if (!status)
+        status = read_old(path, &r, error);
+    json_decref(r.lines);
+    return status;
+}
+
+typedef struct wanted {
+    const tune_target *target;
+    const char *accuracy, *identity;
+    double seconds;
+    bool found;
+} wanted;
+
+static bool see_wanted(void *user, json_t *line)
+{
+    wanted *w = user;
+    const char *identity;
+    json_int_t tried, of;
+    double seconds;
+    if (!json_unpack(line, "{s:s, s:I, s:I, s:F}", "identity", &identity, "tried", &tried, "of",
+                     &of, "seconds", &seconds))
+        w->found = !strcmp(identity, w->identity) && (tried >= of || seconds >= w->seconds) &&
+                   tune_database_is_of(line, w->target, w->accuracy);
+    return !w->found;
+}
+
+bool tune_database_has(const char *path, const tune_target *target, const char *accuracy,
+                       const char *identity, double seconds)
+{
+    wanted w = {target, accuracy, identity, seconds, false};
+    return !tune_database_read(path, see_wanted, &w, NULL) && w.found;
+}

@@ -1,0 +1,53 @@
+/* database.h -- writing a device's tuned choices (op/tuned.h reads them). */
+#ifndef TUNE_DATABASE_H
+#define TUNE_DATABASE_H
+
+#include "base/sha256.h"
+#include "target.h"
+#include <jansson.h>
+
+/* What the file is of. */
+typedef struct tune_device {
+    char name[128], platform[128], version[128], driver[128], cpu[128], key[EF__SHA256_HEX];
+    char accuracy[8]; /* the class that is tuned for */
+    int units;
+} tune_device;
+
+/* The result for one target. variant NULL: the untuned choice is best. */
+typedef struct tune_record {
+    tune_target target;
+    const char *variant;
+    json_t *knobs;                 /* object; borrowed */
+    const char *source, *identity; /* of its kernels; of device, driver and all kernels */
+    double ms, base_ms, low, high; /* low, high: of the interval of ms / base_ms */
+    double worst;                  /* error over its bound */
+    size_t tried, of;              /* choices */
+    double seconds;                /* that the search had */
+} tune_record;
+
+/* Records are lines of JSON by target; a result takes the place of an older one of its target and
+ * kernels. Only one at a time may do that: who has the journal beside it. Errors: EIO, EFORMAT (the
+ * file there is of something else), ENOMEM. */
+ef_status tune_database_put(const char *path, const tune_device *device, const tune_record *results,
+                            size_t count, ef_error *error);
+
+/* Make path's folder and see that a file there is of this device. Errors: EIO, EFORMAT. */
+ef_status tune_database_prepare(const char *path, const tune_device *device, ef_error *error);
+
+/* Is the line a record of this target and class of accuracy? */
+bool tune_database_is_of(json_t *line, const tune_target *target, const char *accuracy);
+
+/* A choice's knobs, by their names. */
+json_t *tune_knobs_json(const ef__choice *choice);
+
+/* Is there a record of the target, measured with this identity, that tried everything or had at
+ * least so many seconds for it? */
+bool tune_database_has(const char *path, const tune_target *target, const char *accuracy,
+                       const char *identity, double seconds);
+
+/* Call see for the header and for each record, in their order, until it returns false. Errors: EIO,
+ * EFORMAT. */
+ef_status tune_database_read(const char *path, bool (*see)(void *user, json_t *line), void *user,
+                             ef_error *error);
+
+#endif

@@ -1,0 +1,455 @@
+/* eftune: find the fastest variants of the operations on a device, once, and write them down. */
+#include "base/error.h"
+#include "base/size.h"
+#include "cmd/options.h"
+#include "export.h"
+#include "op/tuned.h"
+#include "plot.h"
+#include "run.h"
+#include "worker.h"
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NAME "eftune"
+
+typedef struct settings {
+    const char *device, *ops, *shapes, *db, *why, *plot;
+    int effort, format;
+    float budget;
+    uint64_t seed;
+    bool fresh, retry_failed, check, list, show, json, worker;
+} settings;
+
+static const float budgets[] = {40, 600, 3000}; /* of the efforts, seconds */
+
+/* ---- the database ---- */
+
+/* The database to look into: --db, else the device's own. */
+static int find_database(const settings *s, char *path, size_t size)
+{
+    ef_actor *actor;
+    char key[EF__SHA256_HEX];
+    if (s->db) {
+        snprintf(path, size, "%s", s->db);
+        return 0;
+    }
+    int code = ef__open_device(NAME, s->device, &actor);
+    if (code)
+        return code;
+    ef__tuned_key(actor, key);
+    ef__tuned_user_path(key, path, size);
+    ef_actor_close(actor);
+    return access(path, F_OK) ? ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno)) : 0;
+}
+
+/* ---- targets ---- */
+
+typedef struct targets {
+    tune_target *at;
+    size_t count;
+    bool captured; /* some of them: of what ran, not of what was asked for */
+} targets;
+
+static bool append(targets *t, const tune_target *one)
+{
+    tune_target *more = realloc(t->at, (t->count + 1) * sizeof *more);
+    if (!more)
+        return false;
+    t->at = more;
+    t->at[t->count++] = *one;
+    return true;
+}
+
+/* One line: a target as --show prints it, what stands behind # is a remark; or one that
+ * EF_TUNE_CAPTURE wrote, of which operations that are not tuned are passed over. */
+static int read_target(const char *path, size_t number, char *line, targets *t)
+{
+    tune_target one;
+    json_t *json = NULL;
+    bool good = true, wanted = true;
+    line[strcspn(line, "\n")] = '\0';
+    if (*line == '{') {
+        json = json_loads(line, 0, NULL);
+        const char *op = json_string_value(json_object_get(json, "op"));
+        wanted = !op || tune_is_tunable_name(op);
+        good = !wanted || tune_target_read(json, &one);
+        t->captured = true;
+        json_decref(json);
+    } else {
+        line[strcspn(line, "#")] = '\0';
+        wanted = line[strspn(line, " \t")] != '\0';
+        good = !wanted || tune_target_parse(line, &one);
+    }
+    if (!good)
+        return ef__say_error(NAME, EF__DATA, "%s:%zu: not an operation with its sizes: %s", path,
+                             number, line);
+    return !wanted || append(t, &one) ? 0 : ef__say_error(NAME, EF__RUNTIME, "no host memory");
+}
+
+static int read_targets(const char *path, targets *t)
+{
+    FILE *file = fopen(path, "re");
+    char *line = NULL;
+    size_t room = 0;
+    int code = 0;
+    if (!file)
+        return ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno));
+    for (size_t number = 1; !code && getline(&line, &room, file) > 0; number++)
+        code = read_target(path, number, line, t);
+    if (!code && ferror(file))
+        code = ef__say_error(NAME, EF__DATA, "%s: cannot read: %s", path, strerror(errno));
+    free(line);
+    fclose(file);
+    if (!code && !t->count)
+        code = ef__say_error(NAME, EF__DATA, "%s: no shapes", path);
+    return code;
+}
+
+/* Is name, or the family before its dot, in a list parted by commas? */
+static bool is_wanted(const char *list, const char *name)
+{
+    size_t family = strcspn(name, ".");
+    for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',') {
+        size_t length = strcspn(at, ",");
+        if ((length == family && !strncmp(at, name, family)) ||
+            (length == strlen(name) && !strncmp(at, name, length)))
+            return true;
+    }
+    return false;
+}
+
+static int check_ops(const char *list)
+{
+    for (const char *at = list; at && *at; at += strcspn(at, ","), at += *at == ',') {
+        char word[64];
+        bool known = false;
+        snprintf(word, sizeof word, "%.*s", (int)strcspn(at, ","), at);
+        for (int id = 0; id < EF__OPS; id++)
+            known |= tune_is_tunable(id) && is_wanted(word, ef__op_row(id)->name);
+        if (!known)
+            return ef__say_error(NAME, EF__USAGE, "--ops: \"%s\" is no operation that is tuned",
+                                 word);
+    }
+    return 0;
+}
+
+static bool see_shape(void *user, json_t *line)
+{
+    const char *shape = json_string_value(json_object_get(line, "shape"));
+    tune_target one;
+    return !shape || !tune_target_parse(shape, &one) || append(user, &one);
+}
+
+static int read_database(const settings *s, targets *t)
+{
+    char path[4096];
+    ef_error error;
+    int code = find_database(s, path, sizeof path);
+    if (!code && tune_database_read(path, see_shape, t, &error))
+        code = ef__say_error(NAME, EF__DATA, "%s", error.text);
+    if (!code && !t->count)
+        code = ef__say_error(NAME, EF__DATA, "%s: nothing is tuned", path);
+    return code;
+}
+
+static int find_targets(const settings *s, targets *t)
+{
+    int code = check_ops(s->ops);
+    if (!code && s->check)
+        code = read_database(s, t);
+    else if (!code && s->shapes)
+        code = read_targets(s->shapes, t);
+    else if (!code)
+        t->at = tune_default_targets(s->effort, &t->count);
+    if (t->captured)
+        t->count = tune_targets_merge(t->at, t->count);
+    size_t kept = 0;
+    for (size_t i = 0; i < t->count; i++)
+        if (!s->ops || is_wanted(s->ops, ef__op_row(t->at[i].id)->name))
+            t->at[kept++] = t->at[i];
+    t->count = kept;
+    if (!code && !kept)
+        code = ef__say_error(NAME, EF__USAGE, "none of the shapes is of --ops %s", s->ops);
+    return code;
+}
+
+/* ---- looking ---- */
+
+/* One line; it is freed. */
+static void print_json(json_t *line)
+{
+    json_dumpf(line, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(line);
+}
+
+static int list_devices(bool json)
+{
+    size_t count = ef_device_count();
+    for (size_t i = 0; i < count; i++) {
+        ef_device_info d;
+        ef_error error;
+        if (ef_device_describe(i, &d, &error))
+            return ef__say_error(NAME, EF__DEVICE, "%s", error.text);
+        if (json)
+            print_json(json_pack("{s:I, s:s, s:s}", "index", (json_int_t)i, "name", d.name,
+                                 "platform", d.platform));
+        else
+            printf("%3zu: %s (%s)\n", i, d.name, d.platform);
+    }
+    return count ? EXIT_SUCCESS : ef__say_error(NAME, EF__DEVICE, "no OpenCL device");
+}
+
+static bool show_line(void *user, json_t *line)
+{
+    const char *shape, *variant, *date;
+    json_t *knobs, *value;
+    double ms, base, low, high;
+    const char *name;
+    if (*(bool *)user) {
+        print_json(json_incref(line));
+        return true;
+    }
+    if (json_object_get(line, "format"))
+        printf("# %s, driver %s\n", json_string_value(json_object_get(line, "device")),
+               json_string_value(json_object_get(line, "driver")));
+    if (json_unpack(line, "{s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:F}", "shape", &shape, "variant",
+                    &variant, "date", &date, "knobs", &knobs, "ms", &ms, "base_ms", &base,
+                    "ratio_low", &low, "ratio_high", &high))
+        return true;
+    printf("%s # %.4g ms: %s", shape, ms, variant);
+    if (strcmp(variant, "default")) {
+        json_object_foreach(knobs, name, value)
+            printf(" %s %lld", name, (long long)json_integer_value(value));
+        printf(", default %.4g ms, %.2f to %.2f times as fast", base, 1 / high, 1 / low);
+    }
+    printf(", %s\n", date);
+    return true;
+}
+
+static int show(const settings *s)
+{
+    char path[4096];
+    ef_error error;
+    bool json = s->json;
+    int code = find_database(s, path, sizeof path);
+    if (!code && tune_database_read(path, show_line, &json, &error))
+        code = ef__say_error(NAME, EF__DATA, "%s", error.text);
+    return code;
+}
+
+/* Of a search that has ended, or of the times so far; 0: there are none. */
+static double median_of(const tune_entry *e)
+{
+    double ms[64];
+    size_t count = ef__min(e->count, sizeof ms / sizeof *ms);
+    if (e->median_ms > 0 || count == 0)
+        return e->median_ms;
+    memcpy(ms, e->ms, count * sizeof *ms);
+    return tune_median(ms, count);
+}
+
+static int by_target_and_time(const void *x, const void *y)
+{
+    const tune_entry *a = *(const tune_entry *const *)x, *b = *(const tune_entry *const *)y;
+    int order = strcmp(a->target, b->target);
+    double at = median_of(a), bt = median_of(b);
+    at = at > 0 ? at : INFINITY;
+    bt = bt > 0 ? bt : INFINITY;
+    return order ? order : (at > bt) - (at < bt);
+}
+
+static void print_why(const settings *s, const tune_entry *e)
+{
+    const char *fate = e->text    ? e->text
+                       : e->begun ? "the run ended while it was tried"
+                       : e->fate  ? e->fate
+                       : e->count ? "the search has not ended"
+                                  : "not tried yet";
+    if (s->json)
+        print_json(json_pack("{s:s, s:s, s:f, s:s, s:s}", "target", e->target, "choice", e->choice,
+                             "ms", median_of(e), "outcome", tune_outcome_text(e->outcome), "why",
+                             fate));
+    else if (median_of(e) > 0)
+        printf("  %10.4g ms  %-44s %s\n", median_of(e), e->choice, fate);
+    else
+        printf("  %10s     %-44s %s\n", "", e->choice, fate);
+}
+
+/* OP or "OP SIZES": every option of each target, fastest first, and why it is where it is. */
+static int why(const settings *s)
+{
+    char path[4200];
+    tune_journal j;
+    ef_error error;
+    int code = find_database(s, path, sizeof path - 16);
+    if (code)
+        return code;
+    strcat(path, ".journal");
+    if (tune_journal_look(&j, path, &error)) {
+        tune_journal_close(&j);
+        return ef__say_error(NAME, EF__DATA, "%s", error.text);
+    }
+    const tune_entry **list = calloc(j.count + 1, sizeof *list);
+    size_t count = 0, wanted = strlen(s->why);
+    for (size_t i = 0; list && i < j.count; i++)
+        if (!strncmp(j.entries[i].target, s->why, wanted) &&
+            strchr(" ", j.entries[i].target[wanted]))
+            list[count++] = &j.entries[i];
+    if (list)
+        qsort(list, count, sizeof *list, by_target_and_time);
+    for (size_t i = 0; i < count; i++) {
+        if (!s->json && (i == 0 || strcmp(list[i]->target, list[i - 1]->target)))
+            printf("%s\n", list[i]->target);
+        print_why(s, list[i]);
+    }
+    free(list);
+    tune_journal_close(&j);
+    return count ? EXIT_SUCCESS
+                 : ef__say_error(NAME, EF__USAGE, "--why: nothing was tried for \"%s\"", s->why);
+}
+
+/* What was tried, for others' programs and as a picture. folder: of --export. */
+static int hand_out(const settings *s, const char *folder)
+{
+    char path[4096];
+    tune_books b;
+    ef_error error;
+    int code = find_database(s, path, sizeof path);
+    if (code)
+        return code;
+    if (tune_books_read(&b, path, &error))
+        code = ef__say_error(NAME, EF__DATA, "%s", error.text);
+    else if ((folder && tune_export(&b, (tune_format)s->format, folder, &error)) ||
+             (s->plot && tune_plot(&b, s->plot, &error)))
+        code = ef__say_error(NAME, EF__RUNTIME, "%s", error.text);
+    tune_books_close(&b);
+    return code;
+}
+
+/* ---- tuning ---- */
+
+static volatile sig_atomic_t stop;
+
+/* The first asks for the end, the second kills. */
+static void on_signal(int number)
+{
+    if (stop) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
+    stop = 1;
+}
+
+static void catch_signals(void)
+{
+    const int numbers[] = {SIGINT, SIGTERM};
+    for (int i = 0; i < 2; i++) {
+        struct sigaction old, own = {.sa_handler = on_signal};
+        if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &own, NULL);
+    }
+    signal(SIGPIPE, SIG_IGN); /* of a worker that died */
+}
+
+static int tune(const settings *s)
+{
+    static char self[4096];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    char device[] = "--device", worker[] = "--worker", *argv[5] = {self, worker};
+    targets t = {0};
+    if (length <= 0)
+        return ef__say_error(NAME, EF__RUNTIME, "/proc/self/exe: %s", strerror(errno));
+    self[length] = '\0';
+    if (s->device) {
+        argv[2] = device;
+        argv[3] = (char *)s->device;
+    }
+    int code = find_targets(s, &t);
+    if (!code) {
+        const tune_request request = {.command = NAME,
+                                      .worker = argv,
+                                      .db = s->db,
+                                      .target = t.at,
+                                      .count = t.count,
+                                      .budget_s = s->budget > 0 ? s->budget : budgets[s->effort],
+                                      .seed = s->seed,
+                                      .check = s->check,
+                                      .fresh = s->fresh,
+                                      .retry_failed = s->retry_failed,
+                                      .json = s->json,
+                                      .stop = &stop};
+        catch_signals();
+        code = tune_run(&request);
+    }
+    free(t.at);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    settings s = {.effort = 1, .format = -1, .seed = 1};
+    int operands = 0;
+    const ef__option options[] = {
+        {"device", EF__TEXT, &s.device, "D", .fallback = "EF_DEVICE, else a GPU, else the CPU",
+         .help = "index or part of the name"},
+        {"ops", EF__TEXT, &s.ops, "A,B", .fallback = "all", .help = "operations or families"},
+        {"shapes", EF__TEXT, &s.shapes, "FILE", .fallback = "those of a TCN encoder",
+         .help = "what to tune for, a line each"},
+        {"effort", EF__CHOICE, &s.effort, "quick|normal|patient",
+         .help = "at most 40 s, 10 minutes, 50 minutes"},
+        {"budget", EF__REAL, &s.budget, "SECONDS", 0, 1e6, "the effort's", "how long at most"},
+        {"seed", EF__U64, &s.seed, "N", .help = "of what is tried when not all can be"},
+        {"db", EF__TEXT, &s.db, "FILE", .fallback = "the user's, for the device",
+         .help = "the database"},
+        {"fresh", EF__FLAG, &s.fresh, .help = "forget what earlier runs have measured"},
+        {"retry-failed", EF__FLAG, &s.retry_failed, .help = "try again what failed before"},
+        {"Looking", EF__GROUP, .help = ""},
+        {"check", EF__FLAG, &s.check,
+         .help = "verify and time what is in the database again, after a driver's update"},
+        {"list", EF__FLAG, &s.list, .help = "the devices"},
+        {"show", EF__FLAG, &s.show, .help = "what is in the database"},
+        {"why", EF__TEXT, &s.why, "OP [SIZES]", .fallback = "",
+         .help = "all that was tried for it, and why it lost"},
+        {"export", EF__CHOICE, &s.format, "t4|kt", .fallback = "",
+         .help = "write what was tried into DIR: T4 results, or Kernel Tuner caches"},
+        {"plot", EF__TEXT, &s.plot, "FILE.svg", .fallback = "",
+         .help = "draw what was tried, by gnuplot"},
+        {"json", EF__FLAG, &s.json, .help = "one JSON object a line"},
+        {"worker", EF__FLAG, &s.worker, .help = NULL},
+        {0}};
+    const ef__command command = {
+        .name = NAME,
+        .usage = "[OPTION...] [DIR]",
+        .about = "Find the fastest variant of each operation on a device and write it into the\n"
+                 "database that every program of this library looks into. A run that was ended\n"
+                 "goes on where it was.\n",
+        .options = options,
+        .operands = &operands};
+    ef__command_begin();
+    int code = ef__options_parse(&command, argc, argv);
+    if (code >= 0)
+        return code;
+    if (s.format >= 0 && operands == argc)
+        return ef__say_error(NAME, EF__USAGE, "--export: needs a folder");
+    if (argc - operands > (s.format >= 0))
+        return ef__say_error(NAME, EF__USAGE, "unexpected argument \"%s\"", argv[argc - 1]);
+    if (s.worker)
+        return tune_worker(s.device);
+    if (s.list)
+        code = list_devices(s.json);
+    else if (s.show)
+        code = show(&s);
+    else if (s.why)
+        code = why(&s);
+    else if (s.format >= 0 || s.plot)
+        code = hand_out(&s, argv[operands]);
+    else
+        code = tune(&s);
+    return ef__command_end(NAME, code);
+}

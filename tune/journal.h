@@ -1,0 +1,72 @@
+/* journal.h -- what a tuning run has done, line by line, and on the disk before the next thing is
+ * tried: a run that was killed goes on behind it. A choice that was begun and never ended killed
+ * the run, or its machine: it is not tried again unless that is asked for. */
+#ifndef TUNE_JOURNAL_H
+#define TUNE_JOURNAL_H
+
+#include "base/error.h"
+#include "search.h"
+
+/* How long a choice took, by the clock and in milliseconds, as a file that is read tells. */
+typedef struct tune_cost {
+    double first;     /* until its first time was known, or why there is none: built, warmed up */
+    double others;    /* its other samples */
+    double verified;  /* its verifications */
+    int64_t begun_at; /* and nothing came after */
+    int64_t at;       /* when it was last tried, since 1970; 0: not known */
+} tune_cost;
+
+/* What is known of a choice at a target. */
+typedef struct tune_entry {
+    char *target, *choice;
+    bool begun;           /* and nothing came after */
+    tune_outcome outcome; /* TUNE_CORRECT: it was verified */
+    double *ms;           /* its times, in the order they were taken */
+    size_t count;
+    double worst; /* error over its bound */
+    char *text;   /* what went wrong */
+    char *fate;   /* of the last search that ended; NULL: none did */
+    double median_ms;
+    bool is_default; /* as the device is, untuned */
+    double floor_ms; /* the default's: of the target at the device's ceilings; 0: not known */
+    tune_cost cost;
+} tune_entry;
+
+typedef struct tune_journal {
+    int fd;
+    char *path;
+    tune_entry *entries;
+    size_t count, room;
+} tune_journal;
+
+/* Open or make path and read what it holds. identity: of device, driver and kernels; a journal of
+ * another starts anew, as does any with fresh. Only one at a time may have it. Errors: EIO, EFORMAT
+ * (the file there is no journal; it stays), ESTATE (another has it), ENOMEM. */
+ef_status tune_journal_open(tune_journal *j, const char *path, const char *identity, bool fresh,
+                            ef_error *error);
+void tune_journal_close(tune_journal *j);
+
+/* Read what is in path, which may be in use; nothing can be written. Errors: EIO, ENOMEM. */
+ef_status tune_journal_look(tune_journal *j, const char *path, ef_error *error);
+
+/* NULL: nothing is known. */
+const tune_entry *tune_journal_find(const tune_journal *j, const char *target, const char *choice);
+
+/* A beginning and an end are on the disk when they return, and what came before them. An end as
+ * TUNE_UNTRIED takes a failure back. Errors: EIO, ENOMEM. */
+ef_status tune_journal_begin(tune_journal *j, const char *target, const char *choice,
+                             ef_error *error);
+ef_status tune_journal_end(tune_journal *j, const char *target, const char *choice,
+                           tune_outcome outcome, double worst, const char *text, ef_error *error);
+ef_status tune_journal_time(tune_journal *j, const char *target, const char *choice, double ms,
+                            ef_error *error);
+
+/* The choice is the default of the target, which takes floor_ms at the device's ceilings. */
+ef_status tune_journal_default(tune_journal *j, const char *target, const char *choice,
+                               double floor_ms, ef_error *error);
+
+/* Where a finished search has left the choice, and its median time. */
+ef_status tune_journal_fate(tune_journal *j, const char *target, const char *choice,
+                            const char *fate, double ms, ef_error *error);
+
+#endif

@@ -1,0 +1,400 @@
+/* The run: a session, a search for each target, and what is said about it. */
+#include "run.h"
+#include "base/clock.h"
+#include "check.h"
+#include "cmd/options.h"
+#include "op/tuned.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct run {
+    const tune_request *request;
+    tune_session session;
+    char db[4096];
+    double end_s;     /* when the budget is spent */
+    double budget_s;  /* of the target */
+    double shown_s;   /* when progress was last shown */
+    bool on_terminal; /* progress */
+    size_t at;        /* target */
+    size_t adopted, kept, old, broken;
+} run;
+
+/* ---- progress: a line that changes on a terminal, else one every ten seconds ---- */
+
+static void clear(run *r)
+{
+    if (r->on_terminal && r->shown_s > 0)
+        fputs("\r\033[K", stderr);
+}
+
+static void show(void *user, const tune_progress *p)
+{
+    static const char *const stages[] = {"exploring", "first round", "second round", "finals",
+                                         "confirming"};
+    run *r = user;
+    double now = ef__now(), left = r->end_s - now;
+    if (now - r->shown_s < (r->on_terminal ? 0.5 : 10))
+        return;
+    clear(r);
+    r->shown_s = now;
+    size_t failed = 0;
+    for (int i = TUNE_COMPILE; i < TUNE_OUTCOME_COUNT; i++)
+        failed += p->failed[i];
+    fprintf(stderr, "[%zu/%zu] %s: %s %zu/%zu", r->at + 1, r->request->count, r->session.shape,
+            stages[p->stage], p->done, p->total);
+    if (p->best_ms > 0 && p->control_ms > 0)
+        fprintf(stderr, ", best %.3g ms, default %.3g ms", p->best_ms, p->control_ms);
+    if (failed)
+        fprintf(stderr, ", %zu failed", failed);
+    fprintf(stderr, ", at most %.0f s left%s", fmax(0, left), r->on_terminal ? "" : "\n");
+    fflush(stderr);
+}
+
+/* ---- the search's bench ---- */
+
+static tune_outcome sample(void *user, size_t i, tune_limit limit, double *ms)
+{
+    return tune_session_sample(&((run *)user)->session, i, limit, ms);
+}
+
+static tune_outcome verify(void *user, size_t i, tune_limit limit)
+{
+    return tune_session_verify(&((run *)user)->session, i, limit);
+}
+
+static tune_outcome round_of(void *user, const size_t *list, size_t count, tune_limit limit,
+                             double *ms, size_t *failed)
+{
+    return tune_session_round(&((run *)user)->session, list, count, limit, ms, failed);
+}
+
+static double now(void *user)
+{
+    (void)user;
+    return ef__now();
+}
+
+/* Knobs that are not their variant's own, and being another variant than the default's. */
+static double complexity(void *user, size_t i)
+{
+    const tune_session *s = &((run *)user)->session;
+    const tune_option *o = &s->options[i], *control = &s->options[s->untuned];
+    return (o->choice.variant != control->choice.variant ? 2 : 0) + (o->untuned ? 0 : 1);
+}
+
+/* ---- the space: what the worker listed ---- */
+
+static bool is_listed(const void *user, const tune_point *point)
+{
+    const tune_session *s = user;
+    const ef__variant *v = &ef__op_row(s->target.id)->variants[point->part];
+    for (size_t i = 0; i < s->count; i++)
+        if (s->options[i].choice.variant == v &&
+            !memcmp(s->options[i].choice.knob, point->value, ef__knobs(v) * sizeof(int)))
+            return true;
+    return false;
+}
+
+static tune_space *make_space(const tune_session *s)
+{
+    const ef__op *op = ef__op_row(s->target.id);
+    tune_part parts[EF__MAX_VARIANTS] = {{0}};
+    size_t count = 0;
+    for (; count < EF__MAX_VARIANTS && op->variants[count].name; count++) {
+        const ef__variant *v = &op->variants[count];
+        parts[count].name = v->name;
+        for (size_t k = 0; k < ef__knobs(v); k++) {
+            tune_parameter *p = &parts[count].parameter[k];
+            p->name = v->knobs[k].name;
+            p->count = ef__knob_values(&v->knobs[k]);
+            memcpy(p->values, v->knobs[k].values, p->count * sizeof(int));
+        }
+    }
+    return tune_space_new(parts, count, is_listed, s);
+}
+
+/* ---- results ---- */
+
+static const char *const ends[] = {"", "the budget ended first", "interrupted", "the device failed",
+                                   "the default failed"};
+
+static size_t count_tried(const tune_result *found)
+{
+    size_t tried = 0;
+    for (size_t i = 0; i < found->count; i++)
+        tried += found->candidate[i].outcome != TUNE_UNTRIED;
+    return tried;
+}
+
+static void say(const run *r, const tune_result *found)
+{
+    const tune_session *s = &r->session;
+    const tune_option *o = &s->options[found->choice];
+    const tune_candidate *control = &found->candidate[s->untuned];
+    const size_t tried = count_tried(found);
+    if (r->request->json) {
+        json_t *line =
+            json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:s}", "target", s->shape,
+                      "choice", o->text, "adopted", (int)found->adopted, "default_ms",
+                      control->median_ms, "ratio", found->adopted ? found->ratio.median : 1.0,
+                      "low", found->adopted ? found->ratio.low : 1.0, "high",
+                      found->adopted ? found->ratio.high : 1.0, "tried", (json_int_t)tried, "of",
+                      (json_int_t)found->count, "seconds", found->spent_s, "end", ends[found->end]);
+        json_dumpf(line, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(line);
+    } else if (found->adopted)
+        printf("%-44s %s: %.2f times as fast (%.2f to %.2f), %zu of %zu tried\n", s->shape, o->text,
+               1 / found->ratio.median, 1 / found->ratio.high, 1 / found->ratio.low, tried,
+               found->count);
+    else
+        printf("%-44s default (%s), %zu of %zu tried%s%s\n", s->shape, s->options[s->untuned].text,
+               tried, found->count, found->end ? "; " : "", ends[found->end]);
+    fflush(stdout);
+}
+
+/* A search that did not end leaves no record: the next run goes on with it. */
+static ef_status keep(run *r, const tune_result *found)
+{
+    tune_session *s = &r->session;
+    const tune_option *o = &s->options[found->choice];
+    const tune_candidate *control = &found->candidate[s->untuned];
+    double worst = o->worst;
+    json_t *knobs = tune_knobs_json(&o->choice);
+    const tune_record record = {.target = s->target,
+                                .variant = found->adopted ? o->choice.variant->name : NULL,
+                                .knobs = knobs,
+                                .source = s->source,
+                                .identity = s->identity,
+                                .ms = found->candidate[found->choice].median_ms,
+                                .base_ms = control->median_ms,
+                                .low = found->adopted ? found->ratio.low : 1,
+                                .high = found->adopted ? found->ratio.high : 1,
+                                .worst = worst,
+                                .tried = count_tried(found),
+                                .of = found->count,
+                                .seconds = r->budget_s};
+    ef_status status = tune_database_put(r->db, &s->device, &record, 1, &s->error);
+    json_decref(knobs);
+    return status;
+}
+
+/* Why each option is where it is, for --why. */
+static ef_status note_fates(run *r, const tune_result *found)
+{
+    tune_session *s = &r->session;
+    ef_status status = EF_OK;
+    for (size_t i = 0; i < found->count && !status; i++)
+        status = tune_journal_fate(&s->journal, s->shape, s->options[i].text,
+                                   tune_fate_text(found->candidate[i].fate),
+                                   found->candidate[i].median_ms, &s->error);
+    return status;
+}
+
+/* ---- one target ---- */
+
+static size_t *make_seeds(const tune_session *s, size_t *count)
+{
+    size_t *seeds = calloc(s->count, sizeof *seeds);
+    *count = 0;
+    for (size_t i = 0; seeds && i < s->count; i++)
+        if (s->options[i].untuned)
+            seeds[(*count)++] = i;
+    return seeds;
+}
+
+static ef_status search(run *r, double budget_s, tune_result *found)
+{
+    tune_session *s = &r->session;
+    const tune_bench bench = {r, sample, verify, round_of, now, show, complexity};
+    tune_plan plan = {.control = s->untuned,
+                      .budget_s = budget_s,
+                      .seed = r->request->seed,
+                      .stop = r->request->stop};
+    tune_space *space = make_space(s);
+    size_t *seeds = make_seeds(s, &plan.seed_count);
+    tune_known *known = tune_session_known(s, &plan.known_count);
+    plan.space = space;
+    plan.seeds = seeds;
+    plan.known = known;
+    ef_status status = space && seeds && known ? EF_OK : EF_ENOMEM;
+    if (!status && tune_space_count(space) != s->count)
+        status = EF_ESTATE; /* the worker is of another build */
+    if (!status)
+        status = tune_search(&plan, &bench, found);
+    if (status)
+        ef__error_set(&s->error, status, 0, NULL, "%s: %s", s->shape, ef_strerror(status));
+    tune_space_free(space);
+    free(seeds);
+    free(known);
+    return status;
+}
+
+/* Larger spaces of slower kernels get more of what is left. */
+static double weight(const tune_target *t)
+{
+    return t->weight * (t->id >= EF__CONV1D_FORWARD && t->id <= EF__LINEAR_DW ? 3 : 1);
+}
+
+/* Of the seconds, where the targets from first on share them. */
+static double share(const run *r, size_t first, double seconds)
+{
+    double all = 0;
+    for (size_t i = first; i < r->request->count; i++)
+        all += weight(&r->request->target[i]);
+    return seconds * weight(&r->request->target[r->at]) / all;
+}
+
+static void say_verdict(const run *r, const tune_verdict *v)
+{
+    const char *shape = r->session.shape;
+    if (r->request->json) {
+        json_t *line = json_pack("{s:s, s:s, s:b, s:s, s:f, s:f, s:f}", "target", shape, "choice",
+                                 v->was_default ? "default" : v->choice, "kept", (int)v->kept,
+                                 "why", v->why ? v->why : "", "ratio", v->ratio.median, "low",
+                                 v->ratio.low, "high", v->ratio.high);
+        json_dumpf(line, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(line);
+    } else if (v->was_default)
+        printf("%-44s default\n", shape);
+    else if (v->kept)
+        printf("%-44s %s: %.2f to %.2f times as fast\n", shape, v->choice, 1 / v->ratio.high,
+               1 / v->ratio.low);
+    else
+        printf("%-44s %s given up: %s\n", shape, v->choice, v->why);
+    fflush(stdout);
+}
+
+/* A target that cannot be opened is not the end of the others. */
+static ef_status pass_over(run *r, ef_status status)
+{
+    if (status != EF_EBUILD)
+        return status;
+    clear(r);
+    ef__say_error(r->request->command, EF__DEVICE, "%s", r->session.error.text);
+    r->session.error = (ef_error){0};
+    r->broken++;
+    return EF_OK;
+}
+
+static ef_status check_one(run *r)
+{
+    tune_verdict v;
+    ef_status status = tune_session_open(&r->session, &r->request->target[r->at]);
+    if (status)
+        return pass_over(r, status);
+    status = tune_check(&r->session, r->db, &v);
+    if (status)
+        return status;
+    say_verdict(r, &v);
+    r->adopted += v.kept && !v.was_default;
+    r->kept += v.was_default || !v.kept;
+    return EF_OK;
+}
+
+/* A search that had half of what is the target's when all are searched is not made again. */
+static const double enough = 0.5;
+
+static ef_status tune_one(run *r)
+{
+    const tune_target *target = &r->request->target[r->at];
+    tune_session *s = &r->session;
+    tune_result found = {0};
+    double before = ef__now(), budget = share(r, r->at, r->end_s - before);
+    r->budget_s = budget;
+    if (!r->request->fresh && tune_database_has(r->db, target, s->device.accuracy, s->identity,
+                                                enough * share(r, 0, r->request->budget_s))) {
+        r->old++;
+        return EF_OK;
+    }
+    ef_status status = tune_session_open(s, target);
+    if (status)
+        return pass_over(r, status);
+    budget -= ef__now() - before;
+    status = search(r, fmax(budget, 0.1), &found);
+    if (status)
+        return status;
+    clear(r);
+    if (!*s->error.text)
+        say(r, &found);
+    if (found.end == TUNE_DONE && !(status = keep(r, &found)))
+        status = note_fates(r, &found);
+    r->adopted += found.end == TUNE_DONE && found.adopted;
+    r->kept += found.end == TUNE_DONE && !found.adopted;
+    r->broken += found.end == TUNE_CONTROL_FAILED;
+    tune_result_free(&found);
+    return status ? status : s->error.status;
+}
+
+/* ---- all of them ---- */
+
+static ef_status begin(run *r)
+{
+    char path[sizeof r->db + 16];
+    tune_session *s = &r->session;
+    ef_status status = tune_session_begin(s, r->request->worker);
+    if (status)
+        return status;
+    s->retry_failed = r->request->retry_failed;
+    if (r->request->db)
+        snprintf(r->db, sizeof r->db, "%s", r->request->db);
+    else
+        ef__tuned_user_path(s->device.key, r->db, sizeof r->db);
+    status = tune_database_prepare(r->db, &s->device, &s->error);
+    snprintf(path, sizeof path, "%s.journal", r->db);
+    if (!status)
+        status = tune_journal_open(&s->journal, path, s->identity, r->request->fresh, &s->error);
+    if (!status) /* can it be written? */
+        status = tune_database_put(r->db, &s->device, NULL, 0, &s->error);
+    return status;
+}
+
+/* Nothing is begun that cannot be ended. */
+static bool is_spent(const run *r)
+{
+    static const double least_s = 0.5;
+    return !r->request->check && r->end_s - ef__now() < least_s;
+}
+
+static bool is_stopped(const run *r)
+{
+    return r->request->stop && *r->request->stop;
+}
+
+static int say_end(run *r, ef_status status)
+{
+    const tune_request *q = r->request;
+    clear(r);
+    if (status)
+        return ef__say_error(q->command, status == EF_EARG ? EF__USAGE : ef__exit_code(status),
+                             "%s", r->session.error.text);
+    size_t left = q->count - r->adopted - r->kept - r->old;
+    if (!q->json)
+        printf("%zu adopted, %zu default, %zu tuned before, %zu not finished: %s\n", r->adopted,
+               r->kept, r->old, left, r->db);
+    if (is_stopped(r))
+        return ef__say_error(q->command, EF__INTERRUPTED, "interrupted; run again to go on");
+    if (r->broken)
+        return ef__say_error(q->command, EF__DEVICE, "the default does not run at %zu of them",
+                             r->broken);
+    if (left && !q->json)
+        printf("The time is up; run again to go on.\n");
+    return EXIT_SUCCESS;
+}
+
+int tune_run(const tune_request *request)
+{
+    run r = {.request = request,
+             .end_s = ef__now() + request->budget_s,
+             .on_terminal = isatty(STDERR_FILENO)};
+    ef_status status = begin(&r);
+    for (; r.at < request->count && !status && !is_stopped(&r) && !is_spent(&r); r.at++)
+        status = request->check ? check_one(&r) : tune_one(&r);
+    int code = say_end(&r, status);
+    tune_session_end(&r.session);
+    return code;
+}

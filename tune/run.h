@@ -1,0 +1,23 @@
+/* run.h -- a tuning run: every target searched, its result in the database before the next. */
+#ifndef TUNE_RUN_H
+#define TUNE_RUN_H
+
+#include "session.h"
+
+typedef struct tune_request {
+    const char *command;       /* name of the program, for messages */
+    char *const *worker;       /* argv */
+    const char *db;            /* NULL: the user's for this device */
+    const tune_target *target; /* [count] */
+    size_t count;
+    double budget_s;
+    uint64_t seed;
+    bool check; /* what the database has, instead of searching */
+    bool fresh, retry_failed, json;
+    const volatile sig_atomic_t *stop;
+} tune_request;
+
+/* The status to exit with; what went wrong was said. */
+int tune_run(const tune_request *request);
+
+#endif

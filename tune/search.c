@@ -1,0 +1,251 @@
+/* The stages, from many candidates with little time each to few with much. */
+#include "search_internal.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const outcome_texts[] = {
+#define OUTCOME_TEXT(name, text) text,
+    TUNE_OUTCOMES(OUTCOME_TEXT)
+#undef OUTCOME_TEXT
+};
+
+static const char *const fate_texts[] = {
+#define FATE_TEXT(name, text) text,
+    TUNE_FATES(FATE_TEXT)
+#undef FATE_TEXT
+};
+
+const char *tune_outcome_text(tune_outcome outcome)
+{
+    return outcome_texts[outcome];
+}
+
+const char *tune_fate_text(tune_fate fate)
+{
+    return fate_texts[fate];
+}
+
+/* ---- Before the first sample ---- */
+
+static bool sound(const tune_plan *plan)
+{
+    size_t points = tune_space_count(plan->space);
+    bool fine = plan->control <= points && plan->budget_s > 0;
+    size_t count = points + (plan->control == points);
+    for (size_t i = 0; i < plan->seed_count; i++)
+        fine = fine && plan->seeds[i] < count;
+    for (size_t i = 0; i < plan->known_count; i++)
+        fine = fine && plan->known[i].candidate < count && plan->known[i].samples <= TUNE_SAMPLES;
+    return fine;
+}
+
+static ef_status prepare(tune__search *s)
+{
+    size_t count = s->points + (s->plan->control == s->points);
+    *s->result = (tune_result){.choice = s->plan->control, .count = count};
+    s->candidate = s->result->candidate = calloc(count, sizeof *s->candidate);
+    s->order = calloc(count, sizeof *s->order);
+    s->model = tune_model_new(s->plan->space);
+    if (!s->candidate || !s->order || !s->model)
+        return EF_ENOMEM;
+    for (size_t i = 0; i < s->points; i++) {
+        size_t j = ef__rng_below(&s->rng, i + 1);
+        s->order[i] = s->order[j];
+        s->order[j] = i;
+    }
+    for (size_t i = 0; i < s->plan->known_count; i++)
+        tune__recall(s, &s->plan->known[i]);
+    return EF_OK;
+}
+
+/* The default first: without it there is nothing to compare with, and what it takes tells what the
+ * later stages will. */
+static void meet_control(tune__search *s)
+{
+    size_t twice[2] = {s->plan->control, s->plan->control};
+    double ms[2], before;
+    tune__begin(s, 0);
+    tune__warm(s);
+    before = tune__spent(s);
+    if (!tune__sample(s, s->plan->control))
+        return;
+    s->sample_s = tune__spent(s) - before;
+    before = tune__spent(s);
+    if (!tune__verify(s, s->plan->control))
+        return;
+    s->verify_s = tune__spent(s) - before;
+    before = tune__spent(s);
+    if (tune__round(s, twice, 2, ms))
+        s->entry_s = (tune__spent(s) - before) / 2;
+}
+
+/* ---- S0 ---- */
+
+static double least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+/* Seconds that S1, S2 and the finals want; never more than half of the budget. */
+static double later_s(const tune__search *s)
+{
+    const double samples = 3 + 9.0 / 3;
+    double stages = (double)s->alive * (s->verify_s + samples * s->sample_s);
+    return least(stages + tune__finals_s(s, TUNE_FINALISTS), s->plan->budget_s / 2);
+}
+
+/* More samples where they cost nothing beside the first, which built it: one in a while is far
+ * off. */
+static void try(tune__search *s, size_t candidate)
+{
+    enum { MOST = 3 };
+    const double nothing = 0.05;
+    const tune_candidate *c = &s->candidate[candidate];
+    double before = tune__spent(s);
+    bool fine = tune__sample(s, candidate);
+    double first_s = tune__spent(s) - before;
+    while (fine && c->samples < MOST && 1e-3 * c->ms[0] < nothing * first_s)
+        fine = tune__sample(s, candidate);
+}
+
+/* Who leads has to be right at once: a wrong one may be faster than any other, and would lead all
+ * that follows astray. */
+static void check_leader(tune__search *s)
+{
+    while (!s->candidate[s->progress.best].verified && !tune__halted(s) && tune__left(s) > 0)
+        tune__verify(s, s->progress.best);
+}
+
+static void explore(tune__search *s)
+{
+    size_t c;
+    tune__begin(s, later_s(s));
+    s->explored_at = tune__spent(s);
+    while (!tune__halted(s) && tune__left(s) > 0 && tune__next(s, &c)) {
+        s->sampled++;
+        try(s, c);
+        check_leader(s);
+        s->until = s->plan->budget_s - later_s(s);
+        tune__report(s, TUNE_EXPLORE, s->points - s->untried, s->points);
+    }
+    s->result->exhaustive = s->untried == 0;
+}
+
+/* ---- S1 and S2 ---- */
+
+static int by_median(const void *a, const void *b)
+{
+    const tune_candidate *x = *(tune_candidate *const *)a, *y = *(tune_candidate *const *)b;
+    if (x->median_ms != y->median_ms)
+        return x->median_ms < y->median_ms ? -1 : 1;
+    return (x > y) - (x < y);
+}
+
+/* Those that are not the default, live, and not too slow; the fastest first. */
+static size_t survivors(tune__search *s, tune_candidate **list)
+{
+    const double too_slow = 3;
+    size_t n = 0;
+    for (size_t i = 0; i < s->points; i++) {
+        tune_candidate *c = &s->candidate[i];
+        if (i == s->plan->control || c->outcome != TUNE_CORRECT)
+            continue;
+        if (c->median_ms > too_slow * s->progress.best_ms)
+            c->fate = TUNE_FATE_SLOW;
+        else
+            list[n++] = c;
+    }
+    qsort(list, n, sizeof *list, by_median);
+    return n;
+}
+
+/* Verified, and with so many samples? */
+static bool bring(tune__search *s, size_t candidate, tune_stage stage, size_t samples)
+{
+    tune_candidate *c = &s->candidate[candidate];
+    c->stage = stage;
+    bool fine = c->verified || tune__verify(s, candidate);
+    while (fine && c->samples < samples)
+        fine = tune__sample(s, candidate);
+    return fine;
+}
+
+/* From list[n], the fastest first, to those that go on: a third of those that were reached before
+ * only `later` seconds were left, but as many as the finals hold. */
+static size_t narrow(tune__search *s, tune_candidate **list, size_t n, tune_stage stage,
+                     double later)
+{
+    const size_t samples = stage == TUNE_FIRST ? 4 : TUNE_SAMPLES;
+    const tune_fate fate = stage == TUNE_FIRST ? TUNE_FATE_THIRD : TUNE_FATE_FEW;
+    size_t reached = 0;
+    tune__begin(s, later);
+    bring(s, s->plan->control, stage, samples);
+    for (size_t i = 0; i < n && !tune__halted(s) && tune__left(s) > 0; i++) {
+        if (bring(s, (size_t)(list[i] - s->candidate), stage, samples))
+            list[reached++] = list[i];
+        tune__report(s, stage, i + 1, n);
+    }
+    qsort(list, reached, sizeof *list, by_median);
+    size_t keep = stage == TUNE_FIRST ? (reached + 2) / 3 : 0;
+    keep = keep < TUNE_FINALISTS ? TUNE_FINALISTS : keep;
+    for (size_t i = keep; i < reached; i++)
+        list[i]->fate = fate;
+    return reached < keep ? reached : keep;
+}
+
+static ef_status compare(tune__search *s, bool *finished)
+{
+    tune_candidate **list = calloc(s->points + 1, sizeof *list);
+    size_t finalist[TUNE_FINALISTS];
+    if (!list)
+        return EF_ENOMEM;
+    double finals = least(tune__finals_s(s, TUNE_FINALISTS), s->plan->budget_s / 2);
+    tune__begin(s, finals);
+    check_leader(s);
+    size_t n = survivors(s, list);
+    n = narrow(s, list, n, TUNE_FIRST, finals + 9 * s->sample_s * TUNE_FINALISTS);
+    n = narrow(s, list, n, TUNE_SECOND, finals);
+    for (size_t i = 0; i < n; i++)
+        finalist[i] = (size_t)(list[i] - s->candidate);
+    free(list);
+    *finished = n == 0 && tune__left(s) > 0;
+    return n == 0 || tune__halted(s) ? EF_OK : tune__finals(s, finalist, n, finished);
+}
+
+ef_status tune_search(const tune_plan *plan, const tune_bench *bench, tune_result *result)
+{
+    tune__search s = {.plan = plan,
+                      .bench = bench,
+                      .result = result,
+                      .rng = {plan->seed},
+                      .points = tune_space_count(plan->space),
+                      .margin = plan->margin > 0 ? plan->margin : 0.02,
+                      .rounds = plan->rounds ? plan->rounds : 15,
+                      .progress = {.budget_s = plan->budget_s}};
+    s.untried = s.points;
+    *result = (tune_result){0};
+    if (!sound(plan))
+        return EF_EARG;
+    s.start = bench->now(bench->user);
+    ef_status status = prepare(&s);
+    if (!status) {
+        bool finished = false;
+        meet_control(&s);
+        explore(&s);
+        status = compare(&s, &finished);
+        if (!finished && result->end == TUNE_DONE)
+            result->end = TUNE_SPENT;
+        if (tune__alive(&s, plan->control))
+            s.candidate[plan->control].fate = TUNE_FATE_CONTROL;
+    }
+    free(s.order);
+    tune_model_free(s.model);
+    result->spent_s = tune__spent(&s);
+    return status;
+}
+
+void tune_result_free(tune_result *result)
+{
+    free(result->candidate);
+    *result = (tune_result){0};
+}

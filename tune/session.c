@@ -1,0 +1,445 @@
+/* A worker and its books. */
+#include "session.h"
+#include "base/error.h"
+#include "op/tuned.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const tune_patience usual = {.start_s = 60, .open_s = 300, .compile_s = 120, .run_s = 2};
+
+/* ---- the worker ---- */
+
+static ef_status stop(tune_session *s, ef_status status, const char *text)
+{
+    return ef__error_set(&s->error, status, 0, NULL, "%s", text);
+}
+
+static ef_status start(tune_session *s)
+{
+    json_t *line = NULL;
+    char died[64];
+    tune_answer answer = tune_process_start(&s->worker, s->argv, s->patience.start_s, &line);
+    const char *text = json_string_value(json_object_get(line, "text"));
+    const char *kind = json_string_value(json_object_get(line, "failed"));
+    ef_status status = EF_OK;
+    if (text)
+        status = stop(s, kind && !strcmp(kind, "usage") ? EF_EARG : EF_EDEVICE, text);
+    else if (answer != TUNE_ANSWERED) {
+        tune_process_end(&s->worker, died, sizeof died);
+        status = ef__error_set(&s->error, EF_EDEVICE, 0, NULL, "the worker does not start: %s",
+                               answer == TUNE_SILENT    ? "it says nothing"
+                               : answer == TUNE_GARBLED ? "what it says is no answer"
+                                                        : died);
+    }
+    json_decref(line);
+    return status;
+}
+
+/* What an answer comes to: TUNE_CORRECT, or a failure and why. */
+static tune_outcome outcome_of(tune_session *s, tune_answer answer, json_t *reply, char *why,
+                               size_t size)
+{
+    const char *failed = json_string_value(json_object_get(reply, "failed"));
+    const char *text = json_string_value(json_object_get(reply, "text"));
+    char died[64] = "";
+    if (answer == TUNE_ANSWERED && !failed)
+        return TUNE_CORRECT;
+    if (answer == TUNE_ANSWERED) {
+        snprintf(why, size, "%s", text ? text : failed);
+        return strcmp(failed, "compile") ? TUNE_RUNTIME : TUNE_COMPILE;
+    }
+    tune_process_end(&s->worker, died, sizeof died);
+    if (answer == TUNE_SILENT)
+        snprintf(why, size, "took too long");
+    else if (answer == TUNE_GARBLED)
+        snprintf(why, size, "the worker's answer is no line of JSON");
+    else
+        snprintf(why, size, "the worker died: %s", died);
+    return answer == TUNE_SILENT ? TUNE_TIMEOUT : TUNE_RUNTIME;
+}
+
+static ef_status learn_device(tune_session *s)
+{
+    json_t *reply;
+    const char *name, *platform, *version, *driver, *cpu, *key, *identity, *accuracy;
+    tune_device *d = &s->device;
+    char why[256];
+    tune_answer answer = tune_process_ask(&s->worker, json_pack("{s:s}", "do", "device"),
+                                          s->patience.start_s, &reply);
+    if (outcome_of(s, answer, reply, why, sizeof why) != TUNE_CORRECT ||
+        json_unpack(reply, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "accuracy", &accuracy,
+                    "name", &name, "platform", &platform, "version", &version, "driver", &driver,
+                    "cpu", &cpu, "key", &key, "units", &d->units, "identity", &identity)) {
+        json_decref(reply);
+        return stop(s, EF_EDEVICE, "the worker does not say what its device is");
+    }
+    snprintf(d->name, sizeof d->name, "%s", name);
+    snprintf(d->platform, sizeof d->platform, "%s", platform);
+    snprintf(d->version, sizeof d->version, "%s", version);
+    snprintf(d->driver, sizeof d->driver, "%s", driver);
+    snprintf(d->cpu, sizeof d->cpu, "%s", cpu);
+    snprintf(d->key, sizeof d->key, "%s", key);
+    snprintf(d->accuracy, sizeof d->accuracy, "%s", accuracy);
+    snprintf(s->identity, sizeof s->identity, "%s", identity);
+    json_decref(reply);
+    return EF_OK;
+}
+
+ef_status tune_session_begin(tune_session *s, char *const argv[])
+{
+    s->argv = argv;
+    s->journal.fd = -1;
+    if (s->patience.start_s == 0)
+        s->patience = usual;
+    ef_status status = start(s);
+    return status ? status : learn_device(s);
+}
+
+void tune_session_end(tune_session *s)
+{
+    tune_process_end(&s->worker, NULL, 0);
+    tune_journal_close(&s->journal);
+    free(s->options);
+    s->options = NULL;
+}
+
+/* ---- a target ---- */
+
+static json_t *open_request(const tune_session *s)
+{
+    return json_pack("{s:s, s:s}", "do", "open", "target", s->shape);
+}
+
+static bool read_choice(const tune_session *s, json_t *json, tune_option *c)
+{
+    const char *variant, *name;
+    json_t *knobs, *value;
+    int untuned;
+    if (json_unpack(json, "{s:s, s:o, s:b}", "variant", &variant, "knobs", &knobs, "untuned",
+                    &untuned))
+        return false;
+    *c = (tune_option){.choice.variant = ef__op_variant(s->target.id, variant), .untuned = untuned};
+    if (!c->choice.variant)
+        return false;
+    for (size_t i = 0; i < ef__knobs(c->choice.variant); i++) {
+        name = c->choice.variant->knobs[i].name;
+        value = json_object_get(knobs, name);
+        c->choice.knob[i] = (int)json_integer_value(value);
+    }
+    char text[100];
+    ef__choice_text(&c->choice, text, sizeof text);
+    snprintf(c->text, sizeof c->text, "%s%s%s", variant, *text ? " " : "", text);
+    return true;
+}
+
+static bool is_failure(tune_outcome outcome)
+{
+    return outcome >= TUNE_COMPILE && outcome <= TUNE_CONSTRAINTS;
+}
+
+/* What an earlier run found out. One that it did not survive counts as failed; but the default gets
+ * another chance, without it there is no search. */
+static void recall(tune_session *s, size_t i)
+{
+    tune_option *o = &s->options[i];
+    const tune_entry *e = tune_journal_find(&s->journal, s->shape, o->text);
+    if (!e)
+        return;
+    o->tried = e->count > 0;
+    o->outcome = e->begun ? TUNE_RUNTIME : e->outcome;
+    o->worst = e->worst;
+    snprintf(o->why, sizeof o->why, "%s",
+             e->begun  ? "the run ended while it was tried"
+             : e->text ? e->text
+                       : "");
+    if (is_failure(o->outcome) && (s->retry_failed || i == s->untuned))
+        o->outcome = TUNE_UNTRIED;
+}
+
+static bool read_target(tune_session *s, json_t *reply)
+{
+    json_t *choices, *item;
+    const char *source;
+    int untuned;
+    size_t i;
+    s->floor_ms = 0;
+    if (json_unpack(reply, "{s:o, s:i, s:F, s:F, s?F, s:s}", "choices", &choices, "default",
+                    &untuned, "flops", &s->flops, "bytes", &s->bytes, "floor_ms", &s->floor_ms,
+                    "source", &source) ||
+        untuned < 0 || (size_t)untuned >= json_array_size(choices))
+        return false;
+    snprintf(s->source, sizeof s->source, "%s", source);
+    free(s->options);
+    s->count = json_array_size(choices);
+    s->untuned = (size_t)untuned;
+    s->options = calloc(s->count, sizeof *s->options);
+    if (!s->options)
+        return false;
+    json_array_foreach(choices, i, item)
+    {
+        if (!read_choice(s, item, &s->options[i]))
+            return false;
+        recall(s, i);
+    }
+    return true;
+}
+
+/* (Re)open the target in the worker that runs, or in a new one. */
+static ef_status reopen(tune_session *s, json_t **reply)
+{
+    char why[256] = "";
+    ef_status status = s->worker.pid ? EF_OK : start(s);
+    if (status)
+        return status;
+    tune_answer answer = tune_process_ask(&s->worker, open_request(s), s->patience.open_s, reply);
+    if (outcome_of(s, answer, *reply, why, sizeof why) == TUNE_CORRECT)
+        return EF_OK;
+    json_decref(*reply);
+    return ef__error_set(&s->error, EF_EBUILD, 0, NULL, "%s: %s", s->shape, why);
+}
+
+ef_status tune_session_open(tune_session *s, const tune_target *target)
+{
+    json_t *reply;
+    s->target = *target;
+    s->failures = 0;
+    tune_target_text(target, s->shape, sizeof s->shape);
+    ef_status status = reopen(s, &reply);
+    if (status)
+        return status;
+    if (!read_target(s, reply))
+        status = stop(s, EF_EDEVICE, "the worker's list of choices cannot be read");
+    json_decref(reply);
+    return status ? status
+                  : tune_journal_default(&s->journal, s->shape, s->options[s->untuned].text,
+                                         s->floor_ms, &s->error);
+}
+
+/* One that died since its last answer, or goes on talking, is nobody's fault: a new one is
+ * asked. */
+static ef_status ready(tune_session *s)
+{
+    json_t *reply;
+    if (s->worker.pid && tune_process_is_quiet(&s->worker))
+        return EF_OK;
+    tune_process_end(&s->worker, NULL, 0);
+    ef_status status = reopen(s, &reply);
+    if (!status)
+        json_decref(reply);
+    return status;
+}
+
+/* ---- asking ---- */
+
+/* One request, in the seconds that it may take and those that are left of the budget: where these
+ * are fewer, it is LATE and has not failed. */
+static tune_outcome ask(tune_session *s, json_t *request, double seconds, double left_s,
+                        json_t **reply, char *why, size_t size)
+{
+    const double left = fmax(left_s, s->patience.run_s);
+    tune_answer answer = tune_process_ask(&s->worker, request, fmin(seconds, left), reply);
+    tune_outcome outcome = outcome_of(s, answer, *reply, why, size);
+    return outcome == TUNE_TIMEOUT && left < seconds ? TUNE_LATE : outcome;
+}
+
+static tune_outcome unreadable(char *why, size_t size)
+{
+    snprintf(why, size, "the worker's answer is not of its request");
+    return TUNE_RUNTIME;
+}
+
+static tune_outcome ask_verify(tune_session *s, size_t i, double left_s, double *worst, char *why,
+                               size_t size)
+{
+    json_t *reply = NULL;
+    const char *text;
+    tune_outcome outcome = ask(s, json_pack("{s:s, s:I}", "do", "verify", "choice", (json_int_t)i),
+                               s->patience.compile_s, left_s, &reply, why, size);
+    if (outcome == TUNE_CORRECT) {
+        if (json_unpack(reply, "{s:F, s:s}", "worst", worst, "text", &text))
+            outcome = unreadable(why, size);
+        else if (*worst > 1) {
+            snprintf(why, size, "%s: %.3g times what is allowed", text, *worst);
+            outcome = TUNE_CORRECTNESS;
+        }
+    }
+    json_decref(reply);
+    return outcome;
+}
+
+static bool read_times(json_t *times, size_t count, double *ms)
+{
+    bool good = json_array_size(times) == count;
+    for (size_t i = 0; i < count && good; i++) {
+        ms[i] = json_number_value(json_array_get(times, i));
+        good = ms[i] > 0;
+    }
+    return good;
+}
+
+static tune_outcome ask_times(tune_session *s, const size_t *list, size_t count, tune_limit limit,
+                              double *ms, char *why, size_t size)
+{
+    json_t *choices = json_array(), *reply = NULL;
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(choices, json_integer((json_int_t)list[i]));
+    /* A new worker compiles again, and each is first run until the clock sees it. */
+    double seconds = s->patience.compile_s + fmax(s->patience.run_s, limit.run_s) * (double)count;
+    tune_outcome outcome = ask(s, json_pack("{s:s, s:o}", "do", "time", "choices", choices),
+                               seconds, limit.left_s, &reply, why, size);
+    if (outcome == TUNE_CORRECT && !read_times(json_object_get(reply, "ms"), count, ms))
+        outcome = unreadable(why, size);
+    json_decref(reply);
+    return outcome;
+}
+
+/* ---- the device's health ---- */
+
+/* What keeps it from that is no error of the run: a new process may do. */
+static bool runs_default(tune_session *s)
+{
+    double worst;
+    char why[256];
+    if (!ready(s) && ask_verify(s, s->untuned, INFINITY, &worst, why, sizeof why) == TUNE_CORRECT)
+        return true;
+    s->error = (ef_error){0};
+    return false;
+}
+
+static ef_status forget_failures(tune_session *s)
+{
+    ef_status status = EF_OK;
+    for (size_t i = 0; i < s->failures && !status; i++) {
+        tune_option *o = &s->options[s->failed[i]];
+        o->outcome = TUNE_UNTRIED;
+        status = tune_journal_end(&s->journal, s->shape, o->text, TUNE_UNTRIED, 0,
+                                  "the device was sick", &s->error);
+    }
+    s->failures = 0;
+    return status;
+}
+
+/* Several failures in a row may be the device's: its default must still run. If it does not, and
+ * does in a new process, they were; a device that is sick again ends the run. */
+static tune_outcome look_after(tune_session *s, size_t i, tune_outcome outcome)
+{
+    if (outcome == TUNE_CORRECT)
+        s->failures = 0;
+    if (outcome == TUNE_CORRECT || outcome == TUNE_LATE)
+        return outcome;
+    s->failed[s->failures++] = i;
+    if (s->failures < TUNE_MOST_FAILURES || runs_default(s)) {
+        s->failures %= TUNE_MOST_FAILURES;
+        return outcome;
+    }
+    tune_process_end(&s->worker, NULL, 0);
+    if (s->sick++ || !runs_default(s)) {
+        stop(s, EF_EDEVICE, "the device does not run any more what it ran before");
+        return TUNE_GONE;
+    }
+    return forget_failures(s) ? TUNE_GONE : TUNE_SICK;
+}
+
+/* Books an outcome; a success only where it is that of a verification. */
+static tune_outcome settle(tune_session *s, size_t i, tune_outcome outcome, bool verified)
+{
+    tune_option *o = &s->options[i];
+    ef_status status = EF_OK;
+    if (outcome == TUNE_LATE) /* what was known before is what is known now */
+        status =
+            tune_journal_end(&s->journal, s->shape, o->text, o->outcome, o->worst, "", &s->error);
+    else if (outcome != TUNE_CORRECT || verified) {
+        tune_one_line(o->why);
+        o->outcome = outcome;
+        status =
+            tune_journal_end(&s->journal, s->shape, o->text, outcome, o->worst, o->why, &s->error);
+    }
+    if (status)
+        return TUNE_GONE;
+    return outcome == TUNE_LATE ? outcome : look_after(s, i, outcome);
+}
+
+/* Ready to try option i, with that in the journal. */
+static bool begin(tune_session *s, size_t i)
+{
+    s->options[i].why[0] = '\0';
+    return !ready(s) && !tune_journal_begin(&s->journal, s->shape, s->options[i].text, &s->error);
+}
+
+/* ms NULL: verify it, else time it. */
+static tune_outcome attempt(tune_session *s, size_t i, tune_limit limit, double *ms)
+{
+    tune_option *o = &s->options[i];
+    return ms ? ask_times(s, &i, 1, limit, ms, o->why, sizeof o->why)
+              : ask_verify(s, i, limit.left_s, &o->worst, o->why, sizeof o->why);
+}
+
+/* A worker that dies of the default may have been killed: it is asked once more. */
+static tune_outcome try(tune_session *s, size_t i, tune_limit limit, double *ms)
+{
+    tune_option *o = &s->options[i];
+    if (is_failure(o->outcome))
+        return o->outcome;
+    if (!begin(s, i))
+        return TUNE_GONE;
+    tune_outcome outcome = attempt(s, i, limit, ms);
+    if (i == s->untuned && is_failure(outcome) && !s->worker.pid)
+        outcome = begin(s, i) ? attempt(s, i, limit, ms) : TUNE_GONE;
+    if (outcome == TUNE_CORRECT && ms &&
+        tune_journal_time(&s->journal, s->shape, o->text, *ms, &s->error))
+        outcome = TUNE_GONE;
+    o->tried = true;
+    return outcome == TUNE_GONE ? outcome : settle(s, i, outcome, !ms);
+}
+
+tune_outcome tune_session_sample(void *user, size_t i, tune_limit limit, double *ms)
+{
+    return try(user, i, limit, ms);
+}
+
+tune_outcome tune_session_verify(void *user, size_t i, tune_limit limit)
+{
+    return try(user, i, limit, NULL);
+}
+
+/* All of them were right before: where a round of several fails, each is tried alone. */
+tune_outcome tune_session_round(void *user, const size_t *list, size_t count, tune_limit limit,
+                                double *ms, size_t *failed)
+{
+    tune_session *s = user;
+    char why[256];
+    if (ready(s))
+        return TUNE_GONE;
+    tune_outcome outcome = ask_times(s, list, count, limit, ms, why, sizeof why);
+    *failed = 0;
+    if (outcome == TUNE_LATE)
+        return outcome;
+    for (size_t i = 0; i < count && outcome != TUNE_CORRECT; i++) {
+        tune_outcome alone = tune_session_sample(s, list[i], limit, &ms[i]);
+        *failed = i;
+        if (alone != TUNE_CORRECT)
+            return alone;
+    }
+    return TUNE_CORRECT;
+}
+
+tune_known *tune_session_known(const tune_session *s, size_t *count)
+{
+    tune_known *known = calloc(s->count, sizeof *known);
+    *count = 0;
+    for (size_t i = 0; known && i < s->count; i++) {
+        const tune_option *o = &s->options[i];
+        const tune_entry *e = tune_journal_find(&s->journal, s->shape, o->text);
+        if (!e || (!is_failure(o->outcome) && !e->count))
+            continue;
+        tune_known k = {.candidate = i,
+                        .outcome = is_failure(o->outcome) ? o->outcome : TUNE_CORRECT,
+                        .verified = o->outcome == TUNE_CORRECT};
+        for (size_t t = 0; k.outcome == TUNE_CORRECT && t < e->count && t < TUNE_SAMPLES; t++)
+            k.ms[k.samples++] = e->ms[t];
+        known[(*count)++] = k;
+    }
+    return known;
+}

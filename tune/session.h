@@ -1,0 +1,67 @@
+/* session.h -- one device's worker with the books kept: whatever happens to the worker becomes an
+ * outcome of the choice that it was trying. The functions are a tune_bench of the current
+ * target. */
+#ifndef TUNE_SESSION_H
+#define TUNE_SESSION_H
+
+#include "database.h"
+#include "journal.h"
+#include "process.h"
+
+/* One that can be chosen for the current target. */
+typedef struct tune_option {
+    ef__choice choice;
+    char text[128];       /* "toom2 rows 6, vectors 2" */
+    tune_outcome outcome; /* TUNE_CORRECT: verified */
+    bool tried, untuned;  /* untuned: its variant's own values */
+    double worst;
+    char why[256]; /* it was given up */
+} tune_option;
+
+enum { TUNE_MOST_FAILURES = 3 }; /* in a row before the device is suspected */
+
+/* Seconds that the worker has for an answer. */
+typedef struct tune_patience {
+    double start_s, open_s, compile_s;
+    double run_s; /* the least for what was compiled before */
+} tune_patience;
+
+typedef struct tune_session {
+    tune_patience patience; /* all 0: as begin has it */
+    char *const *argv;      /* of the worker */
+    tune_process worker;
+    tune_journal journal;
+    tune_device device;
+    char identity[EF__SHA256_HEX]; /* of device, driver and kernels */
+    bool retry_failed;
+
+    tune_target target;
+    char shape[128], source[EF__SHA256_HEX]; /* source: of its kernels */
+    tune_option *options;
+    size_t count, untuned;
+    double flops, bytes, floor_ms; /* floor_ms: what they take at the ceilings, 0: not known */
+
+    size_t failed[TUNE_MOST_FAILURES], failures; /* in a row */
+    unsigned sick;                               /* how often the device was */
+    ef_error error; /* that ends the run: of a file, a worker that does not start, a sick device */
+} tune_session;
+
+/* Start a worker and learn what the device is. s is zero but for its patience; argv stays the
+ * caller's. Errors: EARG (no such device), EDEVICE. */
+ef_status tune_session_begin(tune_session *s, char *const argv[]);
+void tune_session_end(tune_session *s);
+
+/* Make a target the current one: its options, with what the journal knows of them. Errors: EBUILD
+ * (this target's default does not run), EDEVICE. */
+ef_status tune_session_open(tune_session *s, const tune_target *target);
+
+/* tune_bench's; user is a tune_session. TUNE_GONE: s->error says why. */
+tune_outcome tune_session_sample(void *user, size_t option, tune_limit limit, double *ms);
+tune_outcome tune_session_verify(void *user, size_t option, tune_limit limit);
+tune_outcome tune_session_round(void *user, const size_t *options, size_t count, tune_limit limit,
+                                double *ms, size_t *failed);
+
+/* What the journal knows, as a plan takes it; the caller frees. NULL with *count 0: nothing. */
+tune_known *tune_session_known(const tune_session *s, size_t *count);
+
+#endif

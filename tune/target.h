@@ -1,0 +1,43 @@
+/* target.h -- what is tuned: an operation at a shape, and how its example has that shape. */
+#ifndef TUNE_TARGET_H
+#define TUNE_TARGET_H
+
+#include "../bench/case.h"
+#include <jansson.h>
+
+typedef struct tune_target {
+    ef__op_id id;
+    size_t n[EF__MAX_SIZES]; /* of the operation's arguments, as checked */
+    double weight;           /* its share of the budget, in any unit */
+} tune_target;
+
+/* Can eftune choose for this operation? */
+bool tune_is_tunable(ef__op_id id);
+bool tune_is_tunable_name(const char *op);
+
+/* "conv1d.forward B16 L128 D256 H512 K5 d4"; false: no such operation, or sizes that it cannot
+ * have. */
+bool tune_target_parse(const char *text, tune_target *t);
+/* A line of EF_TUNE_CAPTURE: {"op", "n", "count"}; its count becomes the weight. */
+bool tune_target_read(json_t *line, tune_target *t);
+void tune_target_text(const tune_target *t, char *text, size_t size);
+
+/* Make one of those that are less than a doubling apart, the one of most weight; returns how many
+ * are left. */
+size_t tune_targets_merge(tune_target *list, size_t count);
+
+/* The case of a target. Errors as bench_case_make. */
+ef_status tune_case_make(bench_case *c, ef_actor *a, const tune_target *t, ef_error *error);
+
+/* The small targets that a choice for t is verified at, too: odd primes, a tail of 1, the least. */
+enum { TUNE_PROBES = 3 };
+tune_target tune_probe(const tune_target *t, int i);
+
+/* Bit i: tensor i of the operation is added to, not overwritten. */
+unsigned tune_accumulates(ef__op_id id);
+
+/* Those of a TCN encoder's training step: a list of *count, the caller frees it; NULL: no memory.
+ * effort 0 has one batch size, others two. */
+tune_target *tune_default_targets(int effort, size_t *count);
+
+#endif

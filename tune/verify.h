@@ -1,0 +1,31 @@
+/* verify.h -- is a choice right? Through the public operation, against double precision, at the
+ * tuned shape and three small ones; outputs full of NaN before, guard bands around every tensor,
+ * three runs with the same bits. */
+#ifndef TUNE_VERIFY_H
+#define TUNE_VERIFY_H
+
+#include "target.h"
+
+/* The cases of a target: itself and its probes. */
+typedef struct tune_cases {
+    tune_target targets[1 + TUNE_PROBES];
+    bench_case cases[1 + TUNE_PROBES];
+    float
+        *plain[EF__MAX_TENSORS]; /* what the always-fitting variant gives for the target; where that
+                                      does not run, the untuned choice */
+} tune_cases;
+
+/* Free it also when this fails. */
+ef_status tune_cases_make(tune_cases *c, ef_actor *a, const tune_target *t, ef_error *error);
+void tune_cases_free(tune_cases *c);
+
+/* bench_job_open with guard bands around every tensor: what is written outside of one hits nothing
+ * that the process lives on. */
+ef_status tune_job_open(bench_job *j, const bench_case *c, ef_actor *a);
+
+/* status: what a failed call said stands on the actor. OK with *worst > 1: wrong; text says where.
+ * *worst is the largest error over its bound. */
+ef_status tune_verify(ef_actor *a, const tune_cases *c, const ef__choice *choice, double *worst,
+                      char *text, size_t size);
+
+#endif

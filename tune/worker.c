@@ -1,0 +1,370 @@
+/* The worker: requests in, answers out. */
+#include "worker.h"
+#include "actor/identity.h"
+#include "base/clock.h"
+#include "base/size.h"
+#include "op/tuned.h"
+#include "process.h"
+#include "train/trainer.h"
+#include "../bench/bench.h"
+#include "verify.h"
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MOST_CHOICES = 4096, MOST_SETS = 4 };
+static const double least_ms = 5; /* of what is timed at once */
+
+typedef struct timed {
+    ef__choice choice;
+    size_t calls; /* that are timed at once; 0: not known yet */
+} timed;
+
+typedef struct worker {
+    ef_actor *actor;
+    bool is_open;
+    tune_cases cases;
+    bench_job jobs[MOST_SETS]; /* the target on tensors of its own, used by turns */
+    size_t sets, next;
+    timed *choices;
+    size_t count, untuned;
+    bench ceilings;
+} worker;
+
+/* ---- answers ---- */
+
+static json_t *failed(const char *kind, const char *text)
+{
+    char line[sizeof((ef_error *)0)->text];
+    snprintf(line, sizeof line, "%s", text);
+    tune_one_line(line);
+    return json_pack("{s:s, s:s}", "failed", kind, "text", line);
+}
+
+/* What a failed call said; the actor is ready again. */
+static json_t *actor_failed(worker *w, ef_status status)
+{
+    ef_error error;
+    ef__actor_says(w->actor, status, &error);
+    ef_actor_reset(w->actor);
+    return failed(status == EF_EBUILD ? "compile" : "runtime", error.text);
+}
+
+/* Of everything that makes old times worthless: device, driver, library, kernels. */
+static void identify(worker *w, char hex[EF__SHA256_HEX])
+{
+    const ef_device_info *d = ef_actor_device(w->actor);
+    char key[EF__SHA256_HEX];
+    ef__sha256 sha;
+    ef__tuned_key(w->actor, key);
+    ef__sha256_begin(&sha);
+    ef__sha256_add(&sha, key, strlen(key) + 1);
+    ef__sha256_add(&sha, d->driver, strlen(d->driver) + 1);
+    ef__sha256_add(&sha, ef_actor_accuracy(w->actor) == EF_STRICT ? "s" : "n", 1);
+    ef__sha256_add(&sha, ef_version_full(), strlen(ef_version_full()) + 1);
+    for (int id = 0; id < EF__OPS; id++)
+        if (tune_is_tunable(id) && !ef__op_hash(w->actor, id, key))
+            ef__sha256_add(&sha, key, strlen(key) + 1);
+    ef__sha256_end_hex(&sha, hex);
+}
+
+static json_t *device(worker *w)
+{
+    ef__identity own;
+    char all[EF__SHA256_HEX];
+    ef__identity_get(w->actor, &own);
+    identify(w, all);
+    const ef_device_info *d = &own.info;
+    const char *accuracy = ef_actor_accuracy(w->actor) == EF_STRICT ? "strict" : "normal";
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "accuracy", accuracy, "name",
+                     d->name, "platform", d->platform, "version", d->version, "driver", d->driver,
+                     "cpu", d->host_cpu, "key", own.hash, "units", (int)d->compute_units,
+                     "identity", all);
+}
+
+/* ---- opening a target ---- */
+
+static void close_target(worker *w)
+{
+    for (size_t i = 0; i < w->sets; i++)
+        bench_job_close(&w->jobs[i]);
+    w->sets = 0;
+    if (w->is_open)
+        tune_cases_free(&w->cases);
+    w->is_open = false;
+    free(w->choices);
+    w->choices = NULL;
+    w->count = 0;
+}
+
+static bool add(worker *w, const ef__variant *v, const int *knob)
+{
+    timed *more = realloc(w->choices, (w->count + 1) * sizeof *more);
+    if (!more)
+        return false;
+    w->choices = more;
+    more[w->count] = (timed){.choice = {.variant = v}};
+    memcpy(more[w->count].choice.knob, knob, sizeof more->choice.knob);
+    return ++w->count < MOST_CHOICES;
+}
+
+/* Worth trying: in the class of accuracy; on a CPU, of what works in local memory, which there is
+ * none of, only the untuned point. */
+static bool is_tried(worker *w, const ef__variant *v, const ef__args *args)
+{
+    const ef__device *d = ef__device_of(w->actor);
+    if (v->loose && ef_actor_accuracy(w->actor) == EF_STRICT)
+        return false;
+    const ef__choice untuned = ef__op_untuned(d, w->cases.targets[0].id, v->name);
+    return !d->info.is_cpu || !v->group || !v->group(d, args).local_bytes ||
+           !memcmp(untuned.knob, args->knob, sizeof untuned.knob);
+}
+
+/* Every point of the variant's knobs that runs the target, the last knob fastest. */
+static bool enumerate(worker *w, const ef__variant *v, ef__args *args)
+{
+    const size_t knobs = ef__knobs(v);
+    size_t at[EF__MAX_KNOBS] = {0}, i;
+    do {
+        int knob[EF__MAX_KNOBS] = {0};
+        for (i = 0; i < knobs; i++)
+            knob[i] = v->knobs[i].values[at[i]];
+        memcpy(args->knob, knob, sizeof knob);
+        if (ef__variant_runs(v, ef__device_of(w->actor), args) && is_tried(w, v, args) &&
+            !add(w, v, knob))
+            return false;
+        for (i = knobs; i > 0 && ++at[i - 1] == ef__knob_values(&v->knobs[i - 1]); i--)
+            at[i - 1] = 0;
+    } while (i > 0);
+    return true;
+}
+
+static bool list_choices(worker *w)
+{
+    const ef__op *op = ef__op_row(w->cases.targets[0].id);
+    ef__args args = w->jobs[0].args;
+    ef__choice untuned = ef__op_choose(w->actor, w->cases.targets[0].id, &args);
+    for (int v = 0; v < EF__MAX_VARIANTS && op->variants[v].name; v++)
+        if (!enumerate(w, &op->variants[v], &args))
+            return false;
+    w->untuned = w->count;
+    for (size_t i = 0; i < w->count; i++)
+        if (w->choices[i].choice.variant == untuned.variant &&
+            !memcmp(w->choices[i].choice.knob, untuned.knob, sizeof untuned.knob))
+            w->untuned = i;
+    return w->untuned < w->count;
+}
+
+static json_t *choice_json(worker *w, const ef__choice *c)
+{
+    json_t *knobs = json_object();
+    for (size_t i = 0; i < ef__knobs(c->variant); i++)
+        json_object_set_new(knobs, c->variant->knobs[i].name, json_integer(c->knob[i]));
+    const ef__choice untuned =
+        ef__op_untuned(ef__device_of(w->actor), w->cases.targets[0].id, c->variant->name);
+    return json_pack("{s:s, s:o, s:b}", "variant", c->variant->name, "knobs", knobs, "untuned",
+                     !memcmp(untuned.knob, c->knob, sizeof c->knob));
+}
+
+/* What the plain formula's flop, or its bytes, take at the device's ceilings. 0: not known. */
+static double floor_ms(worker *w, double flops, double bytes)
+{
+    double fma, copy;
+    ef_status status = bench_ceiling_fma(&w->ceilings, &fma);
+    if (!status)
+        status = bench_ceiling_copy(&w->ceilings, bytes, &copy);
+    if (!status)
+        return 1e3 * fmax(flops / fma, bytes / copy);
+    ef_actor_reset(w->actor);
+    return 0;
+}
+
+static json_t *target_json(worker *w)
+{
+    const ef__op *op = ef__op_row(w->cases.targets[0].id);
+    const ef__args *args = &w->jobs[0].args;
+    json_t *choices = json_array();
+    for (size_t i = 0; i < w->count; i++)
+        json_array_append_new(choices, choice_json(w, &w->choices[i].choice));
+    char source[EF__SHA256_HEX];
+    ef__op_hash(w->actor, w->cases.targets[0].id, source);
+    const double flops = op->flops(args), bytes = op->bytes(args);
+    return json_pack("{s:o, s:i, s:f, s:f, s:f, s:s}", "choices", choices, "default",
+                     (int)w->untuned, "flops", flops, "bytes", bytes, "floor_ms",
+                     floor_ms(w, flops, bytes), "source", source);
+}
+
+/* So many sets of tensors that together they pass the caches. */
+static size_t sets_for(const ef_device_info *d, double bytes)
+{
+    double cache = (double)(d->l3_bytes ? d->l3_bytes : d->l2_bytes);
+    return (size_t)fmin(MOST_SETS, fmax(1, ceil(2 * cache / fmax(bytes, 1))));
+}
+
+static json_t *open_target(worker *w, const char *text)
+{
+    tune_target target;
+    ef_error error = {0};
+    close_target(w);
+    if (!tune_target_parse(text, &target))
+        return failed("runtime", "no such target");
+    w->is_open = true;
+    ef_status status = tune_cases_make(&w->cases, w->actor, &target, &error);
+    if (status) {
+        ef_actor_reset(w->actor);
+        return failed(status == EF_EBUILD ? "compile" : "runtime", error.text);
+    }
+    ef__identity own;
+    ef__identity_get(w->actor, &own);
+    do {
+        status = tune_job_open(&w->jobs[w->sets++], &w->cases.cases[0], w->actor);
+        if (status)
+            return actor_failed(w, status);
+    } while (w->sets < sets_for(&own.info, ef__op_row(target.id)->bytes(&w->jobs[0].args)));
+    return list_choices(w) ? target_json(w) : failed("runtime", "the choices cannot be listed");
+}
+
+/* ---- timing ---- */
+
+/* One call as a training step makes it: the weights have changed since the last. */
+static ef_status call(worker *w)
+{
+    const ef__op *op = ef__op_row(w->cases.targets[0].id);
+    bench_job *j = &w->jobs[w->next++ % w->sets];
+    for (int i = 0; i < EF__MAX_TENSORS; i++)
+        if (op->names[i] && !strcmp(op->names[i], "w"))
+            ef__tensor_written(j->t[i]);
+    return bench_job_run(j);
+}
+
+static ef_status time_calls(worker *w, const timed *t, double *ms)
+{
+    ef_status status =
+        ef__op_force(w->actor, w->cases.targets[0].id, t->choice.variant->name, t->choice.knob);
+    if (status)
+        return status;
+    double start = ef__now();
+    status = ef_batch_begin(w->actor);
+    for (size_t i = 0; i < t->calls && !status; i++)
+        status = call(w);
+    ef_status synced = ef_batch_sync(w->actor, "tune");
+    *ms = (ef__now() - start) * 1e3;
+    return status ? status : synced;
+}
+
+static ef_status calibrate(worker *w, timed *t)
+{
+    double ms;
+    ef_status status;
+    t->calls = w->sets; /* every set once, to have it packed */
+    status = time_calls(w, t, &ms);
+    for (t->calls = 1; !status; t->calls *= 2) {
+        status = time_calls(w, t, &ms);
+        if (ms >= least_ms)
+            break;
+    }
+    if (status)
+        t->calls = 0;
+    return status;
+}
+
+static json_t *time_choices(worker *w, json_t *list)
+{
+    json_t *answer = json_array(), *item;
+    size_t i;
+    json_array_foreach(list, i, item)
+    {
+        size_t index = (size_t)json_integer_value(item);
+        double ms = 0;
+        ef_status status = index < w->count ? EF_OK : EF_EARG;
+        if (!status && !w->choices[index].calls)
+            status = calibrate(w, &w->choices[index]);
+        if (!status)
+            status = time_calls(w, &w->choices[index], &ms);
+        if (status) {
+            json_decref(answer);
+            return actor_failed(w, status);
+        }
+        json_array_append_new(answer, json_real(ms / (double)w->choices[index].calls));
+    }
+    return json_pack("{s:o}", "ms", answer);
+}
+
+static json_t *verify(worker *w, size_t index)
+{
+    char text[256];
+    double worst;
+    if (index >= w->count)
+        return failed("runtime", "no such choice");
+    ef_status status =
+        tune_verify(w->actor, &w->cases, &w->choices[index].choice, &worst, text, sizeof text);
+    if (status)
+        return actor_failed(w, status);
+    return json_pack("{s:f, s:s}", "worst", fmin(worst, 1e30), "text", text);
+}
+
+/* ---- requests ---- */
+
+static json_t *answer(worker *w, json_t *request)
+{
+    const char *what = json_string_value(json_object_get(request, "do"));
+    const char *target = json_string_value(json_object_get(request, "target"));
+    if (what && !strcmp(what, "device"))
+        return device(w);
+    if (what && !strcmp(what, "open") && target)
+        return open_target(w, target);
+    if (what && !strcmp(what, "verify"))
+        return verify(w, (size_t)json_integer_value(json_object_get(request, "choice")));
+    if (what && !strcmp(what, "time"))
+        return time_choices(w, json_object_get(request, "choices"));
+    return failed("runtime", "no such request");
+}
+
+static void serve(worker *w, FILE *out)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+    while ((length = getline(&line, &room, stdin)) > 0) {
+        json_t *request = json_loadb(line, (size_t)length, 0, NULL);
+        json_t *reply = answer(w, request);
+        if (!reply)
+            reply = failed("runtime", "no host memory");
+        if (json_dumpf(reply, out, JSON_COMPACT) || fputc('\n', out) == EOF || fflush(out))
+            break;
+        json_decref(reply);
+        json_decref(request);
+    }
+    free(line);
+}
+
+int tune_worker(const char *name)
+{
+    worker w = {.ceilings = {.rounds = 3}};
+    ef_error error;
+    /* compilers that a driver starts do not hold it open */
+    FILE *out = fdopen(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), "w");
+    if (!out || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) /* what drivers print is no answer */
+        return EXIT_FAILURE;
+    setenv("EF_TUNE", "off", 1);
+    ef_status status = ef_actor_open(name, &w.actor, &error);
+    if (status) {
+        json_dumpf(failed(status == EF_EARG ? "usage" : "runtime", error.text), out, JSON_COMPACT);
+        fputc('\n', out);
+        fclose(out);
+        return EXIT_FAILURE;
+    }
+    json_dumpf(json_pack("{s:b}", "ready", 1), out, JSON_COMPACT);
+    fputc('\n', out);
+    fflush(out);
+    w.ceilings.actor = w.actor;
+    serve(&w, out);
+    close_target(&w);
+    ef_actor_close(w.actor);
+    fclose(out);
+    return EXIT_SUCCESS;
+}
