@@ -7,6 +7,7 @@ result is compared before it is timed.
 """
 import argparse
 import ctypes
+import inspect
 import json
 import statistics
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import energyflow
 
 MODEL = dict(V=30522, D=256, H=512, K=5, E=768, dilations=(1, 2, 4, 8))
-L, DILATION = 128, 4
+L = 128
 TRAINER = dict(alpha=0.5, beta=0.5, lr=1e-4, warmup=0, weight_decay=0.01, clip=1.0)
 
 
@@ -35,8 +36,9 @@ def apart(ours, peer):
 
 
 class Bench:
-    def __init__(self, actor, library, device, torch):
+    def __init__(self, actor, library, device, torch, compiling=None):
         self.actor, self.library, self.device, self.torch = actor, library, device, torch
+        self.compiling = compiling
         self.random = np.random.default_rng(1)
 
     def normal(self, *shape, scale=1.0):
@@ -67,31 +69,31 @@ class Bench:
         return dict(ours=packs, kept=call)
 
 
-def conv1d(b, B, what, I=256, O=512, K=5):
+def conv1d(b, B, what, I=256, O=512, K=5, d=4):
     F, op = b.torch.nn.functional, b.actor.op
     x, w, bias, dy = b.normal(B, L, I), b.normal(O, I, K, scale=0.03), b.normal(O), b.normal(B, L, O)
     px, pw, pb = b.peer(x.transpose(0, 2, 1), True), b.peer(w, True), b.peer(bias, True)
     pdy = b.peer(dy.transpose(0, 2, 1))
     tx, tw, tbias, tdy = (b.actor.tensor(a) for a in (x, w, bias, dy))
-    shape = f"L{L} {I}->{O} K{K} d{DILATION}"
+    shape = f"L{L} {I}->{O} K{K} d{d}"
 
     def forward():
-        return F.conv1d(F.pad(px, ((K - 1) * DILATION, 0)), pw, pb, dilation=DILATION)
+        return F.conv1d(F.pad(px, ((K - 1) * d, 0)), pw, pb, dilation=d)
 
     if what == "forward":
         ty, epilogue = b.zeros(B, L, O), energyflow.Epilogue(bias=tbias)
         return Pair(shape, peer=b.without_grad(forward),
                     differ=lambda: apart(b.actor.read(ty), forward().transpose(1, 2)),
-                    **b.packing(tw, lambda: op("conv1d_forward", tx, tw, DILATION,
+                    **b.packing(tw, lambda: op("conv1d_forward", tx, tw, d,
                                                ctypes.byref(epilogue), ty)))
     y = forward()
     if what == "dx":
         tdx, peer = b.zeros(B, L, I), b.grad(y, (px,), pdy)
         return Pair(shape, peer=peer,
                     differ=lambda: apart(b.actor.read(tdx), peer()[0].transpose(1, 2)),
-                    **b.packing(tw, lambda: op("conv1d_dx", tdy, tw, DILATION, None, tdx)))
+                    **b.packing(tw, lambda: op("conv1d_dx", tdy, tw, d, None, tdx)))
     tdw, tdb, peer = b.zeros(O, I, K), b.zeros(O), b.grad(y, (pw, pb), pdy)
-    return Pair(shape, lambda: op("conv1d_dw", tx, tdy, DILATION, tdw, tdb), peer,
+    return Pair(shape, lambda: op("conv1d_dw", tx, tdy, d, tdw, tdb), peer,
                 lambda: max(apart(b.actor.read(t), g) for t, g in zip((tdw, tdb), peer())))
 
 
@@ -165,6 +167,8 @@ def both_encoders(b, length):
     ours = energyflow.Encoder(b.actor, config, TRAINER)
     ours.load({name: q.detach().numpy() for name, q in net.named_parameters()})
     net.to(b.device)
+    if b.compiling:
+        net.compile(mode=b.compiling)
     optimizer = torch_model.make_optimizer(net, TRAINER["lr"], TRAINER["weight_decay"])
 
     def step(batch):
@@ -282,12 +286,26 @@ def show(line, as_json):
           f"peer {line['peer_ms']:10.3f} ms   ratio {line['ratio']:6.2f}   {extra}", flush=True)
 
 
+def sizes_of(function, sizes):
+    """Those of the given sizes that the item has."""
+    names = inspect.signature(function).parameters
+    return {name: value for name, value in sizes.items() if name in names}
+
+
+def one_size(text):
+    name, value = text.split("=")
+    return name, int(value)
+
+
 def arguments():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("items", nargs="*", metavar="ITEM", help="prefixes of: " + ", ".join(ITEMS) + ", train; none: all")
     a.add_argument("--json", action="store_true", help="one JSON object a line")
     a.add_argument("--batch", type=lambda text: [int(word) for word in text.split(",")], default=[4, 16],
                    metavar="B,...", help="batch sizes (default: 4,16)")
+    a.add_argument("--sizes", default={}, type=lambda text: dict(one_size(word) for word in text.split(",")),
+                   metavar="I=N,...", help="of operations: I, O channels, K taps, d dilation, C channels")
+    a.add_argument("--compile", metavar="MODE", help="PyTorch's model by torch.compile: default, reduce-overhead ...")
     a.add_argument("--rounds", type=int, default=9, help="a time is the median of so many")
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--lib", default=energyflow.default_library(), help="libenergyflow.so")
@@ -311,12 +329,13 @@ def main():
     torch.set_num_threads(given.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    b = Bench(actor, library, "cuda" if actor.is_gpu else "cpu", torch)
+    b = Bench(actor, library, "cuda" if actor.is_gpu else "cpu", torch, given.compile)
     print(f"{actor.device}, {given.threads} threads, PyTorch {torch.__version__} on {b.device}", file=sys.stderr)
     for name in given.names:
         function, what = ITEMS.get(name, (train, given.data))
         for B in given.batch if name in ITEMS else [32]:
-            show(compare(name, B, function(b, B, what), b, given.rounds), given.json)
+            pair = function(b, B, what, **sizes_of(function, given.sizes))
+            show(compare(name, B, pair, b, given.rounds), given.json)
 
 
 if __name__ == "__main__":
