@@ -336,6 +336,8 @@ def main():
         for B in given.batch if name in ITEMS else [32]:
             pair = function(b, B, what, **sizes_of(function, given.sizes))
             show(compare(name, B, pair, b, given.rounds), given.json)
+            del pair
+            torch.cuda.empty_cache()  # the device's memory is for both
 
 
 if __name__ == "__main__":

@@ -290,7 +290,8 @@ static bool fits_registers(const ef__device *device, const blocking *b)
 static bool valid_taps(const ef__device *device, const ef__args *args, size_t slices)
 {
     const blocking b = taps_blocking(device, args->knob, slices);
-    const size_t block = slices * b.tiles * b.rows * PARTIAL, sums = b.sums * b.rows * b.width;
+    const size_t depth = slices == 1 ? 2 * PARTIAL : PARTIAL;
+    const size_t block = slices * b.tiles * b.rows * depth, sums = b.sums * b.rows * b.width;
     return fits_registers(device, &b) && (block + sums) * sizeof(float) <= MOST_PRIVATE;
 }
 
