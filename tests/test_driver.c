@@ -27,9 +27,9 @@ static struct driver {
     } shapes[SHAPES];             /* launches that differ in kernel or work-group size */
     size_t shape_count, nameless; /* nameless: without a work-group size */
     struct {
-        size_t offset, bytes;
+        size_t origin, offset, bytes; /* origin: of the sub-buffer */
     } fills[FILLS];
-    size_t fill_count;
+    size_t fill_count, origin;
 } driver = {.reads_left = -1};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -125,11 +125,21 @@ cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl_uint 
     return REAL(clEnqueueNDRangeKernel)(queue, kernel, dims, offset, global, local, n, list, event);
 }
 
+cl_mem clCreateSubBuffer(cl_mem mem, cl_mem_flags flags, cl_buffer_create_type type,
+                         const void *region, cl_int *code)
+{
+    driver.origin = ((const cl_buffer_region *)region)->origin;
+    if (driver.swallow)
+        return (*code = clRetainMemObject(mem)) ? NULL : mem;
+    return REAL(clCreateSubBuffer)(mem, flags, type, region, code);
+}
+
 cl_int clEnqueueFillBuffer(cl_command_queue queue, cl_mem mem, const void *pattern, size_t size,
                            size_t offset, size_t bytes, cl_uint n, const cl_event *list,
                            cl_event *event)
 {
     if (driver.fill_count < FILLS) {
+        driver.fills[driver.fill_count].origin = driver.origin;
         driver.fills[driver.fill_count].offset = offset;
         driver.fills[driver.fill_count++].bytes = bytes;
     }
@@ -501,6 +511,7 @@ END_TEST
 
 /* ---- limits ---- */
 
+/* Each is the first of its sub-buffer: far into a buffer NVIDIA's driver loses the device. */
 START_TEST(a_fill_goes_in_pieces_of_a_gibibyte)
 {
     const size_t piece = (size_t)1 << 30, dims = 9 * piece / 4 + 3;
@@ -512,7 +523,8 @@ START_TEST(a_fill_goes_in_pieces_of_a_gibibyte)
     ef_test_ok(a, ef_tensor_fill(t, 1));
     ck_assert_uint_eq(driver.fill_count, 10);
     for (size_t i = 0; i < 10; i++) {
-        ck_assert_uint_eq(driver.fills[i].offset, i * piece);
+        ck_assert_uint_eq(driver.fills[i].origin, i * piece);
+        ck_assert_uint_eq(driver.fills[i].offset, 0);
         ck_assert_uint_eq(driver.fills[i].bytes, i < 9 ? piece : 12);
     }
     ef_tensor_free(t);

@@ -47,7 +47,34 @@ static ef_tensor *end_of(ef_actor *a, ef_tensor *t, int ndim, const size_t *dims
     return end;
 }
 
-/* In place, on 16 GiB, whatever they hold: what the last elements become. */
+/* A part that begins in one gibibyte and ends in the next. */
+START_TEST(a_fill_passes_gibibytes)
+{
+    enum { AROUND = 1024 };
+    const size_t most = (size_t)1 << 30, count[] = {most + 2 * AROUND}, part[] = {2 * AROUND},
+                 all[] = {4 * AROUND};
+    ef_actor *a = ef_test_open();
+    ef_tensor *t, *middle, *end;
+    ef_test_ok(a, ef_tensor_new(a, EF_U8, 1, count, "t", &t));
+    ef_test_ok(a, ef_tensor_view(t, most - AROUND, 1, part, "middle", &middle));
+    end = end_of(a, t, 1, all);
+    ef_test_ok(a, ef_tensor_fill(end, 1));
+    ef_test_ok(a, ef_tensor_fill(middle, 2));
+    ef_readback *r;
+    const void *data;
+    ef_test_ok(a, ef_readback_start(a, end, EF_IMMEDIATE, "end", &r));
+    ef_test_ok(a, ef_readback_value(r, &data, NULL));
+    for (int i = 0; i < 4 * AROUND; i++)
+        ck_assert_uint_eq(((const uint8_t *)data)[i], i / AROUND == 1 || i / AROUND == 2 ? 2 : 1);
+    ef_readback_free(r);
+    ef_tensor_free(middle);
+    ef_tensor_free(end);
+    ef_tensor_free(t);
+    ef_test_close(a);
+}
+END_TEST
+
+/* On 16 GiB: what the last elements become. */
 START_TEST(more_than_two_to_the_32_elements)
 {
     enum { SIZE = 320, ROWS = 5 };
@@ -60,7 +87,9 @@ START_TEST(more_than_two_to_the_32_elements)
     ef_tensor *all, *end, *mask;
     if (holds(a, rows[1] * C * sizeof(float), "more than 2^32 elements")) {
         ef_test_ok(a, ef_tensor_new(a, EF_F32, 1, count, "x", &all));
+        ef_test_ok(a, ef_tensor_fill(all, 3));
         end = end_of(a, all, 1, size);
+        ck_assert_float_eq(*(float *)ef_test_read(end), 3);
         ef_test_ok(a, ef_tensor_write(end, x));
         ef_test_ok(a, ef_gelu_forward(a, all, all));
         ef_test_ok(a, ef_residual_add(a, all, all));
@@ -260,6 +289,7 @@ static Suite *suite(void)
 {
     Suite *s = suite_create("far");
     TCase *t = ef_test_case(s, "far");
+    tcase_add_test(t, a_fill_passes_gibibytes);
     tcase_add_test(t, more_than_two_to_the_32_elements);
     tcase_add_test(t, elements_are_counted_beyond_32_bits);
     tcase_add_test(t, rows_are_counted_beyond_32_bits);

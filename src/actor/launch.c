@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of one fill: NVIDIA's driver loses the device when a fill passes 8 GiB. */
+/* Bytes of one fill: NVIDIA's driver loses the device when a fill ends more than 8 GiB after the
+ * start of its buffer. So each piece is one of a sub-buffer, but for the first. */
 static const size_t FILL_PIECE = (size_t)1 << 30;
 
 ef_status ef__op_begin(ef_actor *a, const char *op)
@@ -235,16 +236,35 @@ static cl_uint half_bits(float value)
     return sign | (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
 }
 
+/* The part of mem from start on, which is whole pieces away from mem's own. */
+static ef_status piece_of(ef_actor *a, const char *op, cl_mem mem, size_t start, size_t bytes,
+                          cl_mem *part)
+{
+    const cl_buffer_region region = {start, bytes};
+    cl_int code = CL_SUCCESS;
+    if (start == 0)
+        code = clRetainMemObject(*part = mem);
+    else
+        *part = clCreateSubBuffer(mem, 0, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
+    return code ? ef__cl_fail(a, op, "clCreateSubBuffer", code) : EF_OK;
+}
+
 ef_status ef__fill(ef_actor *a, const char *op, cl_mem mem, const ef__pattern *p, size_t offset,
                    size_t bytes)
 {
     ef_status status = EF_OK;
-    for (size_t done = 0; !status && done < bytes; done += FILL_PIECE) {
+    for (size_t at = offset, n; !status && at < offset + bytes; at += n) {
+        const size_t within = at % FILL_PIECE;
         cl_event event = NULL;
-        const size_t piece = ef__min(bytes - done, FILL_PIECE);
-        cl_int code = clEnqueueFillBuffer(a->queue, mem, p->bytes, p->size, offset + done, piece, 0,
-                                          NULL, event_slot(a, &event));
-        status = enqueued(a, op, "clEnqueueFillBuffer", code, event, NULL, piece);
+        cl_mem part;
+        n = ef__min(offset + bytes - at, FILL_PIECE - within);
+        status = piece_of(a, op, mem, at - within, within + n, &part);
+        if (status)
+            break;
+        cl_int code = clEnqueueFillBuffer(a->queue, part, p->bytes, p->size, within, n, 0, NULL,
+                                          event_slot(a, &event));
+        clReleaseMemObject(part);
+        status = enqueued(a, op, "clEnqueueFillBuffer", code, event, NULL, n);
     }
     return status;
 }
