@@ -383,6 +383,7 @@ static int tune(const settings *s)
                                       .fresh = s->fresh,
                                       .retry_failed = s->retry_failed,
                                       .json = s->json,
+                                      .alone = true,
                                       .stop = &stop};
         catch_signals();
         code = tune_run(&request);
