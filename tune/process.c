@@ -15,13 +15,17 @@
 
 enum { MOST_LINE = 4 << 20 };
 
-/* In the child: a group of its own, so that Ctrl-C is the supervisor's alone. */
-static void become(char *const argv[], int in, int out, pid_t parent)
+void tune_process_attach(pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(127);
     setpgid(0, 0);
+}
+
+static void become(char *const argv[], int in, int out, pid_t parent)
+{
+    tune_process_attach(parent);
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     if (!getenv("EF_TUNE_VERBOSE")) {

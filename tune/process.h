@@ -36,6 +36,10 @@ bool tune_process_is_quiet(const tune_process *p);
 /* End it, at once. text: what it died of, "" or "signal 11", "exit status 1". */
 void tune_process_end(tune_process *p, char *text, size_t size);
 
+/* In a child, first: it does not outlive its parent, and has a group of its own, so that Ctrl-C is
+ * the parent's alone. */
+void tune_process_attach(pid_t parent);
+
 /* What a line of JSON or of a terminal cannot hold becomes blanks: a compiler's log, cut off. */
 void tune_one_line(char *text);
 
