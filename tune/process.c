@@ -150,6 +150,12 @@ tune_answer tune_process_ask(tune_process *p, json_t *request, double seconds, j
     return sent ? wait_for_line(p, seconds, answer) : TUNE_DIED;
 }
 
+tune_answer tune_process_next(tune_process *p, double seconds, json_t **line)
+{
+    *line = NULL;
+    return wait_for_line(p, seconds, line);
+}
+
 bool tune_process_is_quiet(const tune_process *p)
 {
     struct pollfd fd = {.fd = p->from, .events = POLLIN};

@@ -30,6 +30,9 @@ tune_answer tune_process_start(tune_process *p, char *const argv[], double secon
  * freed. */
 tune_answer tune_process_ask(tune_process *p, json_t *request, double seconds, json_t **answer);
 
+/* Another line of the same answer. */
+tune_answer tune_process_next(tune_process *p, double seconds, json_t **line);
+
 /* It lives, and has said nothing since its last answer. */
 bool tune_process_is_quiet(const tune_process *p);
 
