@@ -81,6 +81,9 @@ refused 2 '"gelu.sideways" is no operation' eftune --ops gelu.sideways
 refused 2 '--budget x: not a number' eftune --budget x
 refused 2 '--effort huge: not one of' eftune --effort huge
 refused 2 'no device "no such device"' eftune --device 'no such device' --db new.db
+refused 2 'not --db' eftune --jobs 1 --db new.db
+refused 2 '"nonsense" is no operation' eftune --jobs 2 --ops nonsense
+refused 2 'no device "no such device"' eftune --jobs 2 --device 'no such device'
 refused 3 'none.txt: ' eftune --shapes none.txt
 refused 3 'cannot read' eftune --shapes .
 for line in 'gelu.forward' 'gelu.forward H0' 'gelu.forward B3' 'gelu H5' 'no.such.operation B1' \
@@ -114,6 +117,7 @@ run efinfo
 if [ "$status" -eq 4 ]; then
     refused 4 'no OpenCL device' eftune --shapes one.txt --db new.db
     refused 4 'no OpenCL device' eftune --list
+    refused 4 'no OpenCL device' eftune --jobs 2
 else
     skip 'no OpenCL device' 'this ICD loader does not read OCL_ICD_VENDORS'
 fi
@@ -148,6 +152,21 @@ check '--fresh keeps the others' [ "$(grep -c '"op":"masked_mean.forward"' new/f
 check 'lines of JSON' parses new/folder/db
 check 'lines of JSON in the journal' sh -c 'grep . new/folder/db.journal >lines'
 check 'that parse' parses lines
+
+# ---- several devices ----
+
+XDG_DATA_HOME=$tmp/several
+POCL_DEVICES='pthread basic'
+export XDG_DATA_HOME POCL_DEVICES
+run eftune --list --json
+sed -n 's/.*"key":"\([^"]*\)".*/\1/p' out | sort -u >keys
+check 'a key of each device' [ -s keys ]
+tail -1 shapes.txt >short.txt
+expect 0 '^{"device":0,"target":"masked_mean.backward' eftune --jobs 2 --shapes short.txt --budget 5 --json
+check 'lines of JSON' parses out
+check 'one of each kind of device' [ "$(wc -l <out)" -eq "$(wc -l <keys)" ]
+check 'each has a database' [ "$(find several -name '*.eftune' | wc -l)" -eq "$(wc -l <keys)" ]
+unset XDG_DATA_HOME POCL_DEVICES
 
 # ---- runs that are ended ----
 

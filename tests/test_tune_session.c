@@ -7,6 +7,7 @@
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "ef_test.h"
 #include "../tune/run.h"
+#include "base/clock.h"
 #include "op/tuned.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,7 @@ enum { RIGHT = 0 }; /* the default: never the one that misbehaves, but where a t
 
 static const char *fake_folder;
 static bool fake_sick; /* this process runs nothing any more */
+static int fake_begun; /* requests that the scenario has something for */
 
 static const char *in_folder(const char *folder, const char *name)
 {
@@ -93,7 +95,17 @@ static bool misbehave(const char *what)
         die_of(SIGKILL);
     else if (!strcmp(what, "hang"))
         hang();
-    else if (!strcmp(what, "half")) {
+    else if (!strcmp(what, "stuck")) { /* it builds, and never ends to run */
+        say(json_pack("{s:b}", "built", 1));
+        hang();
+    } else if (!strcmp(what, "again")) { /* it runs, once in each process */
+        if (fake_begun++)
+            hang();
+        return false;
+    } else if (!strcmp(what, "slowly")) { /* it builds, in each process */
+        usleep(fake_begun++ ? 0 : 400000);
+        return false;
+    } else if (!strcmp(what, "half")) {
         fputs(cut, stdout);
         fflush(stdout);
         hang();
@@ -282,8 +294,8 @@ static const char *gelu = "gelu.forward H1000";
 /* With little patience. */
 static ef_status try_begin(const char *scenario)
 {
-    session =
-        (tune_session){.patience = {.start_s = 5, .open_s = 5, .compile_s = 0.6, .run_s = 0.2}};
+    session = (tune_session){
+        .patience = {.start_s = 5, .open_s = 5, .compile_s = 0.6, .run_s = 0.2, .verify_s = 0.6}};
     fake_argv[2] = (char *)scenario;
     return tune_session_begin(&session, fake_argv);
 }
@@ -518,6 +530,40 @@ START_TEST(what_runs_out_of_the_budget_has_not_failed)
     ck_outcome(tune_session_sample(&session, 1, nothing, ms), TUNE_LATE);
     ck_outcome(on_disk(1, &begun, NULL), TUNE_CORRECT);
     ck_assert(!begun);
+    end();
+}
+END_TEST
+
+/* Only what is not built yet has the time for that. */
+START_TEST(a_run_that_hangs_does_not_cost_the_time_to_build)
+{
+    double began = ef__now();
+    begin("time 2 stuck");
+    session.patience.compile_s = 60;
+    ck_outcome(sample(2), TUNE_TIMEOUT);
+    end();
+    begin("time 1 again");
+    session.patience.compile_s = 60;
+    ck_outcome(sample(1), TUNE_CORRECT);
+    ck_outcome(sample(1), TUNE_TIMEOUT);
+    end();
+    ck_assert_double_lt(ef__now() - began, 30);
+}
+END_TEST
+
+START_TEST(a_new_worker_has_the_time_to_build_again)
+{
+    const size_t list[] = {0, 2};
+    double ms[2];
+    size_t failed;
+    begin("time 2 slowly,time 3 segv");
+    session.patience.run_s = 0.1;
+    ck_outcome(sample(2), TUNE_CORRECT);
+    ck_outcome(sample(3), TUNE_RUNTIME);
+    ck_outcome(sample(RIGHT), TUNE_CORRECT); /* by another */
+    ck_outcome(tune_session_round(&session, list, 2, enough, ms, &failed), TUNE_CORRECT);
+    ck_assert_double_eq(ms[1], fake_ms(2));
+    ck_assert_int_eq(count_log("start"), 2); /* and that is not because of a third one */
     end();
 }
 END_TEST
@@ -1108,6 +1154,8 @@ static Suite *suite(void)
     tcase_add_test(t, the_default_is_asked_twice);
     tcase_add_test(t, a_round_that_fails_names_the_one);
     tcase_add_test(t, what_runs_out_of_the_budget_has_not_failed);
+    tcase_add_test(t, a_run_that_hangs_does_not_cost_the_time_to_build);
+    tcase_add_test(t, a_new_worker_has_the_time_to_build_again);
     tcase_add_test(t, three_failures_with_a_healthy_device_stay_failures);
     tcase_add_test(t, failures_of_a_sick_device_that_recovers_are_tried_again);
     tcase_add_test(t, one_start_that_fails_is_no_end);
