@@ -8,6 +8,11 @@
  *                              "floor_ms": of both at the device's ceilings}
  *   {"do": "verify", "choice"}     {"worst": error over its bound, "text": where}
  *   {"do": "time", "choices": []}  {"ms": [of one call of each, timed in that order]}
+ *
+ * {"do": "open", "target", "clblast": kernels} has CLBlast take these parameters first. The target
+ * "clblast" has {"products": [{"target", "weight"}, ..]} and answers {"fits", "is_cpu", "group",
+ * "local_bytes"}; a choice of it is an object of kernels with their parameters, or null for CLBlast's
+ * own, to which there is no way back, and times come with {"each": [of the last one's products]}.
  * A request that fails answers {"failed": "compile" | "runtime", "text"}. The first line is
  * {"ready": true}, or {"failed": "usage" | "runtime", "text"}. */
 #ifndef TUNE_WORKER_H
