@@ -8,6 +8,10 @@
 /* Of the budget: the kernels', then the copies'; the rest is the last comparison's. */
 static const double kernels_share = 0.6, copies_share = 0.5;
 
+/* Of the last comparison, of three sets at most: so many as the interval of their ratios needs. A
+ * round takes all products, twice of them with CLBlast's own parameters, which may be slow. */
+static const size_t few_rounds = 7;
+
 typedef struct stage {
     tune_session *session;
     const tune_plan *plan;
@@ -50,16 +54,32 @@ static ef_status search(stage *st, const tune_plan *of, const tune_space *space,
     return status;
 }
 
-/* The fastest that was found right: into *set unless that is faster. */
-static void take_fastest(const tune_result *found, const ef__clblast_set *sets, bool direct,
+/* The fastest of those sets of one kernel that is right: into *set unless that is faster. The
+ * options are those of the search. */
+static void take_fastest(stage *st, tune_result *found, const ef__clblast_set *sets, bool direct,
                          ef__clblast_set *set, double *ms)
 {
-    for (size_t i = 0; i + 1 < found->count; i++) {
-        const tune_candidate *c = &found->candidate[i];
-        if (!sets[i].has[EF__XGEMM_DIRECT] != direct && c->outcome == TUNE_CORRECT && c->verified &&
-            c->median_ms < *ms) {
-            *set = sets[i];
-            *ms = c->median_ms;
+    const tune_limit limit = {left_s(st), left_s(st)};
+    for (size_t best = 0; best < found->count && left_s(st) > 0;) {
+        best = found->count;
+        double least = *ms;
+        for (size_t i = 0; i + 1 < found->count; i++) {
+            const tune_candidate *c = &found->candidate[i];
+            if (!sets[i].has[EF__XGEMM_DIRECT] == !direct && c->outcome == TUNE_CORRECT &&
+                c->median_ms < least) {
+                least = c->median_ms;
+                best = i;
+            }
+        }
+        if (best == found->count)
+            return;
+        tune_candidate *c = &found->candidate[best];
+        if (!c->verified)
+            c->outcome = st->bench->verify(st->bench->user, best, limit);
+        c->verified = c->outcome == TUNE_CORRECT;
+        if (c->verified) {
+            *set = sets[best];
+            *ms = least;
         }
     }
 }
@@ -117,8 +137,8 @@ static ef_status search_kernels(stage *st, bool is_cpu, tune_result *found)
         status = search(st, &plan, space, sets, found);
     }
     if (!status) {
-        take_fastest(found, sets, false, &st->indirect, &st->indirect_ms);
-        take_fastest(found, sets, true, &st->direct, &st->direct_ms);
+        take_fastest(st, found, sets, false, &st->indirect, &st->indirect_ms);
+        take_fastest(st, found, sets, true, &st->direct, &st->direct_ms);
     }
     if (space)
         tune_space_free(space);
@@ -187,7 +207,7 @@ static ef_status search_copies(stage *st, tune_result *found)
         status = search(st, &plan, space, sets, found);
     }
     if (!status)
-        take_fastest(found, sets, false, &st->indirect, &st->indirect_ms);
+        take_fastest(st, found, sets, false, &st->indirect, &st->indirect_ms);
     if (space)
         tune_space_free(space);
     free(sets);
@@ -236,6 +256,14 @@ static int best_switch(const tune_session *s, const double *indirect, const doub
     return (int)root;
 }
 
+static bool are_alike(const tune_session *s)
+{
+    for (size_t i = 1; i < s->product_count; i++)
+        if (volume(&s->products[i]) != volume(&s->products[0]))
+            return false;
+    return true;
+}
+
 /* The fastest of each kernel in one set, and the size between them. The options are those of the
  * last search. false: it is one of the two. */
 static bool join(stage *st, ef__clblast_set *both)
@@ -267,7 +295,7 @@ static ef_status compare(stage *st, tune_result *found)
     ef__clblast_set sets[3];
     tune_part part = {"set", {{"number", {0}, 0}}};
     tune_parameter *number = part.parameter;
-    if (!isinf(st->indirect_ms) && st->session->product_count > 0 && join(st, &sets[number->count]))
+    if (!isinf(st->indirect_ms) && !are_alike(st->session) && join(st, &sets[number->count]))
         number->count++;
     if (!isinf(st->indirect_ms))
         sets[number->count++] = st->indirect;
@@ -280,6 +308,7 @@ static ef_status compare(stage *st, tune_result *found)
         return EF_ENOMEM;
     tune_plan plan = *st->plan;
     plan.budget_s = left_s(st);
+    plan.rounds = few_rounds;
     ef_status status = search(st, &plan, space, sets, found);
     tune_space_free(space);
     return status;
