@@ -167,7 +167,7 @@ typedef struct ef_tune_info {
     bool is_of_driver; /* it is this one; else nothing of it is used, but with EF_TUNE_STALE=use */
     size_t choices;    /* in force */
     size_t stale, broken; /* lines passed over: of other kernels; that cannot be read */
-    char clblast[640]; /* CLBlast's parameters for its GEMM; "" where it has its own */
+    char clblast[640];    /* CLBlast's parameters for its GEMM; "" where it has its own */
     char digest[65]; /* SHA-256 of the choices in force, hexadecimal; "" without any. Two runs on
                           * one device with the same digest run the same kernels. */
 } ef_tune_info;

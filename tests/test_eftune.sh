@@ -93,6 +93,7 @@ echo '# nothing' >empty.txt
 refused 3 'empty.txt: no shapes' eftune --shapes empty.txt
 echo 'gelu.forward H1000' >one.txt
 refused 2 'none of the shapes is of --ops conv1d' eftune --shapes one.txt --ops conv1d
+refused 2 'none of the shapes is of --ops clblast' eftune --shapes one.txt --ops clblast
 refused 3 'missing.db' eftune --show --db missing.db
 refused 3 'missing.db.journal' eftune --why gelu.forward --db missing.db
 for text in 'notes' '{"format": "energyflow tune 9"}' \
@@ -148,6 +149,14 @@ check '--fresh keeps the others' [ "$(grep -c '"op":"masked_mean.forward"' new/f
 check 'lines of JSON' parses new/folder/db
 check 'lines of JSON in the journal' sh -c 'grep . new/folder/db.journal >lines'
 check 'that parse' parses lines
+
+# ---- CLBlast: a set takes too long to build for more here ----
+
+printf 'clblast\nlinear.forward B4 D8 E8\n' >linear.txt
+expect 0 '^clblast .* built-in: ' eftune --shapes linear.txt --ops clblast --budget 5 --db clblast.db
+expect 0 '"choice":"built-in"' eftune --shapes linear.txt --ops clblast --budget 5 --json --db clblast.db
+check '--json: lines of JSON' parses out
+check 'CLBlast keeps its own parameters' lacks '"op":"clblast"' clblast.db
 
 # ---- runs that are ended ----
 

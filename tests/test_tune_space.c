@@ -89,7 +89,7 @@ END_TEST
 START_TEST(clblast_families_have_their_known_counts)
 {
     static const ef__clblast_limits large = {1024, {1024, 1024}, 48 << 10, 10700},
-                                     small_ones = {256, {256, 256}, 32 << 10, 10700};
+                                    small_ones = {256, {256, 256}, 32 << 10, 10700};
     static const struct {
         const char *kernel;
         size_t parameters, all, large, small;
@@ -219,7 +219,8 @@ START_TEST(clblast_groups_take_what_their_kernels_declare)
         {TUNE_PADTRANSPOSE, {0, {1, 16, 2}}, {{16, 16}, 4224}},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        ef__clblast_group got = ef__clblast_group_of(tune_clblast_id(row[i].set), row[i].point.value);
+        ef__clblast_group got =
+            ef__clblast_group_of(tune_clblast_id(row[i].set), row[i].point.value);
         ck_assert_mem_eq(&got, &row[i].want, sizeof got);
     }
 }

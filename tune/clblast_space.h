@@ -1,5 +1,5 @@
-/* clblast_space.h -- the parameters of CLBlast's GEMM (op/clblast.h) as spaces, in the sets that its
- * own tuners try: few of the values of the two kernels of the product, or many. */
+/* clblast_space.h -- the parameters of CLBlast's GEMM (op/clblast.h) as spaces, in the sets that
+ * its own tuners try: few of the values of the kernels of the product, or many. */
 #ifndef TUNE_CLBLAST_SPACE_H
 #define TUNE_CLBLAST_SPACE_H
 

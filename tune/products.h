@@ -1,5 +1,5 @@
-/* products.h -- CLBlast's products at the shapes of the linear targets: as one, for the worker. What
- * one set of CLBlast's parameters takes is the sum of the products' times, by their weights. */
+/* products.h -- CLBlast's products at the shapes of the linear targets, as one, for the worker.
+ * What a set of CLBlast's parameters takes is the sum of the products' times, by their weights. */
 #ifndef TUNE_PRODUCTS_H
 #define TUNE_PRODUCTS_H
 

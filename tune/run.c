@@ -370,8 +370,11 @@ static ef_status give_up_clblast(run *r)
 static ef_status keep_builtin(run *r, const char *why)
 {
     clear(r);
-    if (!r->request->json)
-        printf("%-44s default: %s\n", "clblast", why);
+    if (r->request->json)
+        printf("{\"target\":\"%s\",\"choice\":\"built-in\",\"adopted\":false,\"end\":\"%s\"}\n",
+               r->session.shape, why);
+    else
+        printf("%-44s built-in: %s\n", r->session.shape, why);
     fflush(stdout);
     r->kept++;
     return EF_OK;

@@ -11,8 +11,10 @@
  *
  * {"do": "open", "target", "clblast": kernels} has CLBlast take these parameters first. The target
  * "clblast" has {"products": [{"target", "weight"}, ..]} and answers {"fits", "is_cpu", "group",
- * "local_bytes"}; a choice of it is an object of kernels with their parameters, or null for CLBlast's
- * own, to which there is no way back, and times come with {"each": [of the last one's products]}.
+ * "local_bytes"}; a choice of it is an object of kernels with their parameters, or null for
+ * CLBlast's own, to which there is no way back; with the times comes {"each": [of the last choice's
+ * products]}.
+ *
  * A request that fails answers {"failed": "compile" | "runtime", "text"}. The first line is
  * {"ready": true}, or {"failed": "usage" | "runtime", "text"}. */
 #ifndef TUNE_WORKER_H

@@ -1,4 +1,4 @@
-/* Parameters of CLBlast's GEMM: lists, rules, records. Parameters stand in alphabetical order, as the
+/* Parameters of CLBlast's GEMM: lists, rules, records. They stand in alphabetical order, as the
  * enums beside each kernel. */
 #include "op/clblast.h"
 #include <stdio.h>
