@@ -322,8 +322,18 @@ static bool goes_on(const stage *st, const tune_result *found)
            !(st->plan->stop && *st->plan->stop) && !st->session->error.status;
 }
 
+/* Of a search that another one follows. */
+static void leave(tune_result *found, size_t *tried, size_t *all)
+{
+    *all += found->count - 1; /* but the default */
+    for (size_t i = 0; i + 1 < found->count; i++)
+        *tried += found->candidate[i].outcome != TUNE_UNTRIED;
+    tune_result_free(found);
+}
+
 ef_status tune_clblast(tune_session *s, const tune_plan *plan, const tune_bench *bench,
-                       const ef__clblast_limits *limits, bool is_cpu, tune_result *found)
+                       const ef__clblast_limits *limits, bool is_cpu, tune_result *found,
+                       size_t *tried, size_t *all)
 {
     stage st = {.session = s,
                 .plan = plan,
@@ -332,13 +342,14 @@ ef_status tune_clblast(tune_session *s, const tune_plan *plan, const tune_bench 
                 .start = bench->now(bench->user),
                 .indirect_ms = INFINITY,
                 .direct_ms = INFINITY};
+    *tried = *all = 0;
     ef_status status = search_kernels(&st, is_cpu, found);
     if (!status && goes_on(&st, found) && !isinf(st.indirect_ms)) {
-        tune_result_free(found);
+        leave(found, tried, all);
         status = search_copies(&st, found);
     }
     if (!status && goes_on(&st, found)) {
-        tune_result_free(found);
+        leave(found, tried, all);
         status = compare(&st, found);
     }
     return status;

@@ -239,10 +239,12 @@ static bool see_clblast(void *user, json_t *line)
 {
     const char *op = json_string_value(json_object_get(line, "op"));
     const char *variant = json_string_value(json_object_get(line, "variant"));
+    const char *source = json_string_value(json_object_get(line, "source"));
     json_t *knobs = json_object_get(line, "knobs");
     if (!op || strcmp(op, EF__TUNE_CLBLAST))
         return true;
-    if (variant && strcmp(variant, "default") && json_is_object(knobs))
+    if (variant && source && strcmp(variant, "default") && !strcmp(source, ef__clblast_source()) &&
+        json_is_object(knobs))
         *(json_t **)user = json_incref(knobs);
     return false;
 }

@@ -37,7 +37,7 @@ ef_status tune_database_prepare(const char *path, const tune_device *device, ef_
 /* Is the line a record of this target and class of accuracy? */
 bool tune_database_is_of(json_t *line, const tune_target *target, const char *accuracy);
 
-/* CLBlast's parameters that the database has, not checked; the caller's. NULL: none. */
+/* The parameters that the database has for this CLBlast, not checked; the caller's. NULL: none. */
 json_t *tune_database_clblast(const char *path);
 
 /* Is there a record of the target, measured with this identity, that tried everything or had at

@@ -21,7 +21,8 @@ typedef struct run {
     bool on_terminal; /* progress */
     size_t at;        /* target */
     size_t adopted, kept, old, broken;
-    bool without_clblast; /* its own parameters compute wrong numbers here */
+    size_t before, tried_before; /* choices of the target in searches before its last, and tried */
+    bool without_clblast;        /* its own parameters compute wrong numbers here */
 } run;
 
 /* ---- progress: a line that changes on a terminal, else one every ten seconds ---- */
@@ -123,9 +124,10 @@ static tune_space *make_space(const tune_session *s)
 static const char *const ends[] = {"", "the budget ended first", "interrupted", "the device failed",
                                    "the default failed"};
 
-static size_t count_tried(const tune_result *found)
+/* Choices that were tried of r->before + found->count. */
+static size_t count_tried(const run *r, const tune_result *found)
 {
-    size_t tried = 0;
+    size_t tried = r->tried_before;
     for (size_t i = 0; i < found->count; i++)
         tried += found->candidate[i].outcome != TUNE_UNTRIED;
     return tried;
@@ -136,7 +138,7 @@ static void say(const run *r, const tune_result *found)
     const tune_session *s = &r->session;
     const tune_option *o = &s->options[found->choice];
     const tune_candidate *control = &found->candidate[s->untuned];
-    const size_t tried = count_tried(found);
+    const size_t tried = count_tried(r, found);
     if (r->request->json) {
         json_t *line =
             json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:s}", "target", s->shape,
@@ -144,17 +146,18 @@ static void say(const run *r, const tune_result *found)
                       control->median_ms, "ratio", found->adopted ? found->ratio.median : 1.0,
                       "low", found->adopted ? found->ratio.low : 1.0, "high",
                       found->adopted ? found->ratio.high : 1.0, "tried", (json_int_t)tried, "of",
-                      (json_int_t)found->count, "seconds", found->spent_s, "end", ends[found->end]);
+                      (json_int_t)(r->before + found->count), "seconds", found->spent_s, "end",
+                      ends[found->end]);
         json_dumpf(line, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(line);
     } else if (found->adopted)
         printf("%-44s %s: %.2f times as fast (%.2f to %.2f), %zu of %zu tried\n", s->shape, o->text,
                1 / found->ratio.median, 1 / found->ratio.high, 1 / found->ratio.low, tried,
-               found->count);
+               r->before + found->count);
     else
         printf("%-44s default (%s), %zu of %zu tried%s%s\n", s->shape, s->options[s->untuned].text,
-               tried, found->count, found->end ? "; " : "", ends[found->end]);
+               tried, r->before + found->count, found->end ? "; " : "", ends[found->end]);
     fflush(stdout);
 }
 
@@ -176,8 +179,8 @@ static ef_status keep(run *r, const tune_result *found)
                                 .low = found->adopted ? found->ratio.low : 1,
                                 .high = found->adopted ? found->ratio.high : 1,
                                 .worst = o->worst,
-                                .tried = count_tried(found),
-                                .of = found->count,
+                                .tried = count_tried(r, found),
+                                .of = r->before + found->count,
                                 .seconds = r->budget_s};
     return tune_database_put(r->db, &s->device, &record, 1, &s->error);
 }
@@ -397,7 +400,7 @@ static ef_status search_clblast(run *r, double budget_s)
     if (!tune_clblast_has_time(is_cpu, budget_s))
         return keep_builtin(r, "too little time to try others of its parameters");
     plan.budget_s = fmax(until - ef__now(), 0.1);
-    status = tune_clblast(s, &plan, &bench, &limits, is_cpu, &found);
+    status = tune_clblast(s, &plan, &bench, &limits, is_cpu, &found, &r->tried_before, &r->before);
     if (!status && found.end == TUNE_CONTROL_FAILED) {
         tune_result_free(&found);
         return give_up_clblast(r);
@@ -432,6 +435,7 @@ static ef_status tune_one(run *r)
     tune_session *s = &r->session;
     tune_result found = {0};
     double before = ef__now();
+    r->before = r->tried_before = 0;
     if (target->id == TUNE_CLBLAST)
         return tune_clblast_one(r);
     r->budget_s = share(r, r->at, r->end_s - before);
