@@ -18,6 +18,7 @@ typedef struct stage {
     const tune_bench *bench;
     const ef__clblast_limits *limits;
     double start;
+    size_t points; /* of the last search's space */
     ef__clblast_set indirect,
         direct;                    /* the fastest of each so far, that is always taken; or none */
     double indirect_ms, direct_ms; /* INFINITY: none */
@@ -34,7 +35,8 @@ static double left_s(const stage *st)
     return st->plan->budget_s - (st->bench->now(st->bench->user) - st->start);
 }
 
-/* sets: of the points of the space, in their order. */
+/* sets: of the points of the space, in their order. Of what is known, none is no candidate where
+ * the control is a point. */
 static ef_status search(stage *st, const tune_plan *of, const tune_space *space,
                         const ef__clblast_set *sets, tune_result *found)
 {
@@ -45,8 +47,11 @@ static ef_status search(stage *st, const tune_plan *of, const tune_space *space,
     tune_known *known = tune_session_known(st->session, &plan.known_count);
     if (!known)
         return EF_ENOMEM;
+    st->points = tune_space_count(space);
+    if (plan.control < st->points && plan.known_count > 0 &&
+        known[plan.known_count - 1].candidate == st->points)
+        plan.known_count--;
     plan.space = space;
-    plan.control = tune_space_count(space);
     plan.known = known;
     plan.budget_s = fmax(plan.budget_s, 0.1);
     status = tune_search(&plan, st->bench, found);
@@ -63,7 +68,7 @@ static void take_fastest(stage *st, tune_result *found, const ef__clblast_set *s
     for (size_t best = 0; best < found->count && left_s(st) > 0;) {
         best = found->count;
         double least = *ms;
-        for (size_t i = 0; i + 1 < found->count; i++) {
+        for (size_t i = 0; i < st->points; i++) {
             const tune_candidate *c = &found->candidate[i];
             if (!sets[i].has[EF__XGEMM_DIRECT] == !direct && c->outcome == TUNE_CORRECT &&
                 c->median_ms < least) {
@@ -132,9 +137,15 @@ static ef_status search_kernels(stage *st, bool is_cpu, tune_result *found)
         tune_plan plan = *st->plan;
         plan.seeds = seeds;
         plan.seed_count = seed_count;
+        plan.control = seed_count ? seeds[0] : count;
         plan.budget_s = kernels_share * left_s(st);
         plan.rounds = 1;
         status = search(st, &plan, space, sets, found);
+        if (!status && seed_count && found->end == TUNE_CONTROL_FAILED) {
+            tune_result_free(found);
+            plan.control = count;
+            status = search(st, &plan, space, sets, found);
+        }
     }
     if (!status) {
         take_fastest(st, found, sets, false, &st->indirect, &st->indirect_ms);
@@ -149,8 +160,9 @@ static ef_status search_kernels(stage *st, bool is_cpu, tune_result *found)
 
 /* ---- the copies around the indirect kernel ---- */
 
-/* A few values of each, whose products all are; none is the copies as CLBlast has them. */
-static const tune_part copies[] = {{"copies",
+/* As CLBlast has them; or a few values of each, in all combinations. */
+static const tune_part copies[] = {{"own", {{NULL, {0}, 0}}},
+                                   {"copies",
                                     {{"COPY_DIMX", {8, 32}, 2},
                                      {"COPY_DIMY", {8}, 1},
                                      {"COPY_VW", {1, 4}, 2},
@@ -171,7 +183,7 @@ static const tune_part copies[] = {{"copies",
 static void put_copies(ef__clblast_set *set, const tune_point *point)
 {
     const int *value = point->value;
-    for (ef__clblast_id id = EF__COPY; id <= EF__PADTRANSPOSE; id++) {
+    for (ef__clblast_id id = EF__COPY; id <= EF__PADTRANSPOSE && point->part; id++) {
         const size_t count = ef__clblast_count(id);
         set->has[id] = 1;
         memcpy(set->value[id], value, count * sizeof *value);
@@ -184,14 +196,14 @@ static bool are_valid(const void *user, const tune_point *point)
     ef__clblast_set set = {.has = {0}};
     put_copies(&set, point);
     for (ef__clblast_id id = EF__COPY; id <= EF__PADTRANSPOSE; id++)
-        if (!ef__clblast_valid(id, set.value[id], user))
+        if (set.has[id] && !ef__clblast_valid(id, set.value[id], user))
             return false;
     return true;
 }
 
 static ef_status search_copies(stage *st, tune_result *found)
 {
-    tune_space *space = tune_space_new(copies, 1, are_valid, st->limits);
+    tune_space *space = tune_space_new(copies, 2, are_valid, st->limits);
     const size_t count = space ? tune_space_count(space) : 0;
     ef__clblast_set *sets = calloc(count + 1, sizeof *sets);
     ef_status status = space && sets ? EF_OK : EF_ENOMEM;
@@ -202,6 +214,7 @@ static ef_status search_copies(stage *st, tune_result *found)
     }
     if (!status) {
         tune_plan plan = *st->plan;
+        plan.control = 0; /* the set as it is */
         plan.budget_s = copies_share * left_s(st);
         plan.rounds = 1;
         status = search(st, &plan, space, sets, found);
@@ -308,6 +321,7 @@ static ef_status compare(stage *st, tune_result *found)
         return EF_ENOMEM;
     tune_plan plan = *st->plan;
     plan.budget_s = left_s(st);
+    plan.control = number->count;
     plan.rounds = few_rounds;
     ef_status status = search(st, &plan, space, sets, found);
     tune_space_free(space);
@@ -318,15 +332,15 @@ static ef_status compare(stage *st, tune_result *found)
 
 static bool goes_on(const stage *st, const tune_result *found)
 {
-    return (found->end == TUNE_DONE || found->end == TUNE_SPENT) &&
+    return found->end != TUNE_STOPPED && found->end != TUNE_LOST &&
            !(st->plan->stop && *st->plan->stop) && !st->session->error.status;
 }
 
 /* Of a search that another one follows. */
 static void leave(tune_result *found, size_t *tried, size_t *all)
 {
-    *all += found->count - 1; /* but the default */
-    for (size_t i = 0; i + 1 < found->count; i++)
+    *all += found->count;
+    for (size_t i = 0; i < found->count; i++)
         *tried += found->candidate[i].outcome != TUNE_UNTRIED;
     tune_result_free(found);
 }
@@ -344,7 +358,9 @@ ef_status tune_clblast(tune_session *s, const tune_plan *plan, const tune_bench 
                 .direct_ms = INFINITY};
     *tried = *all = 0;
     ef_status status = search_kernels(&st, is_cpu, found);
-    if (!status && goes_on(&st, found) && !isinf(st.indirect_ms)) {
+    if (status || found->end == TUNE_CONTROL_FAILED) /* CLBlast's own */
+        return status;
+    if (goes_on(&st, found) && !isinf(st.indirect_ms)) {
         leave(found, tried, all);
         status = search_copies(&st, found);
     }
