@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the budget: the kernels', then the copies'; the rest is the last comparison's. */
-static const double kernels_share = 0.6, copies_share = 0.5;
+/* Of the budget the kernels', of what is left then the copies'; the rest is the last comparison's,
+ * whose default may be slow. */
+static const double kernels_share = 0.5, copies_share = 0.3;
 
 /* Of the last comparison, of three sets at most: so many as the interval of their ratios needs. A
  * round takes all products, twice of them with CLBlast's own parameters, which may be slow. */
@@ -18,10 +19,9 @@ typedef struct stage {
     const tune_bench *bench;
     const ef__clblast_limits *limits;
     double start;
-    size_t points; /* of the last search's space */
-    ef__clblast_set indirect,
-        direct;                    /* the fastest of each so far, that is always taken; or none */
-    double indirect_ms, direct_ms; /* INFINITY: none */
+    size_t points;                    /* of the last search's space */
+    ef__clblast_set indirect, direct; /* the fastest of each kernel so far, for all sizes */
+    double indirect_ms, direct_ms;    /* INFINITY: none */
 } stage;
 
 /* On a CPU CLBlast's program takes 7 s to build. */
