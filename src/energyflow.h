@@ -153,8 +153,12 @@ const ef_device_info *ef_actor_device(const ef_actor *actor);
  * (~/.local/share), or the system's, SYSCONFDIR/energyflow/tune/KEY.eftune; without any, and with
  * EF_TUNE=off, choices are built in. A shape that was not tuned takes the choice of the nearest
  * that was. Records of other kernels than this library's are passed over,
- * and all of them after an update of the driver, until eftune has run again.
- * Errors: EIO, EFORMAT (no such file, or of another device), ENOMEM. */
+ * and all of them after an update of the driver, until eftune has run again. CLBlast's parameters
+ * belong to the process: the first database that has some decides for its device and all actors on
+ * it, until the process ends. CLBlast shows before its first product that it is right with them;
+ * if not, products that take it are EDEVICE.
+ * Errors: EIO, EFORMAT (no such file, or of another device), ENOMEM, ESTATE (the process has other
+ * parameters of CLBlast for the device; actors before this one and without a database keep on). */
 ef_status ef_tune_load(ef_actor *actor, const char *path);
 
 typedef struct ef_tune_info {
@@ -163,6 +167,7 @@ typedef struct ef_tune_info {
     bool is_of_driver; /* it is this one; else nothing of it is used, but with EF_TUNE_STALE=use */
     size_t choices;    /* in force */
     size_t stale, broken; /* lines passed over: of other kernels; that cannot be read */
+    char clblast[640];    /* CLBlast's parameters for its GEMM; "" where it has its own */
     char digest[65]; /* SHA-256 of the choices in force, hexadecimal; "" without any. Two runs on
                           * one device with the same digest run the same kernels. */
 } ef_tune_info;

@@ -127,7 +127,7 @@ else
     skip exports "no $library"
 fi
 
-# 8. No mutable state at file scope, but CLBlast's lock in src/op/linear.c.
+# 8. No mutable state at file scope, but CLBlast's lock, and what it guards, in src/op/linear.c.
 archive=$build/.libs/libef.a
 if [ -n "${EF_SANITIZE:-}" ]; then
     skip state 'a sanitizer adds its own'

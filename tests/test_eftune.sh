@@ -96,6 +96,7 @@ echo '# nothing' >empty.txt
 refused 3 'empty.txt: no shapes' eftune --shapes empty.txt
 echo 'gelu.forward H1000' >one.txt
 refused 2 'none of the shapes is of --ops conv1d' eftune --shapes one.txt --ops conv1d
+refused 2 'none of the shapes is of --ops clblast' eftune --shapes one.txt --ops clblast
 refused 3 'missing.db' eftune --show --db missing.db
 refused 3 'missing.db.journal' eftune --why gelu.forward --db missing.db
 for text in 'notes' '{"format": "energyflow tune 9"}' \
@@ -167,6 +168,14 @@ check 'lines of JSON' parses out
 check 'one of each kind of device' [ "$(wc -l <out)" -eq "$(wc -l <keys)" ]
 check 'each has a database' [ "$(find several -name '*.eftune' | wc -l)" -eq "$(wc -l <keys)" ]
 unset XDG_DATA_HOME POCL_DEVICES
+
+# ---- CLBlast: a set takes too long to build for more here ----
+
+printf 'clblast\nlinear.forward B4 D8 E8\n' >linear.txt
+expect 0 '^clblast .* built-in: ' eftune --shapes linear.txt --ops clblast --budget 5 --db clblast.db
+expect 0 '"choice":"built-in"' eftune --shapes linear.txt --ops clblast --budget 5 --json --db clblast.db
+check '--json: lines of JSON' parses out
+check 'CLBlast keeps its own parameters' lacks '"op":"clblast"' clblast.db
 
 # ---- runs that are ended ----
 

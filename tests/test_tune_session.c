@@ -130,6 +130,8 @@ static bool misbehave(const char *what)
         puts("{\"ms\": [\"fast\"]}");
     else if (!strcmp(what, "wrong"))
         puts("{\"worst\": 5.0, \"text\": \"element 3 of y\"}");
+    else if (!strcmp(what, "once_wrong") && first_time("once"))
+        puts("{\"worst\": 5.0, \"text\": \"element 3 of y\"}");
     else if (!strcmp(what, "fail"))
         puts("{\"failed\": \"runtime\", \"text\": \"CL_OUT_OF_RESOURCES\"}");
     else if (!strcmp(what, "log")) { /* of a compiler: cut off in the middle of a character */
@@ -193,6 +195,76 @@ static double fake_ms(int choice)
     return choice == RIGHT ? 1.5 : 1 + 0.01 * choice;
 }
 
+/* ---- CLBlast's parameters, as the worker has them ---- */
+
+static bool fake_took_some; /* of them */
+static size_t fake_products;
+
+static int parameter(json_t *kernels, const char *kernel, const char *name)
+{
+    return (int)json_integer_value(json_object_get(json_object_get(kernels, kernel), name));
+}
+
+/* Of product i, the larger the later. Its own parameters are slow; the direct kernel is good for
+ * the first, the other for the rest, most of all with large tiles in registers, wide vectors and
+ * copies of 4. */
+static double fake_product_ms(json_t *kernels, size_t i)
+{
+    const double size = i ? 4 : 1;
+    if (!json_is_object(kernels))
+        return 4 * size;
+    if (parameter(kernels, "GemmRoutine", "XGEMM_MIN_INDIRECT_SIZE") > (i ? 50 : 0))
+        return i ? 6 * size : 4.0 / parameter(kernels, "XgemmDirect", "WGD");
+    const double tile = parameter(kernels, "Xgemm", "MWG") * parameter(kernels, "Xgemm", "VWM");
+    const double copies = parameter(kernels, "Pad", "PAD_WPTX") == 4 ? 0.8 : 1;
+    return (2 * size - tile / 256) * copies;
+}
+
+/* A worker of CLBlast's own parameters has to be one that never took others. */
+static json_t *fake_products_ms(json_t *choices)
+{
+    json_t *ms = json_array(), *each = json_array(), *item;
+    size_t i;
+    json_array_foreach(choices, i, item)
+    {
+        double all = 0;
+        if (json_is_null(item) && fake_took_some)
+            return json_pack("{s:s, s:s}", "failed", "runtime", "text", "there is no way back");
+        fake_took_some |= json_is_object(item);
+        json_array_clear(each);
+        for (size_t k = 0; k < fake_products; k++) {
+            all += fake_product_ms(item, k);
+            json_array_append_new(each, json_real(fake_product_ms(item, k)));
+        }
+        json_array_append_new(ms, json_real(all));
+    }
+    return json_pack("{s:o, s:o}", "ms", ms, "each", each);
+}
+
+/* CLBlast is the default of its products, and the only choice. */
+static json_t *fake_open(json_t *request)
+{
+    const char *target = json_string_value(json_object_get(request, "target"));
+    json_t *products = json_object_get(request, "products");
+    fake_products = json_array_size(products);
+    if (products)
+        return json_pack("{s:b, s:b, s:i, s:i}", "fits", 1, "is_cpu", 0, "group", 64, "local_bytes",
+                         8448);
+    if (!strncmp(target, "linear", 6)) {
+        note(json_object_get(request, "clblast") ? "tuned" : "own", -1);
+        const char *name = getenv("EF_LINEAR") ? "direct" : "clblast";
+        const ef__variant *v = ef__op_variant(EF__LINEAR_FORWARD, name);
+        json_t *knobs = json_object();
+        for (size_t i = 0; i < ef__knobs(v); i++)
+            json_object_set_new(knobs, v->knobs[i].name, json_integer(v->knobs[i].values[0]));
+        return json_pack("{s:[{s:s, s:o, s:b}], s:i, s:f, s:f, s:s}", "choices", "variant", name,
+                         "knobs", knobs, "untuned", 1, "default", 0, "flops", 1.0, "bytes", 1.0,
+                         "source", "abc");
+    }
+    return json_pack("{s:o, s:i, s:f, s:f, s:s}", "choices", fake_choices(), "default", RIGHT,
+                     "flops", 1.0, "bytes", 1.0, "source", "abc");
+}
+
 static json_t *fake_answer(const char *when, json_t *request)
 {
     json_t *times, *item;
@@ -202,8 +274,9 @@ static json_t *fake_answer(const char *when, json_t *request)
                          "platform", "test", "version", "1", "driver", "1", "cpu", "none", "key",
                          "k1", "accuracy", "normal", "units", 2, "identity", "i1");
     if (!strcmp(when, "open"))
-        return json_pack("{s:o, s:i, s:f, s:f, s:s}", "choices", fake_choices(), "default", RIGHT,
-                         "flops", 1.0, "bytes", 1.0, "source", "abc");
+        return fake_open(request);
+    if (!strcmp(when, "time") && fake_products)
+        return fake_products_ms(json_object_get(request, "choices"));
     if (!strcmp(when, "verify"))
         return json_pack("{s:f, s:s}", "worst", 0.5, "text", "");
     times = json_array();
@@ -1255,6 +1328,89 @@ START_TEST(targets_that_cannot_be_are_refused)
 }
 END_TEST
 
+/* ---- CLBlast ---- */
+
+static int run_clblast(const char *scenario, bool check, double budget_s)
+{
+    static const char *const texts[] = {"clblast", "linear.forward B4 D32 E32",
+                                        "linear.dx B64 D64 E64"};
+    tune_target targets[3];
+    char db[512];
+    snprintf(db, sizeof db, "%s/db", folder);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert(tune_target_parse(texts[i], &targets[i]));
+    fake_argv[2] = (char *)scenario;
+    const tune_request request = {.command = "test",
+                                  .worker = fake_argv,
+                                  .db = db,
+                                  .target = targets,
+                                  .count = 3,
+                                  .products = targets + 1,
+                                  .product_count = 2,
+                                  .budget_s = budget_s,
+                                  .seed = 1,
+                                  .check = check,
+                                  .json = true};
+    return tune_run(&request);
+}
+
+static int stored(const char *kernel, const char *name)
+{
+    json_t *kernels = tune_database_clblast(path_of("db"));
+    int value = kernels ? parameter(kernels, kernel, name) : -1;
+    json_decref(kernels);
+    return value;
+}
+
+/* Each kernel for the sizes that it is best at, which is between 16, the cube root of 4 32 32, and
+ * 64; and whoever comes after takes them. */
+START_TEST(clblast_gets_one_set_for_all_products)
+{
+    ck_assert_int_eq(run_clblast("", false, 200), 0);
+    ck_assert_int_eq(stored("Xgemm", "MWG"), 64);
+    ck_assert_int_eq(stored("Pad", "PAD_WPTX"), 4);
+    ck_assert_int_eq(stored("XgemmDirect", "WGD"), 32);
+    ck_assert_int_eq(stored("GemmRoutine", "XGEMM_MIN_INDIRECT_SIZE"), 40);
+    ck_assert_int_eq(count_log("own"), 0);
+    ck_assert_int_eq(count_log("tuned"), 2);
+    int times = count_log("time");
+    ck_assert_int_eq(run_clblast("", false, 200), 0); /* all is there */
+    ck_assert_int_eq(count_log("time"), times);
+    unlink(path_of("db"));
+    ck_assert_int_eq(run_clblast("", false, 200), 0); /* and most of it is in the journal */
+    ck_assert_int_lt(count_log("time"), times + times / 2);
+    ck_assert_int_eq(stored("GemmRoutine", "XGEMM_MIN_INDIRECT_SIZE"), 40);
+
+    ck_assert_int_eq(run_clblast("", true, 200),
+                     0); /* checked, it stays, and goes if it is wrong */
+    ck_assert_int_eq(stored("Pad", "PAD_WPTX"), 4);
+    ck_assert_int_eq(run_clblast("verify 0 wrong", true, 200), 0);
+    ck_assert_int_eq(stored("Pad", "PAD_WPTX"), -1);
+}
+END_TEST
+
+START_TEST(without_time_clblast_keeps_its_own_parameters)
+{
+    ck_assert_int_eq(run_clblast("", false, 12), 0);
+    ck_assert_int_eq(stored("Xgemm", "MWG"), -1);
+    ck_assert_int_eq(count_log("tuned"), 0);
+    ck_assert_int_eq(count_log("own"), 2);
+}
+END_TEST
+
+/* The record says which variant: the default would be CLBlast. */
+START_TEST(a_clblast_that_is_wrong_by_itself_is_left_out)
+{
+    unsetenv("EF_LINEAR");
+    ck_assert_int_eq(run_clblast("verify 0 wrong", false, 200), 4); /* direct's is wrong, too */
+    unlink(path_of("db.journal"));
+    unsetenv("EF_LINEAR");
+    ck_assert_int_eq(run_clblast("verify 0 once_wrong", false, 200), 0);
+    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"variant\":\"direct\""));
+    ck_assert_ptr_null(strstr(read_file("db"), "\"variant\":\"default\""));
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("tune_session");
@@ -1278,6 +1434,11 @@ static Suite *suite(void)
     tcase_add_test(t, a_search_that_had_its_share_is_not_made_again);
     tcase_add_test(t, what_is_known_goes_into_the_next_search);
     tcase_add_test(t, a_run_that_is_killed_at_any_moment_goes_on);
+    t = ef_test_case(s, "clblast");
+    tcase_add_checked_fixture(t, make_folder, remove_folder);
+    tcase_add_test(t, clblast_gets_one_set_for_all_products);
+    tcase_add_test(t, without_time_clblast_keeps_its_own_parameters);
+    tcase_add_test(t, a_clblast_that_is_wrong_by_itself_is_left_out);
     t = ef_test_case(s, "journal");
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, a_journal_gives_back_what_was_put_in);

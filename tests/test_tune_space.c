@@ -66,7 +66,7 @@ START_TEST(neighbours_differ_in_one_parameter)
 {
     tune_space *s =
         tune_clblast_space((tune_clblast_set[]){TUNE_XGEMM_DIRECT_1, TUNE_COPY, TUNE_XGEMM_11}, 3,
-                           &(tune_clblast_limits){1024, {1024, 1024}, 49152, 10700});
+                           &(ef__clblast_limits){1024, {1024, 1024}, 49152, 10700});
     size_t count = tune_space_count(s), out[TUNE_NEIGHBOURS];
     tune_point *point = ef_test_alloc(count * sizeof *point);
     for (size_t i = 0; i < count; i++)
@@ -88,8 +88,8 @@ END_TEST
 /* The counts that CLBlast's own tuners print: 578, 407 and 16566 stand in logs of its users. */
 START_TEST(clblast_families_have_their_known_counts)
 {
-    static const tune_clblast_limits large = {1024, {1024, 1024}, 48 << 10, 10700},
-                                     small_ones = {256, {256, 256}, 32 << 10, 10700};
+    static const ef__clblast_limits large = {1024, {1024, 1024}, 48 << 10, 10700},
+                                    small_ones = {256, {256, 256}, 32 << 10, 10700};
     static const struct {
         const char *kernel;
         size_t parameters, all, large, small;
@@ -107,16 +107,16 @@ START_TEST(clblast_families_have_their_known_counts)
         [TUNE_GEMM_ROUTINE] = {"GemmRoutine", 1, 2, 2, 2},
     };
     for (tune_clblast_set set = 0; set < TUNE_CLBLAST_SETS; set++) {
-        const tune_part *part = tune_clblast_part(set);
-        tune_space *all = tune_space_new(part, 1, NULL, NULL),
+        const tune_part part = tune_clblast_part(set);
+        tune_space *all = tune_space_new(&part, 1, NULL, NULL),
                    *fits = tune_clblast_space(&set, 1, &large),
                    *fewer = tune_clblast_space(&set, 1, &small_ones);
-        ck_assert_str_eq(tune_clblast_kernel(set), want[set].kernel);
-        ck_assert_uint_eq(tune_part_parameters(part), want[set].parameters);
+        ck_assert_str_eq(ef__clblast_kernel(tune_clblast_id(set)), want[set].kernel);
+        ck_assert_uint_eq(tune_part_parameters(&part), want[set].parameters);
         ck_assert_msg(tune_space_count(all) == want[set].all &&
                           tune_space_count(fits) == want[set].large &&
                           tune_space_count(fewer) == want[set].small,
-                      "%s: %zu of %zu and %zu", part->name, tune_space_count(fits),
+                      "%s: %zu of %zu and %zu", part.name, tune_space_count(fits),
                       tune_space_count(all), tune_space_count(fewer));
         tune_space_free(all);
         tune_space_free(fits);
@@ -140,12 +140,12 @@ START_TEST(clblast_sets_name_every_parameter_of_their_kernel)
         {"GemmRoutine", "XGEMM_MIN_INDIRECT_SIZE "},
     };
     for (tune_clblast_set set = 0; set < TUNE_CLBLAST_SETS; set++) {
-        const tune_part *part = tune_clblast_part(set);
+        const tune_part part = tune_clblast_part(set);
         char names[256] = "";
         size_t row = 0;
-        for (size_t i = 0; i < tune_part_parameters(part); i++)
-            strcat(strcat(names, part->parameter[i].name), " ");
-        while (strcmp(want[row].kernel, tune_clblast_kernel(set)) != 0)
+        for (size_t i = 0; i < tune_part_parameters(&part); i++)
+            strcat(strcat(names, part.parameter[i].name), " ");
+        while (strcmp(want[row].kernel, ef__clblast_kernel(tune_clblast_id(set))) != 0)
             row++;
         ck_assert_str_eq(names, want[row].names);
     }
@@ -167,7 +167,7 @@ START_TEST(register_tiles_are_square_before_clblast_1_6_3)
 {
     static const int versions[] = {0, 10503, 10602, 10603, 10700};
     for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
-        tune_clblast_limits limits = {1024, {1024, 1024}, 48 << 10, versions[i]};
+        ef__clblast_limits limits = {1024, {1024, 1024}, 48 << 10, versions[i]};
         for (tune_clblast_set set = TUNE_XGEMM_1; set <= TUNE_XGEMM_12; set++) {
             bool local = set <= TUNE_XGEMM_2;
             tune_space *s = tune_clblast_space(&set, 1, &limits);
@@ -183,12 +183,12 @@ START_TEST(clblast_groups_stay_within_the_limits)
 {
     static const tune_clblast_set set[] = {TUNE_XGEMM_1, TUNE_XGEMM_DIRECT_1, TUNE_TRANSPOSE,
                                            TUNE_PADTRANSPOSE, TUNE_COPY};
-    static const tune_clblast_limits limits = {256, {64, 16}, 8192, 10700};
+    static const ef__clblast_limits limits = {256, {64, 16}, 8192, 10700};
     size_t most_items = 0, most_bytes = 0;
     tune_space *s = tune_clblast_space(set, 5, &limits);
     for (size_t i = 0; i < tune_space_count(s); i++) {
         tune_point p = tune_space_point(s, i);
-        tune_clblast_group g = tune_clblast_group_of(set[p.part], &p);
+        ef__clblast_group g = ef__clblast_group_of(tune_clblast_id(set[p.part]), p.value);
         size_t items = g.item[0] * g.item[1];
         ck_assert(g.item[0] <= 64 && g.item[1] <= 16 && items <= 256 && g.local_bytes <= 8192);
         most_items = items > most_items ? items : most_items;
@@ -205,7 +205,7 @@ START_TEST(clblast_groups_take_what_their_kernels_declare)
     static const struct {
         tune_clblast_set set;
         tune_point point;
-        tune_clblast_group want;
+        ef__clblast_group want;
     } row[] = {
         {TUNE_XGEMM_2,
          {0, {0, 1, 32, 2, 8, 16, 64, 8, 8, 128, 1, 1, 0, 0, 1, 1}},
@@ -219,7 +219,8 @@ START_TEST(clblast_groups_take_what_their_kernels_declare)
         {TUNE_PADTRANSPOSE, {0, {1, 16, 2}}, {{16, 16}, 4224}},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        tune_clblast_group got = tune_clblast_group_of(row[i].set, &row[i].point);
+        ef__clblast_group got =
+            ef__clblast_group_of(tune_clblast_id(row[i].set), row[i].point.value);
         ck_assert_mem_eq(&got, &row[i].want, sizeof got);
     }
 }

@@ -282,6 +282,135 @@ START_TEST(the_digest_is_of_the_choices)
 }
 END_TEST
 
+/* ---- CLBlast's parameters: a process has one set, and each test is a process ---- */
+
+static const char xgemm[] = "\"Xgemm\": {\"GEMMK\": 1, \"KREG\": 4, \"KWG\": 1, \"KWI\": 1, "
+                            "\"MDIMA\": 4, \"MDIMC\": 4, \"MWG\": 16, \"NDIMB\": 4, \"NDIMC\": 4, "
+                            "\"NWG\": 16, \"SA\": 0, \"SB\": 0, \"STRM\": 0, \"STRN\": 0, "
+                            "\"VWM\": 4, \"VWN\": 4}",
+                  routine[] = "\"GemmRoutine\": {\"XGEMM_MIN_INDIRECT_SIZE\": 1}";
+
+/* With one occurrence of `old` in kernels replaced. */
+static const char *clblast_record(const char *source, const char *kernels, const char *old,
+                                  const char *new)
+{
+    char *line = ef_test_alloc(2048);
+    const char *at = old ? strstr(kernels, old) : kernels + strlen(kernels);
+    ck_assert_ptr_nonnull(at);
+    sprintf(line,
+            "{\"op\": \"clblast\", \"n\": [], \"parts\": 0, \"accuracy\": \"normal\", "
+            "\"variant\": \"set\", \"source\": \"%s\", \"knobs\": {%.*s%s%s}}\n",
+            source, (int)(at - kernels), kernels, old ? new : "", old ? at + strlen(old) : "");
+    return line;
+}
+
+static const char *in_force(ef_actor *a)
+{
+    ef_tune_info *info = ef_test_alloc(sizeof *info);
+    ef_test_ok(a, ef_tune_get(a, info));
+    return info->clblast;
+}
+
+START_TEST(parameters_of_clblast_that_are_not_valid_never_reach_it)
+{
+    static const char *const bad[][2] = {
+        {"\"KREG\": 4, ", ""},                    /* not all */
+        {"\"KREG\": 4", "\"KREG\": 4, \"X\": 1"}, /* one too many */
+        {"\"KREG\": 4", "\"X\": 4"},              /* another */
+        {"\"KREG\": 4", "\"KREG\": \"4\""},
+        {"\"KREG\": 4", "\"KREG\": -4"},
+        {"\"KREG\": 4", "\"KREG\": 1e30"},
+        {"\"KREG\": 4", "\"KREG\": 3"},   /* no value of its */
+        {"\"KREG\": 4", "\"KREG\": 1"},   /* no multiple of VWN: wrong numbers */
+        {"\"MDIMA\": 4", "\"MDIMA\": 2"}, /* not MDIMC */
+        {"\"GEMMK\": 1", "\"GEMMK\": 0"}, /* KWG is none of that kernel's */
+        {"\"MDIMC\": 4", "\"MDIMC\": 0"},
+        {"\"Xgemm\": ", "\"Xaxpy\": "},
+        {"\"Xgemm\": {", "\"Xgemm\": 5, \"X\": {"},
+    };
+    ef_actor *a = ef_test_open();
+    ef_tune_info info;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_database(a, clblast_record(ef__clblast_source(), xgemm, bad[i][0], bad[i][1]));
+        ef_test_ok(a, ef_tune_load(a, path));
+        ef_test_ok(a, ef_tune_get(a, &info));
+        ck_assert_msg(info.broken == 1 && !*info.clblast && !*info.digest, "%s", bad[i][1]);
+    }
+    write_database(a, clblast_record(ef__clblast_source(), routine, " 1}", " 1048577}"));
+    ef_test_ok(a, ef_tune_load(a, path));
+    ck_assert_str_eq(in_force(a), "");
+    write_database(a, clblast_record("CLBlast 0.1", xgemm, NULL, NULL));
+    ef_test_ok(a, ef_tune_load(a, path));
+    ef_test_ok(a, ef_tune_get(a, &info));
+    ck_assert(info.stale == 1 && !*info.clblast);
+    if (ef__clblast_version() < EF__CLBLAST_MENDED) { /* tiles that are not square */
+        write_database(a,
+                       clblast_record(ef__clblast_source(), xgemm, "\"NWG\": 16", "\"NWG\": 32"));
+        ef_test_ok(a, ef_tune_load(a, path));
+        ck_assert_str_eq(in_force(a), "");
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+/* The product goes by them. tests/test_linear.c has the same, so that they are built once. */
+START_TEST(a_process_has_one_set_of_clblasts_parameters)
+{
+    enum { B = 70, D = 90, E = 110 };
+    ef_actor *a = ef_test_open(), *b = ef_test_open(), *c = ef_test_open();
+    float *x = ef_test_randn(B * D, 1), *w = ef_test_randn(E * D, 2);
+    double *want = ef_test_doubles(B * E);
+    for (size_t i = 0; i < B * E; i++)
+        for (size_t k = 0; k < D; k++)
+            want[i] += (double)x[i / E * D + k] * w[i % E * D + k];
+    setenv("EF_LINEAR", "clblast", 1);
+    write_database(a, clblast_record(ef__clblast_source(), routine, NULL, NULL));
+    ef_test_ok(a, ef_tune_load(a, path));
+    ck_assert_str_eq(in_force(a), "GemmRoutine XGEMM_MIN_INDIRECT_SIZE 1");
+    ck_assert_uint_eq(strlen(digest(a)), 64);
+    ef_tensor *y = ef_test_f32(a, SHAPE(B, E), NULL);
+    ef_test_ok(a, ef_linear_forward(a, ef_test_f32(a, SHAPE(B, D), x),
+                                    ef_test_f32(a, SHAPE(E, D), w), NULL, y));
+    ef_test_near("y", y, want, 1e-4, 1e-5);
+
+    ef_test_ok(b, ef_tune_load(b, path));
+    ck_assert_str_eq(digest(a), digest(b));
+    write_database(a, clblast_record(ef__clblast_source(), xgemm, NULL, NULL));
+    ck_assert_int_eq(ef_tune_load(b, path), EF_ESTATE);
+    ck_assert_ptr_nonnull(strstr(ef_actor_message(b), "other tuned parameters"));
+    ck_assert_str_eq(digest(a), digest(b)); /* it keeps what it has */
+    setenv("EF_TUNE", path, 1);
+    y = ef_test_f32(c, SHAPE(B, E), NULL);
+    for (int i = 0; i < 2; i++) /* nor does it go on without */
+        ck_assert_int_eq(ef_linear_forward(c, ef_test_f32(c, SHAPE(B, D), x),
+                                           ef_test_f32(c, SHAPE(E, D), w), NULL, y),
+                         EF_ESTATE);
+    ef_test_close(c);
+    ef_test_close(b);
+    ef_test_close(a);
+}
+END_TEST
+
+/* Such a set does not pass the rules: this is what they are for. */
+START_TEST(parameters_with_which_clblast_is_wrong_are_noticed)
+{
+    ef_actor *a = ef_test_open();
+    ef__clblast_set set = {.has = {[EF__XGEMM_REGISTERS] = 1, [EF__GEMM_ROUTINE] = 1}};
+    static const int wrong[] = {1, 1, 1, 1, 2, 2, 8, 2,
+                                2, 8, 0, 0, 0, 0, 4, 4}; /* KREG below VWN */
+    memcpy(set.value[EF__XGEMM_REGISTERS], wrong, sizeof wrong);
+    setenv("EF_LINEAR", "clblast", 1);
+    ef_test_ok(a, ef__clblast_adopt(a, &set));
+    ef_test_refused(a,
+                    ef_linear_forward(a, ef_test_f32(a, SHAPE(3, 5), NULL),
+                                      ef_test_f32(a, SHAPE(7, 5), NULL), NULL,
+                                      ef_test_f32(a, SHAPE(3, 7), NULL)),
+                    EF_EDEVICE, "EF_TUNE=off");
+    ef_actor_reset(a);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(a_choice_that_was_made_costs_little)
 {
     enum { TIMES = 200000 };
@@ -320,6 +449,10 @@ static Suite *suite(void)
     tcase_add_test(t, another_drivers_choices_are_not_used);
     tcase_add_test(t, the_digest_is_of_the_choices);
     tcase_add_test(t, a_choice_that_was_made_costs_little);
+    t = ef_test_case(s, "clblast");
+    tcase_add_test(t, parameters_of_clblast_that_are_not_valid_never_reach_it);
+    tcase_add_test(t, a_process_has_one_set_of_clblasts_parameters);
+    tcase_add_test(t, parameters_with_which_clblast_is_wrong_are_noticed);
     return s;
 }
 

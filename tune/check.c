@@ -18,13 +18,7 @@ typedef struct search {
 
 static bool names(const tune_option *o, const char *variant, json_t *knobs)
 {
-    if (strcmp(o->choice.variant->name, variant))
-        return false;
-    for (size_t i = 0; i < ef__knobs(o->choice.variant); i++)
-        if (json_integer_value(json_object_get(knobs, o->choice.variant->knobs[i].name)) !=
-            o->choice.knob[i])
-            return false;
-    return true;
+    return !strcmp(o->variant, variant) && json_equal(o->knobs, knobs);
 }
 
 static bool see(void *user, json_t *line)
@@ -106,12 +100,13 @@ ef_status tune_check(tune_session *s, const char *db, tune_verdict *v)
         return s->error.status;
     const bool adopted = v->kept && !f.is_default;
     const tune_option *o = &s->options[adopted ? f.option : s->untuned];
-    json_t *knobs = tune_knobs_json(&o->choice);
+    char identity[EF__SHA256_HEX];
+    tune_session_identity(s, &s->target, identity);
     const tune_record record = {.target = s->target,
-                                .variant = adopted ? o->choice.variant->name : NULL,
-                                .knobs = knobs,
+                                .variant = adopted ? o->variant : NULL,
+                                .knobs = o->knobs,
                                 .source = s->source,
-                                .identity = s->identity,
+                                .identity = identity,
                                 .ms = tune_median(adopted ? t.own : t.base, ROUNDS),
                                 .base_ms = tune_median(t.base, ROUNDS),
                                 .low = adopted ? v->ratio.low : 1,
@@ -120,7 +115,5 @@ ef_status tune_check(tune_session *s, const char *db, tune_verdict *v)
                                 .tried = f.tried,
                                 .of = s->count,
                                 .seconds = f.seconds};
-    status = tune_database_put(db, &s->device, &record, 1, &s->error);
-    json_decref(knobs);
-    return status;
+    return tune_database_put(db, &s->device, &record, 1, &s->error);
 }

@@ -8,7 +8,7 @@
 typedef struct tune_verdict {
     bool kept, was_default; /* a default has nothing to lose */
     const char *why;        /* it was not kept */
-    char choice[128];
+    char choice[EF__CLBLAST_TEXT];
     tune_interval ratio; /* to the default, where both were timed */
 } tune_verdict;
 

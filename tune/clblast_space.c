@@ -1,298 +1,161 @@
-/* Parameters stand in alphabetical order, as the enums beside each family. */
+/* The few values lie between a least and a most of all that there are, and some of them go
+ * together. */
 #include "clblast_space.h"
+#include <string.h>
 
-#define VALUES(...) {__VA_ARGS__}, sizeof((int[]){__VA_ARGS__}) / sizeof(int)
+typedef struct span {
+    const char *name;
+    int least, most;
+} span;
 
-static bool divides(int part, int whole)
+static const span xgemm_1[] = {{"KWG", 32, 32}, {"MWG", 16, 64}, {"NWG", 16, 64}, {"STRM", 0, 0},
+                               {"STRN", 0, 0},  {"VWM", 1, 4},   {"VWN", 1, 4},   {0}};
+static const span xgemm_11[] = {
+    {"KREG", 1, 4},  {"MDIMA", 4, 16}, {"MDIMC", 4, 16}, {"NDIMB", 4, 16}, {"NDIMC", 4, 16},
+    {"MWG", 16, 64}, {"NWG", 16, 64},  {"VWM", 1, 4},    {"VWN", 1, 4},    {0}};
+static const span direct_1[] = {
+    {"KWID", 2, 2}, {"PADA", 1, 1}, {"PADB", 1, 1}, {"WGD", 8, 32}, {0}};
+static const span every[] = {{0}};
+
+/* Pairs of parameters that are equal in the set; NULL ends. */
+typedef const char *const equals[7];
+static equals xgemm_1_equal = {"MDIMC", "MDIMA", "NDIMC", "NDIMB", "SA", "SB"};
+static equals xgemm_11_equal = {"VWM", "VWN"};
+static equals direct_1_equal = {"MDIMCD", "MDIMAD", "NDIMCD", "NDIMBD"};
+static equals none_equal = {NULL};
+
+static const struct {
+    const char *name;
+    ef__clblast_id id;
+    const span *spans;
+    const char *const *equal;
+} rows[TUNE_CLBLAST_SETS] = {
+    [TUNE_XGEMM_1] = {"xgemm 1", EF__XGEMM_LOCAL, xgemm_1, xgemm_1_equal},
+    [TUNE_XGEMM_2] = {"xgemm 2", EF__XGEMM_LOCAL, every, none_equal},
+    [TUNE_XGEMM_11] = {"xgemm 11", EF__XGEMM_REGISTERS, xgemm_11, xgemm_11_equal},
+    [TUNE_XGEMM_12] = {"xgemm 12", EF__XGEMM_REGISTERS, every, none_equal},
+    [TUNE_XGEMM_DIRECT_1] = {"direct 1", EF__XGEMM_DIRECT, direct_1, direct_1_equal},
+    [TUNE_XGEMM_DIRECT_2] = {"direct 2", EF__XGEMM_DIRECT, every, none_equal},
+    [TUNE_COPY] = {"copy", EF__COPY, every, none_equal},
+    [TUNE_PAD] = {"pad", EF__PAD, every, none_equal},
+    [TUNE_TRANSPOSE] = {"transpose", EF__TRANSPOSE, every, none_equal},
+    [TUNE_PADTRANSPOSE] = {"padtranspose", EF__PADTRANSPOSE, every, none_equal},
+    [TUNE_GEMM_ROUTINE] = {"gemm routine", EF__GEMM_ROUTINE, every, none_equal},
+};
+
+ef__clblast_id tune_clblast_id(tune_clblast_set set)
 {
-    return part > 0 && whole % part == 0;
+    return rows[set].id;
 }
 
-static tune_clblast_group group(int x, int y, int floats)
+static bool is_in(const span *spans, const char *name, int value)
 {
-    return (tune_clblast_group){{(size_t)x, (size_t)y}, sizeof(float) * (size_t)floats};
-}
-
-/* ---- Xgemm: the indirect kernel. GEMMK 0 works in tiles of local memory, 1 in registers ---- */
-
-enum { GEMMK, KREG, KWG, KWI, MDIMA, MDIMC, MWG, NDIMB, NDIMC, NWG, SA, SB, STRM, STRN, VWM, VWN };
-
-static const tune_part xgemm_1 = {"xgemm 1",
-                                  {{"GEMMK", VALUES(0)},
-                                   {"KREG", VALUES(1)},
-                                   {"KWG", VALUES(32)},
-                                   {"KWI", VALUES(2)},
-                                   {"MDIMA", VALUES(8, 16, 32)},
-                                   {"MDIMC", VALUES(8, 16, 32)},
-                                   {"MWG", VALUES(16, 32, 64)},
-                                   {"NDIMB", VALUES(8, 16, 32)},
-                                   {"NDIMC", VALUES(8, 16, 32)},
-                                   {"NWG", VALUES(16, 32, 64)},
-                                   {"SA", VALUES(0, 1)},
-                                   {"SB", VALUES(0, 1)},
-                                   {"STRM", VALUES(0)},
-                                   {"STRN", VALUES(0)},
-                                   {"VWM", VALUES(1, 2, 4)},
-                                   {"VWN", VALUES(1, 2, 4)}}};
-static const tune_part xgemm_2 = {"xgemm 2",
-                                  {{"GEMMK", VALUES(0)},
-                                   {"KREG", VALUES(1)},
-                                   {"KWG", VALUES(16, 32)},
-                                   {"KWI", VALUES(2)},
-                                   {"MDIMA", VALUES(8, 16, 32)},
-                                   {"MDIMC", VALUES(8, 16, 32)},
-                                   {"MWG", VALUES(16, 32, 64, 128)},
-                                   {"NDIMB", VALUES(8, 16, 32)},
-                                   {"NDIMC", VALUES(8, 16, 32)},
-                                   {"NWG", VALUES(16, 32, 64, 128)},
-                                   {"SA", VALUES(0, 1)},
-                                   {"SB", VALUES(0, 1)},
-                                   {"STRM", VALUES(0, 1)},
-                                   {"STRN", VALUES(0, 1)},
-                                   {"VWM", VALUES(1, 2, 4, 8)},
-                                   {"VWN", VALUES(1, 2, 4, 8)}}};
-static const tune_part xgemm_11 = {"xgemm 11",
-                                   {{"GEMMK", VALUES(1)},
-                                    {"KREG", VALUES(1, 2, 4)},
-                                    {"KWG", VALUES(1)},
-                                    {"KWI", VALUES(1)},
-                                    {"MDIMA", VALUES(4, 8, 16)},
-                                    {"MDIMC", VALUES(4, 8, 16)},
-                                    {"MWG", VALUES(16, 32, 64)},
-                                    {"NDIMB", VALUES(4, 8, 16)},
-                                    {"NDIMC", VALUES(4, 8, 16)},
-                                    {"NWG", VALUES(16, 32, 64)},
-                                    {"SA", VALUES(0)},
-                                    {"SB", VALUES(0)},
-                                    {"STRM", VALUES(0)},
-                                    {"STRN", VALUES(0)},
-                                    {"VWM", VALUES(1, 2, 4)},
-                                    {"VWN", VALUES(1, 2, 4)}}};
-static const tune_part xgemm_12 = {"xgemm 12",
-                                   {{"GEMMK", VALUES(1)},
-                                    {"KREG", VALUES(1, 2, 4, 8, 16)},
-                                    {"KWG", VALUES(1)},
-                                    {"KWI", VALUES(1)},
-                                    {"MDIMA", VALUES(2, 4, 8, 16, 32)},
-                                    {"MDIMC", VALUES(2, 4, 8, 16, 32)},
-                                    {"MWG", VALUES(8, 16, 32, 64, 128)},
-                                    {"NDIMB", VALUES(2, 4, 8, 16, 32)},
-                                    {"NDIMC", VALUES(2, 4, 8, 16, 32)},
-                                    {"NWG", VALUES(8, 16, 32, 64, 128)},
-                                    {"SA", VALUES(0)},
-                                    {"SB", VALUES(0)},
-                                    {"STRM", VALUES(0)},
-                                    {"STRN", VALUES(0)},
-                                    {"VWM", VALUES(1, 2, 4, 8)},
-                                    {"VWN", VALUES(1, 2, 4, 8)}}};
-
-static bool xgemm_tiles(const int *v)
-{
-    return divides(v[KWI], v[KWG]) && divides(v[MDIMC] * v[VWM], v[MWG]) &&
-           divides(v[NDIMC] * v[VWN], v[NWG]) && divides(v[MDIMA] * v[VWM], v[MWG]) &&
-           divides(v[NDIMB] * v[VWN], v[NWG]);
-}
-
-static bool xgemm_many_local(const int *v, int version)
-{
-    (void)version;
-    int items = v[MDIMC] * v[NDIMC];
-    return xgemm_tiles(v) && divides(items / v[MDIMA], v[KWG]) && divides(items / v[NDIMB], v[KWG]);
-}
-
-static bool xgemm_few_local(const int *v, int version)
-{
-    return xgemm_many_local(v, version) && v[MDIMC] == v[MDIMA] && v[NDIMC] == v[NDIMB] &&
-           v[SA] == v[SB];
-}
-
-/* Before 1.6.3 the routine pads m to MWG and n to NWG of the operands as given, but this kernel
- * takes them swapped: unequal tiles give wrong results or fail (CLBlast pull request 543). */
-static bool xgemm_many_registers(const int *v, int version)
-{
-    enum { MENDED = 10603 };
-    return xgemm_tiles(v) && divides(v[VWN], v[KREG]) && v[MDIMC] == v[MDIMA] &&
-           v[NDIMC] == v[NDIMB] && (version >= MENDED || v[MWG] == v[NWG]);
-}
-
-static bool xgemm_few_registers(const int *v, int version)
-{
-    return xgemm_many_registers(v, version) && v[VWM] == v[VWN];
-}
-
-static tune_clblast_group xgemm_group(const int *v)
-{
-    return group(v[MDIMC], v[NDIMC], v[KWG] * (v[SA] * v[MWG] + v[SB] * v[NWG]));
-}
-
-/* ---- XgemmDirect: one kernel, no copies before it ---- */
-
-enum { KWID, MDIMAD, MDIMCD, NDIMBD, NDIMCD, PADA, PADB, VWMD, VWND, WGD };
-
-static const tune_part direct_1 = {"direct 1",
-                                   {{"KWID", VALUES(2)},
-                                    {"MDIMAD", VALUES(8, 16, 32)},
-                                    {"MDIMCD", VALUES(8, 16, 32)},
-                                    {"NDIMBD", VALUES(8, 16, 32)},
-                                    {"NDIMCD", VALUES(8, 16, 32)},
-                                    {"PADA", VALUES(1)},
-                                    {"PADB", VALUES(1)},
-                                    {"VWMD", VALUES(1, 2, 4, 8)},
-                                    {"VWND", VALUES(1, 2, 4, 8)},
-                                    {"WGD", VALUES(8, 16, 32)}}};
-static const tune_part direct_2 = {"direct 2",
-                                   {{"KWID", VALUES(2, 8, 16)},
-                                    {"MDIMAD", VALUES(8, 16, 32)},
-                                    {"MDIMCD", VALUES(8, 16, 32)},
-                                    {"NDIMBD", VALUES(8, 16, 32)},
-                                    {"NDIMCD", VALUES(8, 16, 32)},
-                                    {"PADA", VALUES(0, 1)},
-                                    {"PADB", VALUES(0, 1)},
-                                    {"VWMD", VALUES(1, 2, 4, 8)},
-                                    {"VWND", VALUES(1, 2, 4, 8)},
-                                    {"WGD", VALUES(8, 16, 32, 64)}}};
-
-static bool direct_many(const int *v, int version)
-{
-    (void)version;
-    int items = v[MDIMCD] * v[NDIMCD], tile = v[WGD];
-    return divides(v[KWID], tile) && divides(v[MDIMCD] * v[VWMD], tile) &&
-           divides(v[NDIMCD] * v[VWND], tile) && divides(v[MDIMAD] * v[VWMD], tile) &&
-           divides(v[NDIMBD] * v[VWND], tile) && divides(items / v[MDIMAD], tile) &&
-           divides(items / v[NDIMBD], tile);
-}
-
-static bool direct_few(const int *v, int version)
-{
-    return direct_many(v, version) && v[MDIMCD] == v[MDIMAD] && v[NDIMCD] == v[NDIMBD];
-}
-
-static tune_clblast_group direct_group(const int *v)
-{
-    return group(v[MDIMCD], v[NDIMCD], v[WGD] * (v[WGD] + v[PADA] + v[WGD] + v[PADB]));
-}
-
-/* ---- The copies around the indirect kernel ---- */
-
-static const tune_part copy = {"copy",
-                               {{"COPY_DIMX", VALUES(8, 16, 32)},
-                                {"COPY_DIMY", VALUES(8, 16, 32)},
-                                {"COPY_VW", VALUES(1, 2, 4, 8)},
-                                {"COPY_WPT", VALUES(1, 2, 4, 8)}}};
-static const tune_part pad = {"pad",
-                              {{"PAD_DIMX", VALUES(8, 16, 32)},
-                               {"PAD_DIMY", VALUES(8, 16, 32)},
-                               {"PAD_WPTX", VALUES(1, 2, 4)},
-                               {"PAD_WPTY", VALUES(1, 2, 4)}}};
-
-static tune_clblast_group copy_group(const int *v)
-{
-    return group(v[0], v[1], 0);
-}
-
-enum { TRA_DIM, TRA_PAD, TRA_SHUFFLE, TRA_WPT };
-
-static const tune_part transpose = {"transpose",
-                                    {{"TRA_DIM", VALUES(4, 8, 16, 32, 64)},
-                                     {"TRA_PAD", VALUES(0, 1)},
-                                     {"TRA_SHUFFLE", VALUES(0, 1)},
-                                     {"TRA_WPT", VALUES(1, 2, 4, 8, 16)}}};
-
-static tune_clblast_group transpose_group(const int *v)
-{
-    return group(v[TRA_DIM], v[TRA_DIM],
-                 v[TRA_WPT] * v[TRA_WPT] * v[TRA_DIM] * (v[TRA_DIM] + v[TRA_PAD]));
-}
-
-enum { PADTRA_PAD, PADTRA_TILE, PADTRA_WPT };
-
-static const tune_part padtranspose = {"padtranspose",
-                                       {{"PADTRA_PAD", VALUES(0, 1)},
-                                        {"PADTRA_TILE", VALUES(8, 16, 32, 64)},
-                                        {"PADTRA_WPT", VALUES(1, 2, 4, 8, 16)}}};
-
-static tune_clblast_group padtranspose_group(const int *v)
-{
-    int side = v[PADTRA_WPT] * v[PADTRA_TILE];
-    return group(v[PADTRA_TILE], v[PADTRA_TILE], side * (side + v[PADTRA_PAD]));
-}
-
-/* ---- The switch: the direct kernel runs where m n k is below the cube of this. The two ends time
- * both kernels on any shape, and the cube of the second fits a size_t. ---- */
-
-static const tune_part gemm_routine = {"gemm routine",
-                                       {{"XGEMM_MIN_INDIRECT_SIZE", VALUES(0, 1 << 20)}}};
-
-static tune_clblast_group one_item(const int *v)
-{
-    (void)v;
-    return group(1, 1, 0);
-}
-
-/* ---- All of them ---- */
-
-static bool any(const int *v, int version)
-{
-    (void)v;
-    (void)version;
+    for (; spans->name; spans++)
+        if (!strcmp(spans->name, name))
+            return value >= spans->least && value <= spans->most;
     return true;
 }
 
-static const struct {
-    const char *kernel;
-    const tune_part *part;
-    bool (*valid)(const int *v, int version);
-    tune_clblast_group (*group)(const int *v);
-} rows[TUNE_CLBLAST_SETS] = {
-    [TUNE_XGEMM_1] = {"Xgemm", &xgemm_1, xgemm_few_local, xgemm_group},
-    [TUNE_XGEMM_2] = {"Xgemm", &xgemm_2, xgemm_many_local, xgemm_group},
-    [TUNE_XGEMM_11] = {"Xgemm", &xgemm_11, xgemm_few_registers, xgemm_group},
-    [TUNE_XGEMM_12] = {"Xgemm", &xgemm_12, xgemm_many_registers, xgemm_group},
-    [TUNE_XGEMM_DIRECT_1] = {"XgemmDirect", &direct_1, direct_few, direct_group},
-    [TUNE_XGEMM_DIRECT_2] = {"XgemmDirect", &direct_2, direct_many, direct_group},
-    [TUNE_COPY] = {"Copy", &copy, any, copy_group},
-    [TUNE_PAD] = {"Pad", &pad, any, copy_group},
-    [TUNE_TRANSPOSE] = {"Transpose", &transpose, any, transpose_group},
-    [TUNE_PADTRANSPOSE] = {"Padtranspose", &padtranspose, any, padtranspose_group},
-    [TUNE_GEMM_ROUTINE] = {"GemmRoutine", &gemm_routine, any, one_item},
-};
-
-const char *tune_clblast_kernel(tune_clblast_set set)
+tune_part tune_clblast_part(tune_clblast_set set)
 {
-    return rows[set].kernel;
+    const ef__clblast_parameter *from = ef__clblast_parameters(rows[set].id);
+    tune_part part = {.name = rows[set].name};
+    for (tune_parameter *p = part.parameter; from->name; from++, p++) {
+        p->name = from->name;
+        for (size_t i = 0; i < from->count; i++)
+            if (is_in(rows[set].spans, from->name, from->values[i]))
+                p->values[p->count++] = from->values[i];
+    }
+    return part;
 }
 
-const tune_part *tune_clblast_part(tune_clblast_set set)
+static int value_of(tune_clblast_set set, const tune_point *point, const char *name)
 {
-    return rows[set].part;
-}
-
-tune_clblast_group tune_clblast_group_of(tune_clblast_set set, const tune_point *point)
-{
-    return rows[set].group(point->value);
+    const ef__clblast_parameter *p = ef__clblast_parameters(rows[set].id);
+    size_t i = 0;
+    while (strcmp(p[i].name, name) != 0)
+        i++;
+    return point->value[i];
 }
 
 typedef struct context {
     const tune_clblast_set *sets;
-    const tune_clblast_limits *limits;
+    const ef__clblast_limits *limits;
 } context;
 
 static bool valid(const void *user, const tune_point *point)
 {
     const context *c = user;
-    const tune_clblast_limits *l = c->limits;
     tune_clblast_set set = c->sets[point->part];
-    tune_clblast_group g = rows[set].group(point->value);
-    return rows[set].valid(point->value, l->version) && g.item[0] <= l->item[0] &&
-           g.item[1] <= l->item[1] && g.item[0] * g.item[1] <= l->group &&
-           g.local_bytes <= l->local_bytes;
+    for (const char *const *e = rows[set].equal; *e; e += 2)
+        if (value_of(set, point, e[0]) != value_of(set, point, e[1]))
+            return false;
+    return ef__clblast_valid(rows[set].id, point->value, c->limits);
 }
 
 tune_space *tune_clblast_space(const tune_clblast_set *sets, size_t count,
-                               const tune_clblast_limits *limits)
+                               const ef__clblast_limits *limits)
 {
     tune_part parts[TUNE_CLBLAST_SETS];
     for (size_t i = 0; i < count; i++)
-        parts[i] = *rows[sets[i]].part;
+        parts[i] = tune_clblast_part(sets[i]);
     return tune_space_new(parts, count, valid, &(context){sets, limits});
+}
+
+/* ---- tied ---- */
+
+/* What name goes with; NULL: it is its own. */
+static const char *leader_of(tune_clblast_set set, const ef__clblast_limits *limits,
+                             const char *name)
+{
+    static const char *const pairs[][2] = {
+        {"MDIMA", "MDIMC"}, {"NDIMB", "NDIMC"}, {"MDIMAD", "MDIMCD"}, {"NDIMBD", "NDIMCD"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (!strcmp(pairs[i][0], name))
+            return pairs[i][1];
+    const bool square = rows[set].id == EF__XGEMM_REGISTERS && limits->version < EF__CLBLAST_MENDED;
+    return square && !strcmp(name, "NWG") ? "MWG" : NULL;
+}
+
+static tune_part tied_part(tune_clblast_set set, const ef__clblast_limits *limits)
+{
+    const tune_part whole = tune_clblast_part(set);
+    tune_part part = {.name = whole.name};
+    size_t count = 0;
+    for (size_t i = 0; i < tune_part_parameters(&whole); i++)
+        if (!leader_of(set, limits, whole.parameter[i].name))
+            part.parameter[count++] = whole.parameter[i];
+    return part;
+}
+
+void tune_clblast_untie(tune_clblast_set set, const ef__clblast_limits *limits,
+                        const tune_point *point, int values[EF__CLBLAST_PARAMETERS])
+{
+    const ef__clblast_parameter *all = ef__clblast_parameters(rows[set].id);
+    const tune_part part = tied_part(set, limits);
+    for (size_t i = 0; all[i].name; i++) {
+        const char *leader = leader_of(set, limits, all[i].name);
+        const char *name = leader ? leader : all[i].name;
+        size_t k = 0;
+        while (strcmp(part.parameter[k].name, name) != 0)
+            k++;
+        values[i] = point->value[k];
+    }
+}
+
+static bool valid_tied(const void *user, const tune_point *point)
+{
+    const context *c = user;
+    tune_point whole = {.part = point->part};
+    tune_clblast_untie(c->sets[point->part], c->limits, point, whole.value);
+    return valid(c, &whole);
+}
+
+tune_space *tune_clblast_tied_space(const tune_clblast_set *sets, size_t count,
+                                    const ef__clblast_limits *limits)
+{
+    tune_part parts[TUNE_CLBLAST_SETS];
+    for (size_t i = 0; i < count; i++)
+        parts[i] = tied_part(sets[i], limits);
+    return tune_space_new(parts, count, valid_tied, &(context){sets, limits});
 }

@@ -1,9 +1,9 @@
-/* clblast_space.h -- the parameters of CLBlast's GEMM: the values that its own tuners try, and the
- * rules that its override does not check (CLBlast 1.5.3 to 1.7.0, src/tuning/kernels/). A set that
- * breaks one builds or launches wrongly, or computes wrong numbers. */
+/* clblast_space.h -- the parameters of CLBlast's GEMM (op/clblast.h) as spaces, in the sets that
+ * its own tuners try: few of the values of the kernels of the product, or many. */
 #ifndef TUNE_CLBLAST_SPACE_H
 #define TUNE_CLBLAST_SPACE_H
 
+#include "op/clblast.h"
 #include "space.h"
 
 typedef enum tune_clblast_set {
@@ -17,31 +17,25 @@ typedef enum tune_clblast_set {
     TUNE_PAD,
     TUNE_TRANSPOSE,
     TUNE_PADTRANSPOSE,
-    TUNE_GEMM_ROUTINE, /* which kernel: always the indirect one, or always the direct one */
+    TUNE_GEMM_ROUTINE, /* always the indirect kernel, or always the direct one */
     TUNE_CLBLAST_SETS
 } tune_clblast_set;
 
-/* What bounds a set on a device. */
-typedef struct tune_clblast_limits {
-    size_t group;       /* items of a work-group */
-    size_t item[2];     /* of its first two dimensions */
-    size_t local_bytes; /* memory of a work-group */
-    int version;        /* CLBlast's: 10503 is 1.5.3; 0: not known */
-} tune_clblast_limits;
-
-typedef struct tune_clblast_group {
-    size_t item[2], local_bytes;
-} tune_clblast_group;
-
-/* The kernel name for CLBlastOverrideParameters, which wants every parameter of the part. */
-const char *tune_clblast_kernel(tune_clblast_set set);
-const tune_part *tune_clblast_part(tune_clblast_set set);
-
-/* What a work-group of the kernel takes in single precision, of a point of that set. */
-tune_clblast_group tune_clblast_group_of(tune_clblast_set set, const tune_point *point);
+/* What a set is of, and its values; a point of the part has them in the order of the library. */
+ef__clblast_id tune_clblast_id(tune_clblast_set set);
+tune_part tune_clblast_part(tune_clblast_set set);
 
 /* tune_clblast_space -- the valid points of sets[count], one part each. NULL: out of memory. */
 tune_space *tune_clblast_space(const tune_clblast_set *sets, size_t count,
-                               const tune_clblast_limits *limits);
+                               const ef__clblast_limits *limits);
+
+/* The same in fewer parameters, each of which can be changed alone: those that go with another
+ * (MDIMA with MDIMC, say, and NWG with MWG where they have to be equal) are left out. */
+tune_space *tune_clblast_tied_space(const tune_clblast_set *sets, size_t count,
+                                    const ef__clblast_limits *limits);
+
+/* The values of a point of that, of that set, in the order of the library. */
+void tune_clblast_untie(tune_clblast_set set, const ef__clblast_limits *limits,
+                        const tune_point *point, int values[EF__CLBLAST_PARAMETERS]);
 
 #endif

@@ -41,14 +41,6 @@ static json_t *header(const tune_device *d)
                      "units", d->units);
 }
 
-json_t *tune_knobs_json(const ef__choice *c)
-{
-    json_t *knobs = json_object();
-    for (size_t i = 0; i < ef__knobs(c->variant); i++)
-        json_object_set_new(knobs, c->variant->knobs[i].name, json_integer(c->knob[i]));
-    return knobs;
-}
-
 static json_t *sizes(const tune_target *t)
 {
     json_t *n = json_array();
@@ -67,7 +59,7 @@ static json_t *record_line(const tune_device *d, const tune_record *r)
     tune_target_text(&r->target, shape, sizeof shape);
     return json_pack("{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I, "
                      "s:I, s:f, s:s}",
-                     "op", ef__op_row(r->target.id)->name, "n", sizes(&r->target), "parts", 0,
+                     "op", tune_target_op(&r->target), "n", sizes(&r->target), "parts", 0,
                      "accuracy", d->accuracy, "variant", r->variant ? r->variant : "default",
                      "knobs", r->knobs, "source", r->source, "identity", r->identity, "shape",
                      shape, "ms", r->ms, "base_ms", r->base_ms, "ratio_low", r->low, "ratio_high",
@@ -82,7 +74,8 @@ bool tune_database_is_of(json_t *line, const tune_target *t, const char *accurac
     const char *op = json_string_value(json_object_get(line, "op"));
     const char *class = json_string_value(json_object_get(line, "accuracy"));
     json_t *own = sizes(t);
-    bool same = op && class && !strcmp(class, accuracy) && !strcmp(op, ef__op_row(t->id)->name) &&
+    bool same = op && class && !strcmp(op, tune_target_op(t)) &&
+                (t->id == TUNE_CLBLAST || !strcmp(class, accuracy)) && /* it is for both */
                 json_equal(json_object_get(line, "n"), own);
     json_decref(own);
     return same;
@@ -240,4 +233,24 @@ bool tune_database_has(const char *path, const tune_target *target, const char *
 {
     wanted w = {target, accuracy, identity, seconds, false};
     return !tune_database_read(path, see_wanted, &w, NULL) && w.found;
+}
+
+static bool see_clblast(void *user, json_t *line)
+{
+    const char *op = json_string_value(json_object_get(line, "op"));
+    const char *variant = json_string_value(json_object_get(line, "variant"));
+    const char *source = json_string_value(json_object_get(line, "source"));
+    json_t *knobs = json_object_get(line, "knobs");
+    if (!op || strcmp(op, EF__TUNE_CLBLAST))
+        return true;
+    if (variant && source && strcmp(variant, "default") && !strcmp(source, ef__clblast_source()) &&
+        json_is_object(knobs))
+        *(json_t **)user = json_incref(knobs);
+    return false;
+}
+
+json_t *tune_database_clblast(const char *path)
+{
+    json_t *kernels = NULL;
+    return tune_database_read(path, see_clblast, &kernels, NULL) ? NULL : kernels;
 }

@@ -37,8 +37,8 @@ ef_status tune_database_prepare(const char *path, const tune_device *device, ef_
 /* Is the line a record of this target and class of accuracy? */
 bool tune_database_is_of(json_t *line, const tune_target *target, const char *accuracy);
 
-/* A choice's knobs, by their names. */
-json_t *tune_knobs_json(const ef__choice *choice);
+/* The parameters that the database has for this CLBlast, not checked; the caller's. NULL: none. */
+json_t *tune_database_clblast(const char *path);
 
 /* Is there a record of the target, measured with this identity, that tried everything or had at
  * least so many seconds for it? */

@@ -55,7 +55,9 @@ static int find_database(const settings *s, char *path, size_t size)
 typedef struct targets {
     tune_target *at;
     size_t count;
-    bool captured; /* some of them: of what ran, not of what was asked for */
+    bool captured;         /* some of them: of what ran, not of what was asked for */
+    tune_target *products; /* what CLBlast's parameters are for, where these are a target */
+    size_t product_count;
 } targets;
 
 static bool append(targets *t, const tune_target *one)
@@ -130,8 +132,9 @@ static int check_ops(const char *list)
 {
     for (const char *at = list; at && *at; at += strcspn(at, ","), at += *at == ',') {
         char word[64];
-        bool known = false;
+        bool known;
         snprintf(word, sizeof word, "%.*s", (int)strcspn(at, ","), at);
+        known = tune_is_tunable_name(word);
         for (int id = 0; id < EF__OPS; id++)
             known |= tune_is_tunable(id) && is_wanted(word, ef__op_row(id)->name);
         if (!known)
@@ -160,6 +163,36 @@ static int read_database(const settings *s, targets *t)
     return code;
 }
 
+/* CLBlast's parameters go before what they are for: all products that are wanted, or with "clblast"
+ * alone all that there are. What is checked has to be in the database. */
+static int find_products(const settings *s, targets *t)
+{
+    const bool wanted = !s->ops || is_wanted(s->ops, EF__TUNE_CLBLAST);
+    bool listed = false, any = false;
+    size_t kept = 0;
+    t->products = calloc(t->count + 1, sizeof *t->products);
+    if (!t->products)
+        return ef__say_error(NAME, EF__RUNTIME, "no host memory");
+    for (size_t i = 0; i < t->count; i++) {
+        const tune_target one = t->at[i];
+        const bool own = !s->ops || is_wanted(s->ops, tune_target_op(&one));
+        if (tune_is_product(&one) && (own || wanted))
+            t->products[t->product_count++] = one;
+        any |= tune_is_product(&one) && own;
+        listed |= one.id == TUNE_CLBLAST;
+        if (own && one.id != TUNE_CLBLAST)
+            t->at[kept++] = one;
+    }
+    t->count = kept;
+    if (t->product_count && (listed || !s->check) && (any || (s->ops && wanted))) {
+        if (!append(t, &(tune_target){.id = TUNE_CLBLAST}))
+            return ef__say_error(NAME, EF__RUNTIME, "no host memory");
+        memmove(t->at + 1, t->at, kept * sizeof *t->at);
+        t->at[0] = (tune_target){.id = TUNE_CLBLAST};
+    }
+    return 0;
+}
+
 static int find_targets(const settings *s, targets *t)
 {
     int code = check_ops(s->ops);
@@ -171,12 +204,9 @@ static int find_targets(const settings *s, targets *t)
         t->at = tune_default_targets(s->effort, &t->count);
     if (t->captured)
         t->count = tune_targets_merge(t->at, t->count);
-    size_t kept = 0;
-    for (size_t i = 0; i < t->count; i++)
-        if (!s->ops || is_wanted(s->ops, ef__op_row(t->at[i].id)->name))
-            t->at[kept++] = t->at[i];
-    t->count = kept;
-    if (!code && !kept)
+    if (!code)
+        code = find_products(s, t);
+    if (!code && !t->count)
         code = ef__say_error(NAME, EF__USAGE, "none of the shapes is of --ops %s", s->ops);
     return code;
 }
@@ -213,12 +243,26 @@ static int list_devices(bool json)
     return count ? EXIT_SUCCESS : ef__say_error(NAME, EF__DEVICE, "no OpenCL device");
 }
 
+/* Those of CLBlast stand by kernels. */
+static void show_knobs(json_t *knobs)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(knobs, name, value)
+    {
+        printf(" %s", name);
+        if (json_is_object(value))
+            show_knobs(value);
+        else
+            printf(" %lld", (long long)json_integer_value(value));
+    }
+}
+
 static bool show_line(void *user, json_t *line)
 {
     const char *shape, *variant, *date;
-    json_t *knobs, *value;
+    json_t *knobs;
     double ms, base, low, high;
-    const char *name;
     if (*(bool *)user) {
         print_json(json_incref(line));
         return true;
@@ -232,8 +276,7 @@ static bool show_line(void *user, json_t *line)
         return true;
     printf("%s # %.4g ms: %s", shape, ms, variant);
     if (strcmp(variant, "default")) {
-        json_object_foreach(knobs, name, value)
-            printf(" %s %lld", name, (long long)json_integer_value(value));
+        show_knobs(knobs);
         printf(", default %.4g ms, %.2f to %.2f times as fast", base, 1 / high, 1 / low);
     }
     printf(", %s\n", date);
@@ -385,6 +428,8 @@ static int tune(const settings *s)
                                       .db = s->db,
                                       .target = t.at,
                                       .count = t.count,
+                                      .products = t.products,
+                                      .product_count = t.product_count,
                                       .budget_s = s->budget > 0 ? s->budget : budgets[s->effort],
                                       .seed = s->seed,
                                       .check = s->check,
@@ -397,6 +442,7 @@ static int tune(const settings *s)
         code = tune_run(&request);
     }
     free(t.at);
+    free(t.products);
     return code;
 }
 
@@ -447,7 +493,8 @@ int main(int argc, char **argv)
     const ef__option options[] = {
         {"device", EF__TEXT, &s.device, "D", .fallback = "EF_DEVICE, else a GPU, else the CPU",
          .help = "index or part of the name"},
-        {"ops", EF__TEXT, &s.ops, "A,B", .fallback = "all", .help = "operations or families"},
+        {"ops", EF__TEXT, &s.ops, "A,B", .fallback = "all",
+         .help = "operations or families; clblast: its parameters"},
         {"shapes", EF__TEXT, &s.shapes, "FILE", .fallback = "those of a TCN encoder",
          .help = "what to tune for, a line each"},
         {"effort", EF__CHOICE, &s.effort, "quick|normal|patient",

@@ -2,6 +2,7 @@
  * search and its framework took; "compilation" is until the first time was known. */
 #include "export.h"
 #include "base/file.h"
+#include "op/clblast.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,7 +68,7 @@ static ef_status save_json(const char *folder, const char *name, const char *suf
 /* "toom2 rows 6, vectors 2" */
 static json_t *configuration(const char *choice)
 {
-    char copy[256], *save, *word, *value;
+    char copy[EF__CLBLAST_TEXT], *save, *word, *value;
     json_t *c = json_object();
     snprintf(copy, sizeof copy, "%s", choice);
     word = strtok_r(copy, " ", &save);

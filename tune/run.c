@@ -2,6 +2,7 @@
 #include "run.h"
 #include "base/clock.h"
 #include "check.h"
+#include "clblast.h"
 #include "cmd/options.h"
 #include "load.h"
 #include "op/tuned.h"
@@ -22,6 +23,8 @@ typedef struct run {
     size_t at;        /* target */
     tune_load load;
     size_t adopted, kept, old, broken;
+    size_t before, tried_before; /* choices of the target in searches before its last, and tried */
+    bool without_clblast;        /* its own parameters compute wrong numbers here */
 } run;
 
 /* ---- progress: a line that changes on a terminal, else one every ten seconds ---- */
@@ -135,9 +138,10 @@ static tune_space *make_space(const tune_session *s)
 static const char *const ends[] = {"", "the budget ended first", "interrupted", "the device failed",
                                    "the default failed"};
 
-static size_t count_tried(const tune_result *found)
+/* Choices that were tried of r->before + found->count. */
+static size_t count_tried(const run *r, const tune_result *found)
 {
-    size_t tried = 0;
+    size_t tried = r->tried_before;
     for (size_t i = 0; i < found->count; i++)
         tried += found->candidate[i].outcome != TUNE_UNTRIED;
     return tried;
@@ -148,7 +152,7 @@ static void say(const run *r, const tune_result *found)
     const tune_session *s = &r->session;
     const tune_option *o = &s->options[found->choice];
     const tune_candidate *control = &found->candidate[s->untuned];
-    const size_t tried = count_tried(found);
+    const size_t tried = count_tried(r, found);
     if (r->request->json) {
         json_t *line =
             json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:s}", "target", s->shape,
@@ -156,17 +160,18 @@ static void say(const run *r, const tune_result *found)
                       control->median_ms, "ratio", found->adopted ? found->ratio.median : 1.0,
                       "low", found->adopted ? found->ratio.low : 1.0, "high",
                       found->adopted ? found->ratio.high : 1.0, "tried", (json_int_t)tried, "of",
-                      (json_int_t)found->count, "seconds", found->spent_s, "end", ends[found->end]);
+                      (json_int_t)(r->before + found->count), "seconds", found->spent_s, "end",
+                      ends[found->end]);
         json_dumpf(line, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(line);
     } else if (found->adopted)
         printf("%-44s %s: %.2f times as fast (%.2f to %.2f), %zu of %zu tried\n", s->shape, o->text,
                1 / found->ratio.median, 1 / found->ratio.high, 1 / found->ratio.low, tried,
-               found->count);
+               r->before + found->count);
     else
         printf("%-44s default (%s), %zu of %zu tried%s%s\n", s->shape, s->options[s->untuned].text,
-               tried, found->count, found->end ? "; " : "", ends[found->end]);
+               tried, r->before + found->count, found->end ? "; " : "", ends[found->end]);
     fflush(stdout);
 }
 
@@ -176,24 +181,22 @@ static ef_status keep(run *r, const tune_result *found)
     tune_session *s = &r->session;
     const tune_option *o = &s->options[found->choice];
     const tune_candidate *control = &found->candidate[s->untuned];
-    double worst = o->worst;
-    json_t *knobs = tune_knobs_json(&o->choice);
+    char identity[EF__SHA256_HEX];
+    tune_session_identity(s, &s->target, identity);
     const tune_record record = {.target = s->target,
-                                .variant = found->adopted ? o->choice.variant->name : NULL,
-                                .knobs = knobs,
+                                .variant = found->adopted || r->without_clblast ? o->variant : NULL,
+                                .knobs = o->knobs,
                                 .source = s->source,
-                                .identity = s->identity,
+                                .identity = identity,
                                 .ms = found->candidate[found->choice].median_ms,
                                 .base_ms = control->median_ms,
                                 .low = found->adopted ? found->ratio.low : 1,
                                 .high = found->adopted ? found->ratio.high : 1,
-                                .worst = worst,
-                                .tried = count_tried(found),
-                                .of = found->count,
+                                .worst = o->worst,
+                                .tried = count_tried(r, found),
+                                .of = r->before + found->count,
                                 .seconds = r->budget_s};
-    ef_status status = tune_database_put(r->db, &s->device, &record, 1, &s->error);
-    json_decref(knobs);
-    return status;
+    return tune_database_put(r->db, &s->device, &record, 1, &s->error);
 }
 
 /* Why each option is where it is, for --why. */
@@ -247,18 +250,25 @@ static ef_status search(run *r, double budget_s, tune_result *found)
     return status;
 }
 
-/* Larger spaces of slower kernels get more of what is left. */
+/* Larger spaces of slower kernels get more of what is left; CLBlast's parameters have a share of
+ * their own. */
 static double weight(const tune_target *t)
 {
+    if (t->id == TUNE_CLBLAST)
+        return 0;
     return t->weight * (t->id >= EF__CONV1D_FORWARD && t->id <= EF__LINEAR_DW ? 3 : 1);
 }
 
 /* Of the seconds, where the targets from first on share them. */
 static double share(const run *r, size_t first, double seconds)
 {
+    static const double clblast = 0.25;
+    const tune_target *own = &r->request->target[r->at];
     double all = 0;
     for (size_t i = first; i < r->request->count; i++)
         all += weight(&r->request->target[i]);
+    if (own->id == TUNE_CLBLAST)
+        return all > 0 ? clblast * seconds : seconds;
     return seconds * weight(&r->request->target[r->at]) / all;
 }
 
@@ -295,16 +305,38 @@ static ef_status pass_over(run *r, ef_status status)
     return EF_OK;
 }
 
+/* The workers of what follows take what the database has of CLBlast's parameters. */
+static void install(run *r)
+{
+    json_t *kernels = tune_database_clblast(r->db);
+    tune_session_kernels(&r->session, kernels);
+    json_decref(kernels);
+}
+
+static ef_status open_stored(run *r)
+{
+    tune_session *s = &r->session;
+    const tune_target *target = &r->request->target[r->at];
+    ef__clblast_limits limits;
+    bool is_cpu, fits;
+    if (target->id != TUNE_CLBLAST)
+        return tune_session_open(s, target);
+    ef_status status = tune_session_open_clblast(s, &limits, &is_cpu, &fits);
+    return status ? status : tune_clblast_stored(s, r->db, &limits);
+}
+
 static ef_status check_one(run *r)
 {
     tune_verdict v;
-    ef_status status = tune_session_open(&r->session, &r->request->target[r->at]);
+    ef_status status = open_stored(r);
     if (status)
         return pass_over(r, status);
     status = tune_check(&r->session, r->db, &v);
     if (status)
         return status;
     say_verdict(r, &v);
+    if (r->request->target[r->at].id == TUNE_CLBLAST)
+        install(r);
     r->adopted += v.kept && !v.was_default;
     r->kept += v.was_default || !v.kept;
     return EF_OK;
@@ -313,35 +345,128 @@ static ef_status check_one(run *r)
 /* A search that had half of what is the target's when all are searched is not made again. */
 static const double enough = 0.5;
 
+static bool is_tuned(const run *r, const tune_target *target)
+{
+    const tune_session *s = &r->session;
+    char identity[EF__SHA256_HEX];
+    tune_session_identity(s, target, identity);
+    return !r->request->fresh && tune_database_has(r->db, target, s->device.accuracy, identity,
+                                                   enough * share(r, 0, r->request->budget_s));
+}
+
+static ef_status finish(run *r, ef_status status, tune_result *found)
+{
+    tune_session *s = &r->session;
+    if (status)
+        return status;
+    clear(r);
+    if (!*s->error.text)
+        say(r, found);
+    if (found->end == TUNE_DONE && !(status = keep(r, found)))
+        status = note_fates(r, found);
+    r->adopted += found->end == TUNE_DONE && found->adopted;
+    r->kept += found->end == TUNE_DONE && !found->adopted;
+    r->broken += found->end == TUNE_CONTROL_FAILED;
+    tune_result_free(found);
+    return status ? status : s->error.status;
+}
+
+/* CLBlast is wrong as it is: from now on there is none. */
+static ef_status give_up_clblast(run *r)
+{
+    tune_session *s = &r->session;
+    clear(r);
+    ef__say_error(r->request->command, EF__DEVICE,
+                  "CLBlast is left out: with its own parameters, %s", s->options[s->untuned].why);
+    r->without_clblast = true;
+    setenv("EF_LINEAR", "own", 1);
+    tune_session_kernels(s, NULL);
+    return EF_OK;
+}
+
+static ef_status keep_builtin(run *r, const char *why)
+{
+    clear(r);
+    if (r->request->json)
+        printf("{\"target\":\"%s\",\"choice\":\"built-in\",\"adopted\":false,\"end\":\"%s\"}\n",
+               r->session.shape, why);
+    else
+        printf("%-44s built-in: %s\n", r->session.shape, why);
+    fflush(stdout);
+    r->kept++;
+    return EF_OK;
+}
+
+static ef_status search_clblast(run *r, double budget_s)
+{
+    tune_session *s = &r->session;
+    const tune_bench bench = {r, sample, verify, round_of, now, show, NULL};
+    const double until = ef__now() + budget_s;
+    tune_plan plan = {.seed = r->request->seed, .stop = r->request->stop};
+    tune_result found = {0};
+    ef__clblast_limits limits;
+    bool is_cpu, fits;
+    ef_status status = tune_session_open_clblast(s, &limits, &is_cpu, &fits);
+    if (status)
+        return pass_over(r, status);
+    if (!fits)
+        return keep_builtin(r, "CLBlast does not run here");
+    if (!tune_clblast_has_time(is_cpu, budget_s))
+        return keep_builtin(r, "too little time to try others of its parameters");
+    plan.budget_s = fmax(until - ef__now(), 0.1);
+    status = tune_clblast(s, &plan, &bench, &limits, is_cpu, &found, &r->tried_before, &r->before);
+    if (!status && found.end == TUNE_CONTROL_FAILED) {
+        tune_result_free(&found);
+        return give_up_clblast(r);
+    }
+    return finish(r, status, &found);
+}
+
+static ef_status tune_clblast_one(run *r)
+{
+    ef_status status = EF_OK;
+    r->budget_s = share(r, r->at, r->end_s - ef__now());
+    if (is_tuned(r, &r->request->target[r->at]))
+        r->old++;
+    else
+        status = search_clblast(r, r->budget_s);
+    if (!status)
+        install(r);
+    return status;
+}
+
+/* Is the default CLBlast, and wrong? */
+static bool is_wrong_clblast(const run *r, const tune_result *found)
+{
+    const tune_session *s = &r->session;
+    return found->end == TUNE_CONTROL_FAILED && !r->without_clblast &&
+           !strcmp(s->options[s->untuned].variant, "clblast");
+}
+
 static ef_status tune_one(run *r)
 {
     const tune_target *target = &r->request->target[r->at];
     tune_session *s = &r->session;
     tune_result found = {0};
-    double before = ef__now(), budget = share(r, r->at, r->end_s - before);
-    r->budget_s = budget;
-    if (!r->request->fresh && tune_database_has(r->db, target, s->device.accuracy, s->identity,
-                                                enough * share(r, 0, r->request->budget_s))) {
+    double before = ef__now();
+    r->before = r->tried_before = 0;
+    if (target->id == TUNE_CLBLAST)
+        return tune_clblast_one(r);
+    r->budget_s = share(r, r->at, r->end_s - before);
+    if (is_tuned(r, target)) {
         r->old++;
         return EF_OK;
     }
     ef_status status = tune_session_open(s, target);
     if (status)
         return pass_over(r, status);
-    budget -= ef__now() - before;
-    status = search(r, fmax(budget, 0.1), &found);
-    if (status)
-        return status;
-    clear(r);
-    if (!*s->error.text)
-        say(r, &found);
-    if (found.end == TUNE_DONE && !(status = keep(r, &found)))
-        status = note_fates(r, &found);
-    r->adopted += found.end == TUNE_DONE && found.adopted;
-    r->kept += found.end == TUNE_DONE && !found.adopted;
-    r->broken += found.end == TUNE_CONTROL_FAILED;
-    tune_result_free(&found);
-    return status ? status : s->error.status;
+    status = search(r, fmax(r->budget_s - (ef__now() - before), 0.1), &found);
+    if (!status && is_wrong_clblast(r, &found)) {
+        tune_result_free(&found);
+        give_up_clblast(r);
+        return tune_one(r);
+    }
+    return finish(r, status, &found);
 }
 
 /* ---- all of them ---- */
@@ -354,6 +479,8 @@ static ef_status begin(run *r)
     if (status)
         return status;
     s->retry_failed = r->request->retry_failed;
+    s->products = r->request->products;
+    s->product_count = r->request->product_count;
     if (r->request->db)
         snprintf(r->db, sizeof r->db, "%s", r->request->db);
     else

@@ -10,6 +10,9 @@ typedef struct tune_request {
     const char *db;            /* NULL: the user's for this device */
     const tune_target *target; /* [count] */
     size_t count;
+    const tune_target *products; /* [product_count] what CLBlast's parameters are tuned for, where
+                                    they are the first target */
+    size_t product_count;
     double budget_s;
     uint64_t seed;
     bool check; /* what the database has, instead of searching */

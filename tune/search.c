@@ -71,7 +71,7 @@ static void meet_control(tune__search *s)
         return;
     s->sample_s = tune__spent(s) - before;
     before = tune__spent(s);
-    if (!tune__verify(s, s->plan->control))
+    if (!s->candidate[s->plan->control].verified && !tune__verify(s, s->plan->control))
         return;
     s->verify_s = tune__spent(s) - before;
     before = tune__spent(s);
@@ -86,12 +86,17 @@ static double least(double a, double b)
     return a < b ? a : b;
 }
 
+static size_t most_finalists(const tune__search *s)
+{
+    return s->points < TUNE_FINALISTS ? s->points : TUNE_FINALISTS;
+}
+
 /* Seconds that S1, S2 and the finals want; never more than half of the budget. */
 static double later_s(const tune__search *s)
 {
     const double samples = 3 + 9.0 / 3;
     double stages = (double)s->alive * (s->verify_s + samples * s->sample_s);
-    return least(stages + tune__finals_s(s, TUNE_FINALISTS), s->plan->budget_s / 2);
+    return least(stages + tune__finals_s(s, most_finalists(s)), s->plan->budget_s / 2);
 }
 
 /* More samples where they cost nothing beside the first, which built it: one in a while is far
@@ -193,22 +198,31 @@ static size_t narrow(tune__search *s, tune_candidate **list, size_t n, tune_stag
     return reached < keep ? reached : keep;
 }
 
+/* Has one not had its turn, that is neither the default nor failed nor too slow? */
+static bool is_waiting(const tune__search *s)
+{
+    for (size_t i = 0; i < s->points; i++)
+        if (i != s->plan->control && s->candidate[i].fate == TUNE_FATE_WAITING)
+            return true;
+    return false;
+}
+
 static ef_status compare(tune__search *s, bool *finished)
 {
     tune_candidate **list = calloc(s->points + 1, sizeof *list);
     size_t finalist[TUNE_FINALISTS];
     if (!list)
         return EF_ENOMEM;
-    double finals = least(tune__finals_s(s, TUNE_FINALISTS), s->plan->budget_s / 2);
+    double finals = least(tune__finals_s(s, most_finalists(s)), s->plan->budget_s / 2);
     tune__begin(s, finals);
     check_leader(s);
     size_t n = survivors(s, list);
-    n = narrow(s, list, n, TUNE_FIRST, finals + 9 * s->sample_s * TUNE_FINALISTS);
+    n = narrow(s, list, n, TUNE_FIRST, finals + 9 * s->sample_s * (double)most_finalists(s));
     n = narrow(s, list, n, TUNE_SECOND, finals);
     for (size_t i = 0; i < n; i++)
         finalist[i] = (size_t)(list[i] - s->candidate);
     free(list);
-    *finished = n == 0 && tune__left(s) > 0;
+    *finished = n == 0 && tune__left(s) > 0 && !is_waiting(s);
     return n == 0 || tune__halted(s) ? EF_OK : tune__finals(s, finalist, n, finished);
 }
 

@@ -18,18 +18,18 @@ static ef_status stop(tune_session *s, ef_status status, const char *text)
     return ef__error_set(&s->error, status, 0, NULL, "%s", text);
 }
 
-static ef_status start(tune_session *s)
+static ef_status start(tune_session *s, tune_process *p)
 {
     json_t *line = NULL;
     char died[64];
-    tune_answer answer = tune_process_start(&s->worker, s->argv, s->patience.start_s, &line);
+    tune_answer answer = tune_process_start(p, s->argv, s->patience.start_s, &line);
     const char *text = json_string_value(json_object_get(line, "text"));
     const char *kind = json_string_value(json_object_get(line, "failed"));
     ef_status status = EF_OK;
     if (text)
         status = stop(s, kind && !strcmp(kind, "usage") ? EF_EARG : EF_EDEVICE, text);
     else if (answer != TUNE_ANSWERED) {
-        tune_process_end(&s->worker, died, sizeof died);
+        tune_process_end(p, died, sizeof died);
         status = ef__error_set(&s->error, EF_EDEVICE, 0, NULL, "the worker does not start: %s",
                                answer == TUNE_SILENT    ? "it says nothing"
                                : answer == TUNE_GARBLED ? "what it says is no answer"
@@ -40,7 +40,7 @@ static ef_status start(tune_session *s)
 }
 
 /* What an answer comes to: TUNE_CORRECT, or a failure and why. */
-static tune_outcome outcome_of(tune_session *s, tune_answer answer, json_t *reply, char *why,
+static tune_outcome outcome_of(tune_process *p, tune_answer answer, json_t *reply, char *why,
                                size_t size)
 {
     const char *failed = json_string_value(json_object_get(reply, "failed"));
@@ -52,7 +52,7 @@ static tune_outcome outcome_of(tune_session *s, tune_answer answer, json_t *repl
         snprintf(why, size, "%s", text ? text : failed);
         return strcmp(failed, "compile") ? TUNE_RUNTIME : TUNE_COMPILE;
     }
-    tune_process_end(&s->worker, died, sizeof died);
+    tune_process_end(p, died, sizeof died);
     if (answer == TUNE_SILENT)
         snprintf(why, size, "took too long");
     else if (answer == TUNE_GARBLED)
@@ -70,7 +70,7 @@ static ef_status learn_device(tune_session *s)
     char why[256];
     tune_answer answer = tune_process_ask(&s->worker, json_pack("{s:s}", "do", "device"),
                                           s->patience.start_s, &reply);
-    if (outcome_of(s, answer, reply, why, sizeof why) != TUNE_CORRECT ||
+    if (outcome_of(&s->worker, answer, reply, why, sizeof why) != TUNE_CORRECT ||
         json_unpack(reply, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "accuracy", &accuracy,
                     "name", &name, "platform", &platform, "version", &version, "driver", &driver,
                     "cpu", &cpu, "key", &key, "units", &d->units, "identity", &identity)) {
@@ -95,23 +95,101 @@ ef_status tune_session_begin(tune_session *s, char *const argv[])
     s->journal.fd = -1;
     if (s->patience.start_s == 0)
         s->patience = usual;
-    ef_status status = start(s);
+    ef_status status = start(s, &s->worker);
     return status ? status : learn_device(s);
+}
+
+static void drop_options(tune_session *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        json_decref(s->options[i].knobs);
+        json_decref(s->options[i].sent);
+    }
+    free(s->options);
+    s->options = NULL;
+    s->count = 0;
+}
+
+static bool make_options(tune_session *s, size_t count)
+{
+    drop_options(s);
+    s->options = calloc(count, sizeof *s->options);
+    s->count = s->options ? count : 0;
+    return s->options != NULL;
 }
 
 void tune_session_end(tune_session *s)
 {
     tune_process_end(&s->worker, NULL, 0);
+    tune_process_end(&s->plain, NULL, 0);
     tune_journal_close(&s->journal);
-    free(s->options);
-    s->options = NULL;
+    drop_options(s);
+    json_decref(s->kernels);
+    s->kernels = NULL;
 }
 
 /* ---- a target ---- */
 
+static json_t *list_products(const tune_session *s)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->product_count; i++) {
+        char text[128];
+        tune_target_text(&s->products[i], text, sizeof text);
+        json_array_append_new(
+            list, json_pack("{s:s, s:f}", "target", text, "weight", s->products[i].weight));
+    }
+    return list;
+}
+
+/* All of a value, as text. */
+static void add_json(ef__sha256 *sha, json_t *json)
+{
+    char *text = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+    if (text)
+        ef__sha256_add(sha, text, strlen(text) + 1);
+    free(text);
+}
+
+void tune_session_identity(const tune_session *s, const tune_target *target,
+                           char hex[EF__SHA256_HEX])
+{
+    ef__sha256 sha;
+    snprintf(hex, EF__SHA256_HEX, "%s", s->identity);
+    if (target->id != TUNE_CLBLAST && !(tune_is_product(target) && s->kernels))
+        return;
+    ef__sha256_begin(&sha);
+    ef__sha256_add(&sha, hex, strlen(hex) + 1);
+    json_t *more = target->id == TUNE_CLBLAST ? list_products(s) : json_incref(s->kernels);
+    add_json(&sha, more);
+    json_decref(more);
+    ef__sha256_end_hex(&sha, hex);
+}
+
+/* Times of other parameters of CLBlast, or for other products, are times of something else. */
+static unsigned long number_of(const tune_session *s)
+{
+    char hex[EF__SHA256_HEX];
+    tune_session_identity(s, &s->target, hex);
+    hex[7] = '\0';
+    return strtoul(hex, NULL, 16);
+}
+
+static void name_shape(tune_session *s)
+{
+    tune_target_text(&s->target, s->shape, sizeof s->shape);
+    if (s->target.id == TUNE_CLBLAST)
+        snprintf(s->shape, sizeof s->shape, EF__TUNE_CLBLAST " products %lu", number_of(s));
+}
+
 static json_t *open_request(const tune_session *s)
 {
-    return json_pack("{s:s, s:s}", "do", "open", "target", s->shape);
+    json_t *request = json_pack("{s:s, s:s}", "do", "open", "target", s->shape);
+    if (tune_is_product(&s->target) && s->kernels)
+        json_object_set(request, "clblast", s->kernels);
+    if (s->target.id == TUNE_CLBLAST)
+        json_object_set_new(request, "products", list_products(s));
+    return request;
 }
 
 static bool read_choice(const tune_session *s, json_t *json, tune_option *c)
@@ -125,6 +203,8 @@ static bool read_choice(const tune_session *s, json_t *json, tune_option *c)
     *c = (tune_option){.choice.variant = ef__op_variant(s->target.id, variant), .untuned = untuned};
     if (!c->choice.variant)
         return false;
+    c->variant = c->choice.variant->name;
+    c->knobs = json_incref(knobs);
     for (size_t i = 0; i < ef__knobs(c->choice.variant); i++) {
         name = c->choice.variant->knobs[i].name;
         value = json_object_get(knobs, name);
@@ -133,6 +213,8 @@ static bool read_choice(const tune_session *s, json_t *json, tune_option *c)
     char text[100];
     ef__choice_text(&c->choice, text, sizeof text);
     snprintf(c->text, sizeof c->text, "%s%s%s", variant, *text ? " " : "", text);
+    if (s->kernels && !strcmp(variant, "clblast"))
+        snprintf(c->text, sizeof c->text, "%s set %lu", variant, number_of(s));
     return true;
 }
 
@@ -173,30 +255,28 @@ static bool read_target(tune_session *s, json_t *reply)
         untuned < 0 || (size_t)untuned >= json_array_size(choices))
         return false;
     snprintf(s->source, sizeof s->source, "%s", source);
-    free(s->options);
-    s->count = json_array_size(choices);
     s->untuned = (size_t)untuned;
-    s->options = calloc(s->count, sizeof *s->options);
-    if (!s->options)
+    if (!make_options(s, json_array_size(choices)))
         return false;
     json_array_foreach(choices, i, item)
     {
         if (!read_choice(s, item, &s->options[i]))
             return false;
+        s->options[i].sent = json_integer((json_int_t)i);
         recall(s, i);
     }
     return true;
 }
 
 /* (Re)open the target in the worker that runs, or in a new one. */
-static ef_status reopen(tune_session *s, json_t **reply)
+static ef_status reopen(tune_session *s, tune_process *p, json_t **reply)
 {
     char why[256] = "";
-    ef_status status = s->worker.pid ? EF_OK : start(s);
+    ef_status status = p->pid ? EF_OK : start(s, p);
     if (status)
         return status;
-    tune_answer answer = tune_process_ask(&s->worker, open_request(s), s->patience.open_s, reply);
-    if (outcome_of(s, answer, *reply, why, sizeof why) == TUNE_CORRECT)
+    tune_answer answer = tune_process_ask(p, open_request(s), s->patience.open_s, reply);
+    if (outcome_of(p, answer, *reply, why, sizeof why) == TUNE_CORRECT)
         return EF_OK;
     json_decref(*reply);
     return ef__error_set(&s->error, EF_EBUILD, 0, NULL, "%s: %s", s->shape, why);
@@ -207,8 +287,8 @@ ef_status tune_session_open(tune_session *s, const tune_target *target)
     json_t *reply;
     s->target = *target;
     s->failures = 0;
-    tune_target_text(target, s->shape, sizeof s->shape);
-    ef_status status = reopen(s, &reply);
+    name_shape(s);
+    ef_status status = reopen(s, &s->worker, &reply);
     if (status)
         return status;
     if (!read_target(s, reply))
@@ -219,15 +299,82 @@ ef_status tune_session_open(tune_session *s, const tune_target *target)
                                          s->floor_ms, &s->error);
 }
 
-/* One that died since its last answer, or goes on talking, is nobody's fault: a new one is
- * asked. */
-static ef_status ready(tune_session *s)
+/* ---- CLBlast's parameters ---- */
+
+ef_status tune_session_open_clblast(tune_session *s, ef__clblast_limits *limits, bool *is_cpu,
+                                    bool *fits)
 {
     json_t *reply;
-    if (s->worker.pid && tune_process_is_quiet(&s->worker))
-        return EF_OK;
+    json_int_t group, local_bytes;
+    int fit, cpu;
+    s->target = (tune_target){.id = TUNE_CLBLAST};
+    s->failures = 0;
+    s->floor_ms = 0;
+    snprintf(s->source, sizeof s->source, "%s", ef__clblast_source());
+    name_shape(s);
+    ef_status status = reopen(s, &s->worker, &reply);
+    if (status)
+        return status;
+    if (json_unpack(reply, "{s:b, s:b, s:I, s:I}", "fits", &fit, "is_cpu", &cpu, "group", &group,
+                    "local_bytes", &local_bytes))
+        status = stop(s, EF_EDEVICE, "the worker does not say what CLBlast can take");
+    json_decref(reply);
+    if (status)
+        return status;
+    *fits = fit;
+    *is_cpu = cpu;
+    *limits = (ef__clblast_limits){
+        (size_t)group, {(size_t)group, (size_t)group}, (size_t)local_bytes, ef__clblast_version()};
+    return EF_OK;
+}
+
+ef_status tune_session_sets(tune_session *s, const ef__clblast_set *sets, size_t count)
+{
+    if (!make_options(s, count + 1))
+        return stop(s, EF_ENOMEM, "no host memory");
+    s->untuned = count;
+    for (size_t i = 0; i <= count; i++) {
+        tune_option *o = &s->options[i];
+        o->variant = i < count ? "set" : "default";
+        o->knobs = i < count ? ef__clblast_json(&sets[i]) : json_object();
+        o->sent = i < count ? json_incref(o->knobs) : json_null();
+        if (i < count)
+            ef__clblast_text(&sets[i], o->text);
+        else
+            snprintf(o->text, sizeof o->text, "built-in");
+        o->untuned = i == count;
+        recall(s, i);
+    }
+    return tune_journal_default(&s->journal, s->shape, s->options[s->untuned].text, 0, &s->error);
+}
+
+void tune_session_kernels(tune_session *s, json_t *kernels)
+{
     tune_process_end(&s->worker, NULL, 0);
-    ef_status status = reopen(s, &reply);
+    tune_process_end(&s->plain, NULL, 0);
+    json_incref(kernels);
+    json_decref(s->kernels);
+    s->kernels = kernels;
+}
+
+/* ---- asking ---- */
+
+/* Who tries option i. */
+static tune_process *worker_of(tune_session *s, size_t i)
+{
+    return s->target.id == TUNE_CLBLAST && i == s->untuned ? &s->plain : &s->worker;
+}
+
+/* One that died since its last answer, or goes on talking, is nobody's fault: a new one is
+ * asked. */
+static ef_status ready(tune_session *s, size_t i)
+{
+    json_t *reply;
+    tune_process *p = worker_of(s, i);
+    if (p->pid && tune_process_is_quiet(p))
+        return EF_OK;
+    tune_process_end(p, NULL, 0);
+    ef_status status = reopen(s, p, &reply);
     if (!status)
         json_decref(reply);
     return status;
@@ -235,15 +382,16 @@ static ef_status ready(tune_session *s)
 
 /* ---- asking ---- */
 
-/* One request, or NULL: another line of the answer; in the seconds that it may take and those that
- * are left of the budget: where these are fewer, it is LATE and has not failed. */
-static tune_outcome ask(tune_session *s, json_t *request, double seconds, double left_s,
+/* One request about option i, or NULL: another line of the answer; in the seconds that it may take
+ * and those that are left of the budget: where these are fewer, it is LATE and has not failed. */
+static tune_outcome ask(tune_session *s, size_t i, json_t *request, double seconds, double left_s,
                         json_t **reply, char *why, size_t size)
 {
+    tune_process *worker = worker_of(s, i);
     const double left = fmax(left_s, s->patience.run_s), wait = fmin(seconds, left);
-    tune_answer answer = request ? tune_process_ask(&s->worker, request, wait, reply)
-                                 : tune_process_next(&s->worker, wait, reply);
-    tune_outcome outcome = outcome_of(s, answer, *reply, why, size);
+    tune_answer answer = request ? tune_process_ask(worker, request, wait, reply)
+                                 : tune_process_next(worker, wait, reply);
+    tune_outcome outcome = outcome_of(worker, answer, *reply, why, size);
     return outcome == TUNE_TIMEOUT && left < seconds ? TUNE_LATE : outcome;
 }
 
@@ -258,8 +406,9 @@ static tune_outcome ask_verify(tune_session *s, size_t i, double left_s, double 
 {
     json_t *reply = NULL;
     const char *text;
-    tune_outcome outcome = ask(s, json_pack("{s:s, s:I}", "do", "verify", "choice", (json_int_t)i),
-                               s->patience.verify_s, left_s, &reply, why, size);
+    tune_outcome outcome =
+        ask(s, i, json_pack("{s:s, s:O}", "do", "verify", "choice", s->options[i].sent),
+            s->patience.verify_s, left_s, &reply, why, size);
     if (outcome == TUNE_CORRECT) {
         if (json_unpack(reply, "{s:F, s:s}", "worst", worst, "text", &text))
             outcome = unreadable(why, size);
@@ -282,30 +431,30 @@ static bool read_times(json_t *times, size_t count, double *ms)
     return good;
 }
 
-static bool is_built(const tune_session *s, size_t i)
+static bool is_built(tune_session *s, size_t i)
 {
-    return s->options[i].built_in == s->worker.started;
+    return s->options[i].built_in == worker_of(s, i)->started;
 }
 
-/* What is not built must be alone: the worker says when it is, or has run it when it answers. */
+/* Of options that one worker tries. What is not built must be alone: the worker says when it is, or has run it when it answers. */
 static tune_outcome ask_times(tune_session *s, const size_t *list, size_t count, tune_limit limit,
                               double *ms, char *why, size_t size)
 {
     json_t *choices = json_array(), *reply = NULL;
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(choices, json_integer((json_int_t)list[i]));
+        json_array_append(choices, s->options[list[i]].sent);
     const double run_s = fmax(s->patience.run_s, limit.run_s) * (double)count, began = ef__now();
     tune_outcome outcome =
-        ask(s, json_pack("{s:s, s:o}", "do", "time", "choices", choices),
+        ask(s, *list, json_pack("{s:s, s:o}", "do", "time", "choices", choices),
             is_built(s, *list) ? run_s : s->patience.compile_s, limit.left_s, &reply, why, size);
     if (outcome == TUNE_CORRECT && json_object_get(reply, "built")) {
         json_decref(reply);
-        outcome = ask(s, NULL, run_s, limit.left_s - (ef__now() - began), &reply, why, size);
+        outcome = ask(s, *list, NULL, run_s, limit.left_s - (ef__now() - began), &reply, why, size);
     }
     if (outcome == TUNE_CORRECT && !read_times(json_object_get(reply, "ms"), count, ms))
         outcome = unreadable(why, size);
     for (size_t i = 0; i < count && outcome == TUNE_CORRECT; i++)
-        s->options[list[i]].built_in = s->worker.started;
+        s->options[list[i]].built_in = worker_of(s, list[i])->started;
     json_decref(reply);
     return outcome;
 }
@@ -322,6 +471,19 @@ static tune_outcome build(tune_session *s, const size_t *list, size_t count, tun
     return outcome;
 }
 
+bool tune_session_each(tune_session *s, size_t i, double *ms)
+{
+    json_t *reply = NULL;
+    char why[256];
+    if (ready(s, i))
+        return false;
+    bool good = ask(s, i, json_pack("{s:s, s:[O]}", "do", "time", "choices", s->options[i].sent),
+                    s->patience.compile_s, INFINITY, &reply, why, sizeof why) == TUNE_CORRECT &&
+                read_times(json_object_get(reply, "each"), s->product_count, ms);
+    json_decref(reply);
+    return good;
+}
+
 /* ---- the device's health ---- */
 
 /* What keeps it from that is no error of the run: a new process may do. */
@@ -329,7 +491,8 @@ static bool runs_default(tune_session *s)
 {
     double worst;
     char why[256];
-    if (!ready(s) && ask_verify(s, s->untuned, INFINITY, &worst, why, sizeof why) == TUNE_CORRECT)
+    if (!ready(s, s->untuned) &&
+        ask_verify(s, s->untuned, INFINITY, &worst, why, sizeof why) == TUNE_CORRECT)
         return true;
     s->error = (ef_error){0};
     return false;
@@ -361,7 +524,7 @@ static tune_outcome look_after(tune_session *s, size_t i, tune_outcome outcome)
         s->failures %= TUNE_MOST_FAILURES;
         return outcome;
     }
-    tune_process_end(&s->worker, NULL, 0);
+    tune_process_end(worker_of(s, s->untuned), NULL, 0);
     if (s->sick++ || !runs_default(s)) {
         stop(s, EF_EDEVICE, "the device does not run any more what it ran before");
         return TUNE_GONE;
@@ -392,7 +555,8 @@ static tune_outcome settle(tune_session *s, size_t i, tune_outcome outcome, bool
 static bool begin(tune_session *s, size_t i)
 {
     s->options[i].why[0] = '\0';
-    return !ready(s) && !tune_journal_begin(&s->journal, s->shape, s->options[i].text, &s->error);
+    return !ready(s, i) &&
+           !tune_journal_begin(&s->journal, s->shape, s->options[i].text, &s->error);
 }
 
 /* ms NULL: verify it, else time it. */
@@ -412,7 +576,7 @@ static tune_outcome try(tune_session *s, size_t i, tune_limit limit, double *ms)
     if (!begin(s, i))
         return TUNE_GONE;
     tune_outcome outcome = attempt(s, i, limit, ms);
-    if (i == s->untuned && is_failure(outcome) && !s->worker.pid)
+    if (i == s->untuned && is_failure(outcome) && !worker_of(s, i)->pid)
         outcome = begin(s, i) ? attempt(s, i, limit, ms) : TUNE_GONE;
     if (outcome == TUNE_CORRECT && ms &&
         tune_journal_time(&s->journal, s->shape, o->text, *ms, &s->error))
@@ -437,11 +601,16 @@ tune_outcome tune_session_round(void *user, const size_t *list, size_t count, tu
 {
     tune_session *s = user;
     char why[256];
-    if (ready(s))
-        return TUNE_GONE;
-    tune_outcome outcome = build(s, list, count, limit, why, sizeof why);
-    if (outcome == TUNE_CORRECT)
-        outcome = ask_times(s, list, count, limit, ms, why, sizeof why);
+    tune_outcome outcome = TUNE_CORRECT;
+    for (size_t i = 0, n; i < count && outcome == TUNE_CORRECT; i += n) {
+        for (n = 1; i + n < count && worker_of(s, list[i + n]) == worker_of(s, list[i]); n++)
+            ;
+        if (ready(s, list[i]))
+            return TUNE_GONE;
+        outcome = build(s, list + i, n, limit, why, sizeof why);
+        if (outcome == TUNE_CORRECT)
+            outcome = ask_times(s, list + i, n, limit, ms + i, why, sizeof why);
+    }
     *failed = 0;
     if (outcome == TUNE_LATE)
         return outcome;

@@ -5,16 +5,19 @@
 #define TUNE_SESSION_H
 
 #include "database.h"
+#include "op/clblast.h"
 #include "journal.h"
 #include "process.h"
 
 /* One that can be chosen for the current target. */
 typedef struct tune_option {
-    ef__choice choice;
-    char text[128];       /* "toom2 rows 6, vectors 2" */
-    tune_outcome outcome; /* TUNE_CORRECT: verified */
-    bool tried, untuned;  /* untuned: its variant's own values */
-    unsigned built_in;    /* the worker, by its number, that has run it */
+    ef__choice choice;           /* variant NULL: of CLBlast's parameters */
+    const char *variant;         /* as a record names it: its own, or "set" */
+    json_t *knobs, *sent;        /* in a record; in requests */
+    char text[EF__CLBLAST_TEXT]; /* "toom2 rows 6, vectors 2" */
+    tune_outcome outcome;        /* TUNE_CORRECT: verified */
+    bool tried, untuned;         /* untuned: its variant's own values */
+    unsigned built_in;           /* the worker, by its number, that has run it */
     double worst;
     char why[256]; /* it was given up */
 } tune_option;
@@ -33,10 +36,15 @@ typedef struct tune_session {
     tune_patience patience; /* all 0: as begin has it */
     char *const *argv;      /* of the worker */
     tune_process worker;
+    tune_process plain; /* of CLBlast's own parameters: one that never takes others */
     tune_journal journal;
     tune_device device;
     char identity[EF__SHA256_HEX]; /* of device, driver and kernels */
     bool retry_failed;
+
+    const tune_target *products; /* [product_count] what CLBlast's parameters are tuned for */
+    size_t product_count;
+    json_t *kernels; /* CLBlast's parameters that all workers take; NULL: its own */
 
     tune_target target;
     char shape[128], source[EF__SHA256_HEX]; /* source: of its kernels */
@@ -57,6 +65,27 @@ void tune_session_end(tune_session *s);
 /* Make a target the current one: its options, with what the journal knows of them. Errors: EBUILD
  * (this target's default does not run), EDEVICE. */
 ef_status tune_session_open(tune_session *s, const tune_target *target);
+
+/* What makes a result for a target good for another run: device, driver, kernels; for what CLBlast
+ * computes its parameters, and for these all products. */
+void tune_session_identity(const tune_session *s, const tune_target *target,
+                           char hex[EF__SHA256_HEX]);
+
+/* Make CLBlast's parameters the current target. *limits: the device's. *fits: can it run them?
+ * Errors: EDEVICE, EBUILD. */
+ef_status tune_session_open_clblast(tune_session *s, ef__clblast_limits *limits, bool *is_cpu,
+                                    bool *fits);
+
+/* Its options are these sets, and as the last and the default none, in a worker of its own. The
+ * journal's are known. Errors: ENOMEM, EIO. */
+ef_status tune_session_sets(tune_session *s, const ef__clblast_set *sets, size_t count);
+
+/* How long each product takes with an option: ms[product_count]. false: it cannot be said. */
+bool tune_session_each(tune_session *s, size_t option, double *ms);
+
+/* From now on all workers take these parameters for CLBlast, which are borrowed no longer than this
+ * call; NULL: its own. Those that run are ended. */
+void tune_session_kernels(tune_session *s, json_t *kernels);
 
 /* tune_bench's; user is a tune_session. TUNE_GONE: s->error says why. */
 tune_outcome tune_session_sample(void *user, size_t option, tune_limit limit, double *ms);

@@ -2,6 +2,7 @@
 #include "target.h"
 #include "base/size.h"
 #include "op/conv1d.h"
+#include "op/tuned.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@ static const char letters[] = "BLDHKVE"; /* of an example's sizes */
  * which the caller of a convolution puts into args.n, - is 1. Another letter of the example is 1.
  * which: the example. */
 typedef struct row {
-    ef__op_id id;
+    int id;
     const char *at;
     int which;
     unsigned accumulates;
@@ -33,11 +34,12 @@ static const row table[] = {
     {EF__GELU_BACKWARD, "H", 0, 0, 0},
     {EF__MASKED_MEAN_FORWARD, "BLD", 0, 0, 0},
     {EF__MASKED_MEAN_BACKWARD, "BLD", 0, 0, 0},
+    {TUNE_CLBLAST, "", 0, 0, 0},
 };
 
 enum { ROWS = sizeof table / sizeof *table };
 
-static const row *row_of(ef__op_id id)
+static const row *row_of(int id)
 {
     for (int i = 0; i < ROWS; i++)
         if (table[i].id == id)
@@ -45,10 +47,20 @@ static const row *row_of(ef__op_id id)
     return NULL;
 }
 
+const char *tune_target_op(const tune_target *t)
+{
+    return t->id == TUNE_CLBLAST ? EF__TUNE_CLBLAST : ef__op_row(t->id)->name;
+}
+
+bool tune_is_product(const tune_target *t)
+{
+    return t->id != TUNE_CLBLAST && ef__op_variant(t->id, "clblast");
+}
+
 static const row *row_named(const char *op)
 {
     for (int i = 0; i < ROWS; i++)
-        if (!strcmp(ef__op_row(table[i].id)->name, op))
+        if (!strcmp(tune_target_op(&(tune_target){.id = table[i].id}), op))
             return &table[i];
     return NULL;
 }
@@ -73,7 +85,7 @@ unsigned tune_accumulates(ef__op_id id)
 void tune_target_text(const tune_target *t, char *text, size_t size)
 {
     const row *r = row_of(t->id);
-    int used = snprintf(text, size, "%s", ef__op_row(t->id)->name);
+    int used = snprintf(text, size, "%s", tune_target_op(t));
     for (size_t i = 0; r->at[i] && (size_t)used < size; i++)
         if (r->at[i] != '-')
             used += snprintf(text + used, size - (size_t)used, " %c%zu", r->at[i], t->n[i]);

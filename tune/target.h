@@ -5,11 +5,20 @@
 #include "../bench/case.h"
 #include <jansson.h>
 
+/* As an operation: CLBlast's parameters, which all of its products share; it has no sizes. */
+enum { TUNE_CLBLAST = EF__OPS };
+
 typedef struct tune_target {
-    ef__op_id id;
+    int id;                  /* of the operation, or TUNE_CLBLAST */
     size_t n[EF__MAX_SIZES]; /* of the operation's arguments, as checked */
     double weight;           /* its share of the budget, in any unit */
 } tune_target;
+
+/* "conv1d.forward"; "clblast". */
+const char *tune_target_op(const tune_target *t);
+
+/* Is it one of the operations that CLBlast has products for? */
+bool tune_is_product(const tune_target *t);
 
 /* Can eftune choose for this operation? */
 bool tune_is_tunable(ef__op_id id);

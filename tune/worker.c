@@ -5,6 +5,7 @@
 #include "base/size.h"
 #include "op/tuned.h"
 #include "process.h"
+#include "products.h"
 #include "train/trainer.h"
 #include "../bench/bench.h"
 #include "verify.h"
@@ -33,6 +34,7 @@ typedef struct worker {
     size_t sets, next;
     timed *choices;
     size_t count, untuned;
+    tune_products products; /* of the target "clblast"; its choices are parameters, not numbers */
     bench ceilings;
 } worker;
 
@@ -106,6 +108,7 @@ static void close_target(worker *w)
     if (w->is_open)
         tune_cases_free(&w->cases);
     w->is_open = false;
+    tune_products_close(&w->products);
     free(w->choices);
     w->choices = NULL;
     w->count = 0;
@@ -208,6 +211,21 @@ static json_t *target_json(worker *w)
                      floor_ms(w, flops, bytes), "source", source);
 }
 
+static json_t *open_clblast(worker *w, json_t *list)
+{
+    ef_error error = {0};
+    close_target(w);
+    ef_status status = tune_products_open(&w->products, w->actor, list, &error);
+    if (status) {
+        ef_actor_reset(w->actor);
+        return failed("runtime", error.text);
+    }
+    const ef__clblast_limits l = ef__clblast_limits_of(ef__device_of(w->actor));
+    return json_pack("{s:b, s:b, s:I, s:I}", "fits", (int)tune_products_fit(&w->products), "is_cpu",
+                     (int)ef_actor_device(w->actor)->is_cpu, "group", (json_int_t)l.group,
+                     "local_bytes", (json_int_t)l.local_bytes);
+}
+
 /* So many sets of tensors that together they pass the caches. */
 static size_t sets_for(const ef_device_info *d, double bytes)
 {
@@ -215,11 +233,13 @@ static size_t sets_for(const ef_device_info *d, double bytes)
     return (size_t)fmin(MOST_SETS, fmax(1, ceil(2 * cache / fmax(bytes, 1))));
 }
 
-static json_t *open_target(worker *w, const char *text)
+static json_t *open_target(worker *w, const char *text, json_t *clblast)
 {
     tune_target target;
     ef_error error = {0};
     close_target(w);
+    if (tune_clblast_take(w->actor, clblast))
+        return actor_failed(w, EF_EARG);
     if (!tune_target_parse(text, &target))
         return failed("runtime", "no such target");
     w->is_open = true;
@@ -286,36 +306,64 @@ static ef_status calibrate(worker *w, timed *t)
     return status;
 }
 
-static json_t *time_choices(worker *w, json_t *list)
+static ef_status time_choice(worker *w, size_t index, double *ms)
 {
-    json_t *answer = json_array(), *item;
-    size_t i;
-    json_array_foreach(list, i, item)
-    {
-        size_t index = (size_t)json_integer_value(item);
-        double ms = 0;
-        ef_status status = index < w->count ? EF_OK : EF_EARG;
-        if (!status && !w->choices[index].calls)
-            status = calibrate(w, &w->choices[index]);
-        if (!status)
-            status = time_calls(w, &w->choices[index], false, &ms);
-        if (status) {
-            json_decref(answer);
-            return actor_failed(w, status);
-        }
-        json_array_append_new(answer, json_real(ms / (double)w->choices[index].calls));
-    }
-    return json_pack("{s:o}", "ms", answer);
+    ef_status status = index < w->count ? EF_OK : EF_EARG;
+    if (!status && !w->choices[index].calls)
+        status = calibrate(w, &w->choices[index]);
+    if (!status)
+        status = time_calls(w, &w->choices[index], false, ms);
+    if (!status)
+        *ms /= (double)w->choices[index].calls;
+    return status;
 }
 
-static json_t *verify(worker *w, size_t index)
+/* each: of the products of CLBlast, of the last choice. */
+static ef_status time_list(worker *w, json_t *list, json_t *ms, json_t *each)
+{
+    json_t *item;
+    size_t i;
+    double *own = calloc(w->products.count + 1, sizeof *own);
+    ef_status status = own ? EF_OK : EF_ENOMEM;
+    json_array_foreach(list, i, item)
+    {
+        double all = 0;
+        if (!status && w->products.count)
+            status = tune_products_time(&w->products, item, &all, own);
+        else if (!status)
+            status = time_choice(w, (size_t)json_integer_value(item), &all);
+        json_array_append_new(ms, json_real(all));
+    }
+    for (i = 0; i < w->products.count && own; i++)
+        json_array_append_new(each, json_real(own[i]));
+    free(own);
+    return status;
+}
+
+static json_t *time_choices(worker *w, json_t *list)
+{
+    json_t *ms = json_array(), *each = json_array();
+    ef_status status = time_list(w, list, ms, each);
+    json_t *answer = json_pack("{s:o, s:o}", "ms", ms, "each", each);
+    if (!status)
+        return answer;
+    json_decref(answer);
+    return actor_failed(w, status);
+}
+
+static json_t *verify(worker *w, json_t *choice)
 {
     char text[256];
     double worst;
-    if (index >= w->count)
+    ef_status status;
+    const size_t index = (size_t)json_integer_value(choice);
+    if (w->products.count)
+        status = tune_products_verify(&w->products, choice, &worst, text, sizeof text);
+    else if (index >= w->count)
         return failed("runtime", "no such choice");
-    ef_status status =
-        tune_verify(w->actor, &w->cases, &w->choices[index].choice, &worst, text, sizeof text);
+    else
+        status =
+            tune_verify(w->actor, &w->cases, &w->choices[index].choice, &worst, text, sizeof text);
     if (status)
         return actor_failed(w, status);
     return json_pack("{s:f, s:s}", "worst", fmin(worst, 1e30), "text", text);
@@ -329,10 +377,12 @@ static json_t *answer(worker *w, json_t *request)
     const char *target = json_string_value(json_object_get(request, "target"));
     if (what && !strcmp(what, "device"))
         return device(w);
+    if (what && !strcmp(what, "open") && target && json_object_get(request, "products"))
+        return open_clblast(w, json_object_get(request, "products"));
     if (what && !strcmp(what, "open") && target)
-        return open_target(w, target);
+        return open_target(w, target, json_object_get(request, "clblast"));
     if (what && !strcmp(what, "verify"))
-        return verify(w, (size_t)json_integer_value(json_object_get(request, "choice")));
+        return verify(w, json_object_get(request, "choice"));
     if (what && !strcmp(what, "time"))
         return time_choices(w, json_object_get(request, "choices"));
     return failed("runtime", "no such request");

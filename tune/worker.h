@@ -10,6 +10,13 @@
  *   {"do": "time", "choices": []}  {"ms": [of one call of each, timed in that order]}
  *                              before it, where a choice is new to this process:
  *                              {"built": true}, if it is when it is enqueued
+ *
+ * {"do": "open", "target", "clblast": kernels} has CLBlast take these parameters first. The target
+ * "clblast" has {"products": [{"target", "weight"}, ..]} and answers {"fits", "is_cpu", "group",
+ * "local_bytes"}; a choice of it is an object of kernels with their parameters, or null for
+ * CLBlast's own, to which there is no way back; with the times comes {"each": [of the last choice's
+ * products]}.
+ *
  * A request that fails answers {"failed": "compile" | "runtime", "text"}. The first line is
  * {"ready": true}, or {"failed": "usage" | "runtime", "text"}. */
 #ifndef TUNE_WORKER_H

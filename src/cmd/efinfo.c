@@ -99,7 +99,7 @@ static bool get_tuned(size_t index, ef_tune_info *tuned, ef_error *error)
 
 static void print_tuned(size_t index)
 {
-    ef_tune_info t;
+    ef_tune_info t = {.clblast = ""};
     ef_error error;
     if (!get_tuned(index, &t, &error))
         print_line("tuned", error.text);
@@ -111,6 +111,8 @@ static void print_tuned(size_t index)
     else
         printf("    %-16s%zu choices, %zu of other kernels, %s\n", "tuned", t.choices, t.stale,
                t.path);
+    if (*t.clblast)
+        print_line("CLBlast", t.clblast);
 }
 
 static void print_text(size_t index, const ef_device_info *d, bool chosen)
@@ -175,9 +177,10 @@ static json_t *tuned_json(size_t index)
     ef_error error;
     if (!get_tuned(index, &t, &error))
         return json_pack("{s:s}", "error", error.text);
-    return json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:s}", "path", t.path, "driver", t.driver,
+    return json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:s,s:s}", "path", t.path, "driver", t.driver,
                      "is_of_driver", (int)t.is_of_driver, "choices", (json_int_t)t.choices, "stale",
-                     (json_int_t)t.stale, "broken", (json_int_t)t.broken, "digest", t.digest);
+                     (json_int_t)t.stale, "broken", (json_int_t)t.broken, "clblast", t.clblast,
+                     "digest", t.digest);
 }
 
 static json_t *describe(size_t index, const ef_device_info *d, bool chosen)

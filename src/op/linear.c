@@ -1,17 +1,32 @@
 /* Linear: CLBlast's SGEMM, or the convolution kernels at K = 1. Sizes n as in op/conv1d.h.
  *
- * CLBlast's caches belong to the process and race before 1.6.1, so one lock guards all calls into
- * it: the library's only mutable state at file scope. Untuned, CPU devices take the library's own
+ * CLBlast's caches and parameters belong to the process and race before 1.6.1, so one lock guards
+ * all calls into it: with the list of parameters under it, the library's only mutable state at file
+ * scope. Untuned, CPU devices take the library's own
  * kernels and others CLBlast; EF_LINEAR=clblast|own decides for all. */
 #include "actor/cl.h"
+#include "base/rng.h"
 #include "base/size.h"
+#include "op/clblast.h"
 #include "op/conv1d.h"
 #include <clblast_c.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 static pthread_mutex_t clblast_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* A device whose parameters were adopted; it stays until the process ends. */
+typedef struct adopted {
+    struct adopted *next;
+    cl_device_id device;
+    ef__clblast_set set;
+    bool checked;
+    double worst; /* that was found then: of an element's error over its bound */
+} adopted;
+
+static adopted *adopted_devices; /* under the lock */
 
 /* ---- rules ---- */
 
@@ -96,6 +111,203 @@ static unsigned launches(const gemm *g, size_t scratch_bytes)
     return scratch_bytes == 0 ? 1 : g->beta != 0 ? 5 : 4;
 }
 
+/* ---- CLBlast's parameters; all under the lock ---- */
+
+int ef__clblast_version(void)
+{
+    return CLBLAST_VERSION_MAJOR * 10000 + CLBLAST_VERSION_MINOR * 100 + CLBLAST_VERSION_PATCH;
+}
+
+const char *ef__clblast_source(void)
+{
+    return "CLBlast " EF_CLBLAST_VERSION;
+}
+
+static cl_device_id device_of(ef_actor *a)
+{
+    cl_device_id device = NULL;
+    clGetCommandQueueInfo(ef__queue(a), CL_QUEUE_DEVICE, sizeof device, &device, NULL);
+    return device;
+}
+
+static ef_status override(ef_actor *a, const ef__clblast_set *set)
+{
+    for (ef__clblast_id id = 0; id < EF__CLBLAST_IDS; id++) {
+        const char *names[EF__CLBLAST_PARAMETERS];
+        size_t values[EF__CLBLAST_PARAMETERS], count = ef__clblast_count(id);
+        if (!set->has[id])
+            continue;
+        for (size_t i = 0; i < count; i++) {
+            names[i] = ef__clblast_parameters(id)[i].name;
+            values[i] = (size_t)set->value[id][i];
+        }
+        int code = CLBlastOverrideParameters(device_of(a), ef__clblast_kernel(id),
+                                             CLBlastPrecisionSingle, count, names, values);
+        if (code)
+            return clblast_failed(a, "clblast", "CLBlastOverrideParameters", code);
+    }
+    return EF_OK;
+}
+
+ef_status ef__clblast_override(ef_actor *a, const ef__clblast_set *set)
+{
+    pthread_mutex_lock(&clblast_lock);
+    ef_status status = override(a, set);
+    pthread_mutex_unlock(&clblast_lock);
+    return status;
+}
+
+ef_status ef__clblast_forget(ef_actor *a)
+{
+    pthread_mutex_lock(&clblast_lock);
+    int code = CLBlastClearCache();
+    pthread_mutex_unlock(&clblast_lock);
+    return code ? clblast_failed(a, "clblast", "CLBlastClearCache", code) : EF_OK;
+}
+
+static adopted *find_adopted(cl_device_id device)
+{
+    adopted *d = adopted_devices;
+    while (d && d->device != device)
+        d = d->next;
+    return d;
+}
+
+static ef_status adopt(ef_actor *a, const ef__clblast_set *set)
+{
+    adopted *d = find_adopted(device_of(a));
+    if (d && !memcmp(&d->set, set, sizeof *set))
+        return EF_OK;
+    if (d)
+        return ef__fail(a, EF_ESTATE, 0, "clblast",
+                        "clblast: this process has other tuned parameters for the device, from "
+                        "another database");
+    d = malloc(sizeof *d);
+    if (!d)
+        return ef__fail(a, EF_ENOMEM, 0, "clblast", "clblast: no host memory");
+    ef_status status = override(a, set);
+    if (status) {
+        free(d);
+        return status;
+    }
+    *d = (adopted){.next = adopted_devices, .device = device_of(a), .set = *set};
+    adopted_devices = d;
+    return EF_OK;
+}
+
+ef_status ef__clblast_adopt(ef_actor *a, const ef__clblast_set *set)
+{
+    pthread_mutex_lock(&clblast_lock);
+    ef_status status = adopt(a, set);
+    pthread_mutex_unlock(&clblast_lock);
+    return status;
+}
+
+/* ---- do they compute right? ---- */
+
+enum { PROBE_M = 65, PROBE_N = 33, PROBE_K = 17 };
+
+typedef struct probe {
+    float a[PROBE_M * PROBE_K], b[PROBE_K * PROBE_N], c[PROBE_M * PROBE_N];
+} probe;
+
+static void fill(float *x, size_t count, ef__rng *rng)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] = 2 * (float)ef__rng_uniform(rng) - 1;
+}
+
+/* The largest error of an element of got, over its bound. Not written: infinite. */
+static double compare(const probe *p, bool a_transposed, bool b_transposed, const float *got)
+{
+    double worst = 0;
+    for (size_t i = 0; i < PROBE_M; i++)
+        for (size_t j = 0; j < PROBE_N; j++) {
+            double want = p->c[i * PROBE_N + j], mag = fabs(want);
+            for (size_t k = 0; k < PROBE_K; k++) {
+                double x = p->a[a_transposed ? k * PROBE_M + i : i * PROBE_K + k];
+                double y = p->b[b_transposed ? j * PROBE_K + k : k * PROBE_N + j];
+                want += x * y;
+                mag += fabs(x * y);
+            }
+            double error = fabs(got[i * PROBE_N + j] - want) / (8 * ldexp(mag, -24));
+            worst = isnan(error) ? INFINITY : fmax(worst, error);
+        }
+    return worst;
+}
+
+static cl_mem copy_of(cl_context context, float *data, size_t bytes)
+{
+    return clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, bytes, data, NULL);
+}
+
+/* c += op(a) op(b), on a queue of its own: what the actor has enqueued is not waited for. Returns
+ * CLBlast's code or OpenCL's. */
+static int run_probe(cl_context context, cl_command_queue queue, probe *p, bool a_transposed,
+                     bool b_transposed, double *worst)
+{
+    float got[PROBE_M * PROBE_N];
+    cl_mem a = copy_of(context, p->a, sizeof p->a), b = copy_of(context, p->b, sizeof p->b),
+           c = copy_of(context, p->c, sizeof p->c);
+    int code = CL_OUT_OF_RESOURCES;
+    if (a && b && c)
+        code = CLBlastSgemm(CLBlastLayoutRowMajor,
+                            a_transposed ? CLBlastTransposeYes : CLBlastTransposeNo,
+                            b_transposed ? CLBlastTransposeYes : CLBlastTransposeNo, PROBE_M,
+                            PROBE_N, PROBE_K, 1, a, 0, a_transposed ? PROBE_M : PROBE_K, b, 0,
+                            b_transposed ? PROBE_K : PROBE_N, 1, c, 0, PROBE_N, &queue, NULL);
+    if (!code)
+        code = clEnqueueReadBuffer(queue, c, CL_TRUE, 0, sizeof got, got, 0, NULL, NULL);
+    if (!code)
+        *worst = fmax(*worst, compare(p, a_transposed, b_transposed, got));
+    clFinish(queue);
+    if (a)
+        clReleaseMemObject(a);
+    if (b)
+        clReleaseMemObject(b);
+    if (c)
+        clReleaseMemObject(c);
+    return code;
+}
+
+/* The three products of this file, at a small shape that is no multiple of anything. */
+static ef_status probe_all(ef_actor *a, double *worst)
+{
+    static const bool transposed[][2] = {{false, true}, {false, false}, {true, false}};
+    probe p;
+    ef__rng rng = {1};
+    cl_context context = NULL;
+    cl_int code;
+    fill(p.a, PROBE_M * PROBE_K, &rng);
+    fill(p.b, PROBE_K * PROBE_N, &rng);
+    fill(p.c, PROBE_M * PROBE_N, &rng);
+    clGetCommandQueueInfo(ef__queue(a), CL_QUEUE_CONTEXT, sizeof context, &context, NULL);
+    cl_command_queue queue = clCreateCommandQueue(context, device_of(a), 0, &code);
+    for (size_t i = 0; i < 3 && !code; i++)
+        code = run_probe(context, queue, &p, transposed[i][0], transposed[i][1], worst);
+    if (queue)
+        clReleaseCommandQueue(queue);
+    return code ? clblast_failed(a, "clblast", "the check of its tuned parameters", code) : EF_OK;
+}
+
+/* Adopted parameters were measured in another process, maybe on a day of another driver. */
+static ef_status check_adopted(ef_actor *a, const char *op)
+{
+    adopted *d = adopted_devices ? find_adopted(device_of(a)) : NULL;
+    if (d && !d->checked) {
+        ef_status status = probe_all(a, &d->worst);
+        if (status)
+            return status;
+        d->checked = true;
+    }
+    if (d && d->worst > 1)
+        return ef__fail(a, EF_EDEVICE, 0, op,
+                        "%s: CLBlast computes wrong numbers with its tuned parameters (%.3g times "
+                        "what is allowed): run with EF_TUNE=off, and eftune --fresh",
+                        op, d->worst);
+    return EF_OK;
+}
+
 static ef_status multiply(ef_actor *a, const char *op, const gemm *g)
 {
     const CLBlastTranspose at = g->a_transposed ? CLBlastTransposeYes : CLBlastTransposeNo;
@@ -109,12 +321,16 @@ static ef_status multiply(ef_actor *a, const char *op, const gemm *g)
     ef_tensor *scratch = NULL;
     ef_status status = EF_OK;
 
+    int code = 0;
+
     pthread_mutex_lock(&clblast_lock);
-    int code = CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, at, bt, g->m, g->n, g->k, a_at,
+    status = check_adopted(a, op);
+    if (!status)
+        code = CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, at, bt, g->m, g->n, g->k, a_at,
                                           a_ld, b_at, b_ld, c_at, g->n, &queue, &bytes);
     if (code)
         status = clblast_failed(a, op, "CLBlastSGemmTempBufferSize", code);
-    else if (bytes)
+    else if (!status && bytes)
         status = ef_tensor_new(a, EF_F32, 1, &(size_t){ef__ceil_div(bytes, sizeof(float))},
                                "CLBlast scratch", &scratch);
     if (!status) {

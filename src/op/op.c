@@ -203,6 +203,12 @@ static ef_status load(ef_actor *a, choices *c, const char *path)
     ef_status status = ef__tuned_read(a, path, &tuned, &error);
     if (status)
         return ef__fail(a, status, error.code, "tune", "tune: %s", error.text);
+    if (!ef__clblast_is_empty(&tuned->clblast))
+        status = ef__clblast_adopt(a, &tuned->clblast);
+    if (status) {
+        ef__tuned_free(tuned);
+        return status;
+    }
     ef__tuned_free(c->tuned);
     c->tuned = tuned;
     c->looked = true;
@@ -229,8 +235,10 @@ static ef_status look(ef_actor *a, choices *c)
     if (c->looked)
         return EF_OK;
     ef_status status = ef__tuned_path(a, path, sizeof path);
+    if (!status && *path)
+        status = load(a, c, path);
     c->looked = !status;
-    return status || !*path ? status : load(a, c, path);
+    return status;
 }
 
 ef_status ef_tune_get(ef_actor *a, ef_tune_info *info)

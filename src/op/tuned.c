@@ -84,6 +84,21 @@ static reading read_record(ef_actor *a, json_t *line, ef__tuned_record *r)
     return is_current(a, r->id, source) ? GOOD : STALE;
 }
 
+/* Of another CLBlast, or that nothing but CLBlast's own was better: none. */
+static reading read_clblast(ef_actor *a, json_t *line, ef__clblast_set *set)
+{
+    const char *variant, *source;
+    json_t *kernels;
+    const ef__clblast_limits limits = ef__clblast_limits_of(ef__device_of(a));
+    *set = (ef__clblast_set){.has = {0}};
+    if (json_unpack(line, "{s:s, s:o, s:s}", "variant", &variant, "knobs", &kernels, "source",
+                    &source))
+        return BROKEN;
+    if (strcmp(source, ef__clblast_source()))
+        return STALE;
+    return !strcmp(variant, "default") || ef__clblast_read(kernels, &limits, set) ? GOOD : BROKEN;
+}
+
 /* ---- the file ---- */
 
 static ef_status read_header(ef_actor *a, const char *path, json_t *line, ef__tuned *t,
@@ -107,11 +122,12 @@ static ef_status read_header(ef_actor *a, const char *path, json_t *line, ef__tu
 
 static ef_status keep(ef__tuned *t, const ef__tuned_record *r, const char *path, ef_error *error)
 {
-    ef__tuned_record *more = realloc(t->records, (t->info.choices + 1) * sizeof *more);
+    ef__tuned_record *more = realloc(t->records, (t->count + 1) * sizeof *more);
     if (!more)
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
     t->records = more;
-    t->records[t->info.choices++] = *r;
+    t->records[t->count++] = *r;
+    t->info.choices++;
     return EF_OK;
 }
 
@@ -122,27 +138,37 @@ static bool is_used(const ef__tuned *t)
     return t->info.is_of_driver || (stale && !strcmp(stale, "use"));
 }
 
+static bool is_clblast(json_t *line)
+{
+    const char *op = json_string_value(json_object_get(line, "op"));
+    return op && !strcmp(op, EF__TUNE_CLBLAST);
+}
+
+static ef_status read_choice(ef_actor *a, const char *path, json_t *line, ef__tuned *t,
+                             ef_error *error)
+{
+    ef__tuned_record r;
+    ef__clblast_set set;
+    const bool clblast = is_clblast(line);
+    const reading got = clblast ? read_clblast(a, line, &set) : read_record(a, line, &r);
+    t->info.broken += got == BROKEN;
+    t->info.stale += got == STALE;
+    if (got != GOOD || !is_used(t))
+        return EF_OK;
+    if (!clblast)
+        return keep(t, &r, path, error);
+    t->clblast = set;
+    t->info.choices++;
+    ef__clblast_text(&set, t->info.clblast);
+    return EF_OK;
+}
+
 static ef_status read_line(ef_actor *a, const char *path, const char *text, size_t bytes,
                            bool first, ef__tuned *t, ef_error *error)
 {
     json_t *line = json_loadb(text, bytes, 0, NULL);
-    ef__tuned_record r;
-    ef_status status = EF_OK;
-    if (first)
-        status = read_header(a, path, line, t, error);
-    else
-        switch (read_record(a, line, &r)) {
-        case GOOD:
-            if (is_used(t))
-                status = keep(t, &r, path, error);
-            break;
-        case BROKEN:
-            t->info.broken++;
-            break;
-        case STALE:
-            t->info.stale++;
-            break;
-        }
+    ef_status status =
+        first ? read_header(a, path, line, t, error) : read_choice(a, path, line, t, error);
     json_decref(line);
     return status;
 }
@@ -165,7 +191,7 @@ static void digest(ef__tuned *t)
 {
     ef__sha256 sha;
     ef__sha256_begin(&sha);
-    for (size_t i = 0; i < t->info.choices; i++) {
+    for (size_t i = 0; i < t->count; i++) {
         const ef__tuned_record *r = &t->records[i];
         char text[512], knobs[128];
         int used = snprintf(text, sizeof text, "%s %d %d %s %s", ef__op_row(r->id)->name, r->parts,
@@ -175,6 +201,8 @@ static void digest(ef__tuned *t)
             used += snprintf(text + used, sizeof text - (size_t)used, " %zu", r->n[k]);
         ef__sha256_add(&sha, text, (size_t)used + 1);
     }
+    if (!ef__clblast_is_empty(&t->clblast))
+        ef__sha256_add(&sha, t->info.clblast, strlen(t->info.clblast) + 1);
     if (t->info.choices)
         ef__sha256_end_hex(&sha, t->info.digest);
 }
@@ -242,7 +270,7 @@ ef__choice ef__tuned_find(const ef__tuned *t, const ef__device *device, ef__op_i
     const int parts = ef__epilogue_parts(&args->epilogue);
     const ef__tuned_record *best = NULL;
     double least = most;
-    for (const ef__tuned_record *r = t->records; r < t->records + t->info.choices; r++) {
+    for (const ef__tuned_record *r = t->records; r < t->records + t->count; r++) {
         if (r->id != id || r->accuracy != accuracy)
             continue;
         double d = distance(r, args);

@@ -7,9 +7,11 @@
 #define EF_OP_TUNED_H
 
 #include "base/sha256.h"
+#include "op/clblast.h"
 #include "op/op.h"
 
 #define EF__TUNE_FORMAT "energyflow tune 1"
+#define EF__TUNE_CLBLAST "clblast" /* the op of the record of CLBlast's parameters */
 
 enum { EF__TUNE_MOST_BYTES = 16 << 20 };
 
@@ -23,7 +25,9 @@ typedef struct ef__tuned_record {
 } ef__tuned_record;
 
 typedef struct ef__tuned {
-    ef__tuned_record *records; /* info.choices of them */
+    ef__tuned_record *records; /* [count] */
+    size_t count;
+    ef__clblast_set clblast; /* may be empty */
     ef_tune_info info;
 } ef__tuned;
 
