@@ -154,6 +154,18 @@ check 'lines of JSON' parses new/folder/db
 check 'lines of JSON in the journal' sh -c 'grep . new/folder/db.journal >lines'
 check 'that parse' parses lines
 
+# A record of the other class of accuracy is none of this run's.
+grep -v masked_mean.backward new/folder/db >classes.db
+sed -n '2,$s/"accuracy":"normal"/"accuracy":"strict"/p' new/folder/db >>classes.db
+expect 0 '^masked_mean.*, strict accuracy, ' eftune --show --db classes.db
+expect 0 '^1 adopted, 0 default\|^0 adopted, 1 default' eftune --check --db classes.db
+check '--check: one line of one class' [ "$(wc -l <out)" -eq 2 ]
+check 'and the others stay' [ "$(grep -c '"accuracy":"strict"' classes.db)" -eq 2 ]
+EF_ACCURACY=strict
+export EF_ACCURACY
+refused 3 'nothing is tuned for strict accuracy' eftune --check --db new/folder/db
+unset EF_ACCURACY
+
 # ---- several devices ----
 
 XDG_DATA_HOME=$tmp/several

@@ -144,11 +144,20 @@ static int check_ops(const char *list)
     return 0;
 }
 
+/* The class that the process on the device has. */
+static const char *accuracy(void)
+{
+    const char *class = getenv("EF_ACCURACY");
+    return class && !strcmp(class, "strict") ? class : "normal";
+}
+
+/* Records of the other class are not this run's. */
 static bool see_shape(void *user, json_t *line)
 {
     const char *shape = json_string_value(json_object_get(line, "shape"));
     tune_target one;
-    return !shape || !tune_target_parse(shape, &one) || append(user, &one);
+    return !shape || !tune_target_parse(shape, &one) ||
+           !tune_database_is_of(line, &one, accuracy()) || append(user, &one);
 }
 
 static int read_database(const settings *s, targets *t)
@@ -159,7 +168,8 @@ static int read_database(const settings *s, targets *t)
     if (!code && tune_database_read(path, see_shape, t, &error))
         code = ef__say_error(NAME, EF__DATA, "%s", error.text);
     if (!code && !t->count)
-        code = ef__say_error(NAME, EF__DATA, "%s: nothing is tuned", path);
+        code =
+            ef__say_error(NAME, EF__DATA, "%s: nothing is tuned for %s accuracy", path, accuracy());
     return code;
 }
 
@@ -260,7 +270,7 @@ static void show_knobs(json_t *knobs)
 
 static bool show_line(void *user, json_t *line)
 {
-    const char *shape, *variant, *date;
+    const char *shape, *variant, *date, *class;
     json_t *knobs;
     double ms, base, low, high;
     if (*(bool *)user) {
@@ -270,16 +280,16 @@ static bool show_line(void *user, json_t *line)
     if (json_object_get(line, "format"))
         printf("# %s, driver %s\n", json_string_value(json_object_get(line, "device")),
                json_string_value(json_object_get(line, "driver")));
-    if (json_unpack(line, "{s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:F}", "shape", &shape, "variant",
-                    &variant, "date", &date, "knobs", &knobs, "ms", &ms, "base_ms", &base,
-                    "ratio_low", &low, "ratio_high", &high))
+    if (json_unpack(line, "{s:s, s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:F}", "shape", &shape,
+                    "variant", &variant, "date", &date, "accuracy", &class, "knobs", &knobs, "ms",
+                    &ms, "base_ms", &base, "ratio_low", &low, "ratio_high", &high))
         return true;
     printf("%s # %.4g ms: %s", shape, ms, variant);
     if (strcmp(variant, "default")) {
         show_knobs(knobs);
         printf(", default %.4g ms, %.2f to %.2f times as fast", base, 1 / high, 1 / low);
     }
-    printf(", %s\n", date);
+    printf(", %s accuracy, %s\n", class, date);
     return true;
 }
 
@@ -408,6 +418,12 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN); /* of a worker that died */
 }
 
+/* What is checked is all that there is, unless someone has less time. */
+static double budget(const settings *s)
+{
+    return s->budget > 0 ? s->budget : s->check ? INFINITY : budgets[s->effort];
+}
+
 static int tune(const settings *s)
 {
     static char self[4096];
@@ -430,7 +446,7 @@ static int tune(const settings *s)
                                       .count = t.count,
                                       .products = t.products,
                                       .product_count = t.product_count,
-                                      .budget_s = s->budget > 0 ? s->budget : budgets[s->effort],
+                                      .budget_s = budget(s),
                                       .seed = s->seed,
                                       .check = s->check,
                                       .fresh = s->fresh,
@@ -499,7 +515,7 @@ int main(int argc, char **argv)
          .help = "what to tune for, a line each"},
         {"effort", EF__CHOICE, &s.effort, "quick|normal|patient",
          .help = "at most 40 s, 10 minutes, 50 minutes"},
-        {"budget", EF__REAL, &s.budget, "SECONDS", 0, 1e6, "the effort's", "how long at most"},
+        {"budget", EF__REAL, &s.budget, "SECONDS", 0.1, 1e6, "the effort's", "how long at most"},
         {"seed", EF__U64, &s.seed, "N", .help = "of what is tried when not all can be"},
         {"db", EF__TEXT, &s.db, "FILE", .fallback = "the user's, for the device",
          .help = "the database"},
