@@ -1395,6 +1395,7 @@ START_TEST(targets_that_cannot_be_are_refused)
         "gelu.forward H0",
         "gelu.forward H-1",
         "gelu.forward H1x",
+        "gelu.forward H5 H5",
         "gelu.forward H2147483648",
         "gelu.forward H99999999999999999999",
         "gelu.forward D5",

@@ -342,7 +342,7 @@ static void print_why(const settings *s, const tune_entry *e)
         printf("  %10s     %-44s %s\n", "", e->choice, fate);
 }
 
-/* OP or "OP SIZES": every option of each target, fastest first, and why it is where it is. */
+/* A family, OP or "OP SIZES": every option of each target, fastest first, and why it is where it is. */
 static int why(const settings *s)
 {
     char path[4200];
@@ -360,7 +360,7 @@ static int why(const settings *s)
     size_t count = 0, wanted = strlen(s->why);
     for (size_t i = 0; list && i < j.count; i++)
         if (!strncmp(j.entries[i].target, s->why, wanted) &&
-            strchr(" ", j.entries[i].target[wanted]))
+            strchr(" .", j.entries[i].target[wanted]))
             list[count++] = &j.entries[i];
     if (list)
         qsort(list, count, sizeof *list, by_target_and_time);
@@ -409,8 +409,8 @@ static void on_signal(int number)
 
 static void catch_signals(void)
 {
-    const int numbers[] = {SIGINT, SIGTERM};
-    for (int i = 0; i < 2; i++) {
+    const int numbers[] = {SIGINT, SIGTERM, SIGHUP}; /* the last: its terminal was closed */
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         struct sigaction old, own = {.sa_handler = on_signal};
         if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
             sigaction(numbers[i], &own, NULL);
@@ -502,6 +502,43 @@ static int tune_several(settings *s)
     return tune_jobs_run(&jobs);
 }
 
+/* ---- the command line ---- */
+
+typedef struct given {
+    const char *name;
+    bool is;
+} given;
+
+static int exclude(const char *one, const char *other)
+{
+    return ef__say_error(NAME, EF__USAGE, "%s and %s exclude each other", one, other);
+}
+
+/* One thing at a time, but --export and --plot; what is only looked at needs no words on how to
+ * tune. */
+static int check_together(const settings *s)
+{
+    const given modes[] = {{"--check", s->check},        {"--list", s->list},
+                           {"--show", s->show},          {"--why", s->why},
+                           {"--export", s->format >= 0}, {"--plot", s->plot}};
+    const given tuning[] = {{"--shapes", s->shapes},
+                            {"--ops", s->ops},
+                            {"--budget", s->budget > 0},
+                            {"--fresh", s->fresh},
+                            {"--retry-failed", s->retry_failed},
+                            {"--jobs", s->jobs}};
+    enum { CHECK = 0, EXPORT = 4, MODES = 6, SHAPES = 0, TUNING = 6 };
+    for (int i = 0; i < MODES; i++) {
+        for (int k = i + 1; k < MODES && modes[i].is; k++)
+            if (modes[k].is && i != EXPORT)
+                return exclude(modes[i].name, modes[k].name);
+        for (int k = 0; k < TUNING && modes[i].is; k++)
+            if (tuning[k].is && (i != CHECK || k == SHAPES))
+                return exclude(modes[i].name, tuning[k].name);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     settings s = {.effort = 1, .format = -1, .seed = 1};
@@ -555,6 +592,8 @@ int main(int argc, char **argv)
         return ef__say_error(NAME, EF__USAGE, "unexpected argument \"%s\"", argv[argc - 1]);
     if (s.worker)
         return tune_worker(s.device);
+    if ((code = check_together(&s)) != 0)
+        return code;
     if (s.list)
         code = list_devices(s.json);
     else if (s.show)

@@ -485,9 +485,26 @@ static ef_status tune_one(run *r)
 
 /* ---- all of them ---- */
 
+/* The database and its journal, in a place that can be written. */
+static ef_status open_books(run *r)
+{
+    char path[sizeof r->db + 16], text[sizeof r->session.error.text];
+    tune_session *s = &r->session;
+    ef_status status = tune_database_prepare(r->db, &s->device, &s->error);
+    snprintf(path, sizeof path, "%s.journal", r->db);
+    if (!status)
+        status = tune_journal_open(&s->journal, path, s->identity, r->request->fresh, &s->error);
+    if (!status) /* can it be written? */
+        status = tune_database_put(r->db, &s->device, NULL, 0, &s->error);
+    if (status == EF_EIO && !strstr(s->error.text, "--db")) {
+        strcpy(text, s->error.text);
+        ef__error_set(&s->error, status, 0, NULL, "%s; --db FILE names another place", text);
+    }
+    return status;
+}
+
 static ef_status begin(run *r)
 {
-    char path[sizeof r->db + 16];
     tune_session *s = &r->session;
     ef_status status = tune_session_begin(s, r->request->worker);
     if (status)
@@ -499,13 +516,7 @@ static ef_status begin(run *r)
         snprintf(r->db, sizeof r->db, "%s", r->request->db);
     else
         ef__tuned_user_path(s->device.key, r->db, sizeof r->db);
-    status = tune_database_prepare(r->db, &s->device, &s->error);
-    snprintf(path, sizeof path, "%s.journal", r->db);
-    if (!status)
-        status = tune_journal_open(&s->journal, path, s->identity, r->request->fresh, &s->error);
-    if (!status) /* can it be written? */
-        status = tune_database_put(r->db, &s->device, NULL, 0, &s->error);
-    return status;
+    return open_books(r);
 }
 
 /* Nothing is begun that cannot be ended. */
@@ -520,13 +531,18 @@ static bool is_stopped(const run *r)
     return r->request->stop && *r->request->stop;
 }
 
+/* A file that cannot be written is not one that is wrong. */
+static int exit_code(ef_status status)
+{
+    return status == EF_EARG ? EF__USAGE : status == EF_EIO ? EF__RUNTIME : ef__exit_code(status);
+}
+
 static int say_end(run *r, ef_status status)
 {
     const tune_request *q = r->request;
     clear(r);
     if (status)
-        return ef__say_error(q->command, status == EF_EARG ? EF__USAGE : ef__exit_code(status),
-                             "%s", r->session.error.text);
+        return ef__say_error(q->command, exit_code(status), "%s", r->session.error.text);
     size_t left = q->count - r->adopted - r->kept - r->old;
     if (!q->json)
         printf("%zu adopted, %zu default, %zu tuned before, %zu not finished: %s\n", r->adopted,
