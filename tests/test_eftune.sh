@@ -393,7 +393,14 @@ echo 'gelu.forward H1000' >>two.txt
 plant masked_mean.cl '^#define BLOCK 32' '#error planted'
 expect 4 'masked_mean.*does not build' eftune --shapes two.txt --budget 60 --db planted.db
 check 'what does not run at all stops no other' grep -q '^gelu.forward' out
-unset EF_CL_DIR
+plant common.cl 'return fma(x \* s \* (e \* s),' 'return (VEC)0.01f + fma(x * s * (e * s),'
+echo 'linear.dx B5 D9 E7' >dx.txt
+EF_LINEAR=own
+export EF_LINEAR
+rm -f planted.db*
+expect 4 'the default failed' eftune --shapes dx.txt --budget 10 --db planted.db
+expect 0 'E7 with an epilogue: wrong, element' eftune --why linear.dx --db planted.db
+unset EF_CL_DIR EF_LINEAR
 
 # ---- the database in use ----
 
