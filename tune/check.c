@@ -70,8 +70,8 @@ static tune_outcome verify(check *c, size_t option)
     return is_over(c) ? TUNE_LATE : tune_session_verify(c->session, option, limit_of(c));
 }
 
-/* Of the default and another option, or of the default alone. *failed: the one that did. */
-static tune_outcome time_rounds(check *c, size_t option, size_t *failed)
+/* Of the default and another option, or of the default alone. */
+static tune_outcome time_rounds(check *c, size_t option)
 {
     tune_session *s = c->session;
     const size_t last = option == s->untuned ? 0 : 1;
@@ -79,11 +79,10 @@ static tune_outcome time_rounds(check *c, size_t option, size_t *failed)
         const size_t own = r % 2 ? 0 : last, base = last - own;
         const size_t list[] = {own ? s->untuned : option, own ? option : s->untuned};
         double ms[2];
-        size_t at = 0;
+        size_t failed;
         if (is_over(c))
             return TUNE_LATE;
-        tune_outcome outcome = tune_session_round(s, list, last + 1, limit_of(c), ms, &at);
-        *failed = list[at];
+        tune_outcome outcome = tune_session_round(s, list, last + 1, limit_of(c), ms, &failed);
         if (outcome != TUNE_CORRECT)
             return outcome;
         c->t.own[r] = ms[own];
@@ -109,11 +108,11 @@ static void leave(const check *c, tune_verdict *v, tune_outcome outcome)
                                    : "the time was up";
 }
 
-/* The choice is verified, then timed. */
+/* The choice is verified, then timed; what fails in the rounds may be the default, which is seen
+ * behind this. */
 static void judge(check *c, size_t option, tune_verdict *v)
 {
     tune_session *s = c->session;
-    size_t failed = option;
     v->end = TUNE_GIVEN_UP;
     v->why = "no such choice any more";
     if (option == s->count)
@@ -121,13 +120,10 @@ static void judge(check *c, size_t option, tune_verdict *v)
     strcpy(v->choice, s->options[option].text);
     tune_outcome outcome = verify(c, option);
     if (outcome == TUNE_CORRECT)
-        outcome = time_rounds(c, option, &failed);
+        outcome = time_rounds(c, option);
     v->why = tune_outcome_text(outcome);
     if (is_no_answer(outcome)) {
         leave(c, v, outcome);
-    } else if (outcome != TUNE_CORRECT && failed == s->untuned) {
-        v->end = TUNE_NO_DEFAULT;
-        v->why = s->options[failed].why;
     } else if (outcome == TUNE_CORRECT) {
         v->ratio = tune_bootstrap(c->t.ratio, ROUNDS, confidence);
         v->end = v->ratio.high < 1 ? TUNE_KEPT : TUNE_GIVEN_UP;
@@ -135,14 +131,14 @@ static void judge(check *c, size_t option, tune_verdict *v)
     }
 }
 
-/* What is to be the choice from now on has to be right, too. */
+/* What is to be the choice from now on has to be right, too. One that failed in the rounds fails
+ * here again. */
 static void judge_default(check *c, tune_verdict *v)
 {
     tune_session *s = c->session;
-    size_t failed;
     tune_outcome outcome = verify(c, s->untuned);
     if (outcome == TUNE_CORRECT && v->ratio.high == 0)
-        outcome = time_rounds(c, s->untuned, &failed);
+        outcome = time_rounds(c, s->untuned);
     if (is_no_answer(outcome)) {
         leave(c, v, outcome);
     } else if (outcome != TUNE_CORRECT) {
