@@ -6,8 +6,8 @@
 
 /* ---- the device's clock ---- */
 
-/* What the device takes for one run, the mean of a few, by its own clock: on a queue that keeps times, which the
- * timed one does not. */
+/* What the device takes for one run, the mean of a few, by its own clock: on a queue that keeps
+ * times, which the timed one does not. */
 static ef_status profile_job(bench_job *j, double *ms)
 {
     enum { RUNS = 3 };
