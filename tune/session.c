@@ -436,7 +436,8 @@ static bool is_built(tune_session *s, size_t i)
     return s->options[i].built_in == worker_of(s, i)->started;
 }
 
-/* Of options that one worker tries. What is not built must be alone: the worker says when it is, or has run it when it answers. */
+/* Of options that one worker tries. What is not built must be alone: the worker says when it is, or
+ * has run it when it answers. */
 static tune_outcome ask_times(tune_session *s, const size_t *list, size_t count, tune_limit limit,
                               double *ms, char *why, size_t size)
 {
