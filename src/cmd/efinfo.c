@@ -103,7 +103,7 @@ static void print_choices(const ef_tune_info *t)
     if (t->stale)
         printf(", %zu of other kernels", t->stale);
     if (t->broken)
-        printf(", %zu broken lines", t->broken);
+        printf(", %zu broken line%s", t->broken, t->broken > 1 ? "s" : "");
     printf(", %s\n", t->path);
     if (t->of_other_driver)
         printf("    %-16s%zu choices of another driver%s%s: eftune --check brings them back\n",
