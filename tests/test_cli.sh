@@ -430,7 +430,7 @@ key=$(basename "$db" .eftune)
     done
     echo 'cut off'
 } >"$db"
-warns '2.* choices .*of another driver, of old: eftune --check'
+warns '2.* choices of another driver, of old: eftune --check'
 check 'efinfo --json: counted' grep -q '"of_other_driver": 2' out
 expect 0 'tuned  *0 choices, 1 broken line' efinfo
 EF_TUNE=$db EF_TUNE_STALE=use

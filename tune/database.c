@@ -221,22 +221,29 @@ bool tune_database_has(const char *path, const tune_target *target, const char *
     return !tune_database_read(path, see_wanted, &w, NULL) && w.found;
 }
 
+typedef struct stored {
+    const char *driver; /* NULL: any */
+    json_t *kernels;
+} stored;
+
 static bool see_clblast(void *user, json_t *line)
 {
+    stored *s = user;
     const char *op = json_string_value(json_object_get(line, "op"));
     const char *variant = json_string_value(json_object_get(line, "variant"));
     const char *source = json_string_value(json_object_get(line, "source"));
+    const char *driver = json_string_value(json_object_get(line, "driver"));
     json_t *knobs = json_object_get(line, "knobs");
     if (!op || strcmp(op, EF__TUNE_CLBLAST))
         return true;
     if (variant && source && strcmp(variant, "default") && !strcmp(source, ef__clblast_source()) &&
-        json_is_object(knobs))
-        *(json_t **)user = json_incref(knobs);
+        json_is_object(knobs) && (!s->driver || (driver && !strcmp(driver, s->driver))))
+        s->kernels = json_incref(knobs);
     return false;
 }
 
-json_t *tune_database_clblast(const char *path)
+json_t *tune_database_clblast(const char *path, const char *driver)
 {
-    json_t *kernels = NULL;
-    return tune_database_read(path, see_clblast, &kernels, NULL) ? NULL : kernels;
+    stored s = {driver, NULL};
+    return tune_database_read(path, see_clblast, &s, NULL) ? NULL : s.kernels;
 }

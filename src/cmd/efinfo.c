@@ -97,17 +97,24 @@ static bool get_tuned(size_t index, ef_tune_info *tuned, ef_error *error)
     return known;
 }
 
+static const char *plural(size_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 static void print_choices(const ef_tune_info *t)
 {
-    printf("    %-16s%zu choices", "tuned", t->choices);
+    printf("    %-16s%zu choice%s", "tuned", t->choices, plural(t->choices));
     if (t->stale)
         printf(", %zu of other kernels", t->stale);
     if (t->broken)
-        printf(", %zu broken line%s", t->broken, t->broken > 1 ? "s" : "");
+        printf(", %zu broken line%s", t->broken, plural(t->broken));
     printf(", %s\n", t->path);
     if (t->of_other_driver)
-        printf("    %-16s%zu choices of another driver%s%s: eftune --check brings them back\n",
-               "not used", t->of_other_driver, *t->driver ? ", " : "", t->driver);
+        printf("    %-16s%zu choice%s of another driver%s%s: eftune --check brings back those that "
+               "are still good\n",
+               "not used", t->of_other_driver, plural(t->of_other_driver), *t->driver ? ", " : "",
+               t->driver);
 }
 
 static void print_tuned(size_t index)

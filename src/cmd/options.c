@@ -324,10 +324,11 @@ void ef__warn_untuned(const char *command, ef_actor *actor)
     if (*t.error)
         ef__say_error(command, 0, "not tuned: %s", t.error);
     else if (t.of_other_driver)
-        ef__say_error(
-            command, 0,
-            "%zu tuned choices are of another driver%s%s: eftune --check brings them back",
-            t.of_other_driver, *t.driver ? ", " : "", t.driver);
+        ef__say_error(command, 0,
+                      "%zu tuned choice%s of another driver%s%s: eftune --check brings back those "
+                      "that are still good",
+                      t.of_other_driver, t.of_other_driver == 1 ? "" : "s", *t.driver ? ", " : "",
+                      t.driver);
 }
 
 int ef__command_end(const char *command, int code)

@@ -63,8 +63,8 @@ void ef__tuned_key(ef_actor *a, char key[EF__SHA256_HEX]);
  * Returns its length, as snprintf. */
 int ef__tuned_user_path(const char *key, char *path, size_t size);
 
-/* The database that the actor takes: what EF_TUNE names (named), else the user's, else the system's.
- * Empty: EF_TUNE=off, or there is none. Errors: EARG (too long). */
+/* The database that the actor takes: what EF_TUNE names (then named), else the user's, else the
+ * system's. Empty: EF_TUNE=off, or there is none. Errors: EARG (too long). */
 ef_status ef__tuned_path(ef_actor *a, char *path, size_t size, bool *named);
 
 #endif
