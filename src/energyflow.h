@@ -133,11 +133,13 @@ typedef struct ef_stats {
  *            taken when named.
  * Environment: EF_GUARD=trap|error, EF_ACCURACY=strict|normal, EF_DEBUG=sync,canary, EF_CL_DIR,
  * EF_LINEAR=clblast|own, EF_TUNE=on|off|PATH, EF_TUNE_STALE=use and EF_TUNE_VERBOSE (ef_tune_load),
+ * EF_TUNE_CAPTURE=FILE (for eftune: which operations ran at which shapes, appended on close),
  * EF_CACHE=off|FOLDER (for program binaries; unset: energyflow in $XDG_CACHE_HOME or ~/.cache),
  * EF_TRACE=FILE (a Chrome trace, whole when the actor is closed; FILE.1 and so on while another
  * actor writes FILE).
  * Errors: EARG (nothing matches: the text lists what there is; a variable has another value),
- * EDEVICE (no device, driver error), EIO (EF_TRACE's file cannot be written). */
+ * EDEVICE (no device, driver error), EIO (EF_TRACE's file or EF_TUNE_CAPTURE's cannot be
+ * written). */
 ef_status ef_actor_open(const char *device, ef_actor **actor, ef_error *error);
 
 /* ef_actor_close -- wait for the device, resolve pending readbacks as EF_ECANCELLED, let go of the

@@ -361,6 +361,75 @@ START_TEST(the_digest_is_of_the_choices)
 }
 END_TEST
 
+/* ---- EF_TUNE_CAPTURE ---- */
+
+/* The lines of path. */
+static json_t *read_capture(void)
+{
+    char text[4096];
+    json_t *lines = json_array();
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    while (fgets(text, sizeof text, f)) {
+        json_t *line = json_loads(text, 0, NULL);
+        ck_assert_msg(json_is_object(line), "%s", text);
+        json_array_append_new(lines, line);
+    }
+    fclose(f);
+    return lines;
+}
+
+static void check_capture(json_t *line, json_int_t size, json_int_t count)
+{
+    const ef__op *row = ef__op_row(EF__GELU_FORWARD);
+    const ef__args args = {.n = {(size_t)size}};
+    ck_assert_str_eq(json_string_value(json_object_get(line, "op")), "gelu.forward");
+    ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(line, "n"), 0)), size);
+    ck_assert_int_eq(json_integer_value(json_object_get(line, "count")), count);
+    ck_assert_double_eq(json_number_value(json_object_get(line, "flops")), row->flops(&args));
+    ck_assert_double_eq(json_number_value(json_object_get(line, "bytes")), row->bytes(&args));
+}
+
+static void run_gelu(ef_actor *a, size_t n)
+{
+    ef_test_ok(a,
+               ef_gelu_forward(a, ef_test_f32(a, SHAPE(n), NULL), ef_test_f32(a, SHAPE(n), NULL)));
+}
+
+START_TEST(what_ran_is_captured_when_the_actor_closes)
+{
+    ck_assert_int_eq(truncate(path, 0), 0);
+    setenv("EF_TUNE_CAPTURE", path, 1);
+    ef_actor *a = ef_test_open(), *b = ef_test_open();
+    setenv("EF_TUNE_CAPTURE", "/nonexistent/later", 1); /* they have theirs */
+    run_gelu(a, 100);
+    run_gelu(a, 100);
+    run_gelu(b, 300);
+    ef_test_close(a);
+    ef_test_close(b);
+    json_t *lines = read_capture();
+    ck_assert_uint_eq(json_array_size(lines), 2);
+    check_capture(json_array_get(lines, 0), 100, 2);
+    check_capture(json_array_get(lines, 1), 300, 1);
+    json_decref(lines);
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_captured_to_is_said_at_once)
+{
+    static const char *const bad[] = {"/nonexistent/file", ".", "/"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ef_actor *a;
+        ef_error e;
+        setenv("EF_TUNE_CAPTURE", bad[i], 1);
+        ck_assert_int_eq(ef_actor_open(NULL, &a, &e), EF_EIO);
+        ck_assert_msg(strstr(e.text, "EF_TUNE_CAPTURE") && strstr(e.text, bad[i]), "%s", e.text);
+    }
+    setenv("EF_TUNE_CAPTURE", "", 1);
+    ef_test_close(ef_test_open());
+}
+END_TEST
+
 /* ---- CLBlast's parameters: a process has one set, and each test is a process ---- */
 
 static const char xgemm[] = "\"Xgemm\": {\"GEMMK\": 1, \"KREG\": 4, \"KWG\": 1, \"KWI\": 1, "
@@ -531,6 +600,9 @@ static Suite *suite(void)
     tcase_add_test(t, the_strict_class_gets_no_loose_variant);
     tcase_add_test(t, the_digest_is_of_the_choices);
     tcase_add_test(t, a_choice_that_was_made_costs_little);
+    t = ef_test_case(s, "capture");
+    tcase_add_test(t, what_ran_is_captured_when_the_actor_closes);
+    tcase_add_test(t, a_file_that_cannot_be_captured_to_is_said_at_once);
     t = ef_test_case(s, "clblast");
     tcase_add_test(t, parameters_of_clblast_that_are_not_valid_never_reach_it);
     tcase_add_test(t, a_process_has_one_set_of_clblasts_parameters);

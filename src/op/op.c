@@ -159,7 +159,7 @@ static choices *choices_of(ef_actor *a, const char *op)
         choices *c = slot->data = calloc(1, sizeof(choices));
         slot->destroy = destroy;
         if (c) {
-            c->capture = ef__capture_new();
+            c->capture = ef__capture_new(a);
             c->verbose = getenv("EF_TUNE_VERBOSE") != NULL;
         }
     }
