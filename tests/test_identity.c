@@ -75,6 +75,23 @@ START_TEST(a_device_has_a_stable_identity)
 }
 END_TEST
 
+START_TEST(it_is_known_without_opening_the_device)
+{
+    const ef__identity opened = identity();
+    const size_t count = ef_device_count();
+    size_t same = 0;
+    ef__identity id;
+    ef_error error;
+    for (size_t i = 0; i < count; i++) {
+        ck_assert_int_eq(ef__identity_describe(i, &id, &error), EF_OK);
+        is_hash(id.hash);
+        same += !strcmp(id.hash, opened.hash) && !strcmp(id.info.name, opened.info.name);
+    }
+    ck_assert_uint_ge(same, 1);
+    ck_assert_int_eq(ef__identity_describe(count, &id, &error), EF_EARG);
+}
+END_TEST
+
 /* What was written under a hash is found by later releases. This one is the start of
  * printf 'P\0007\000N\0002\0000\0000\000' | sha256sum */
 START_TEST(the_hash_is_the_same_everywhere)
@@ -153,6 +170,7 @@ static Suite *suite(void)
     Suite *s = suite_create("identity");
     TCase *t = ef_test_case(s, "identity");
     tcase_add_test(t, a_device_has_a_stable_identity);
+    tcase_add_test(t, it_is_known_without_opening_the_device);
     tcase_add_test(t, the_hash_is_the_same_everywhere);
     tcase_add_test(t, every_field_of_the_hardware_counts);
     tcase_add_test(t, text_does_not_run_from_one_field_into_the_next);

@@ -7,7 +7,10 @@
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "ef_test.h"
 #include "../tune/run.h"
+#include "base/clock.h"
+#include "base/rng.h"
 #include "op/tuned.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -27,6 +30,7 @@ enum { RIGHT = 0 }; /* the default: never the one that misbehaves, but where a t
 
 static const char *fake_folder;
 static bool fake_sick; /* this process runs nothing any more */
+static int fake_begun; /* requests that the scenario has something for */
 
 static const char *in_folder(const char *folder, const char *name)
 {
@@ -93,7 +97,17 @@ static bool misbehave(const char *what)
         die_of(SIGKILL);
     else if (!strcmp(what, "hang"))
         hang();
-    else if (!strcmp(what, "half")) {
+    else if (!strcmp(what, "stuck")) { /* it builds, and never ends to run */
+        say(json_pack("{s:b}", "built", 1));
+        hang();
+    } else if (!strcmp(what, "again")) { /* it runs, once in each process */
+        if (fake_begun++)
+            hang();
+        return false;
+    } else if (!strcmp(what, "slowly")) { /* it builds, in each process */
+        usleep(fake_begun++ ? 0 : 400000);
+        return false;
+    } else if (!strcmp(what, "half")) {
         fputs(cut, stdout);
         fflush(stdout);
         hang();
@@ -353,10 +367,11 @@ static const char *path_of(const char *name)
 static const char *gelu = "gelu.forward H1000";
 
 /* With little patience. */
-static ef_status try_begin(const char *scenario)
+static ef_status try_begin(const char *scenario, double start_s)
 {
-    session =
-        (tune_session){.patience = {.start_s = 5, .open_s = 5, .compile_s = 0.6, .run_s = 0.2}};
+    session = (tune_session){
+        .patience = {
+            .start_s = start_s, .open_s = 5, .compile_s = 0.6, .run_s = 0.2, .verify_s = 0.6}};
     fake_argv[2] = (char *)scenario;
     return tune_session_begin(&session, fake_argv);
 }
@@ -371,7 +386,7 @@ static void open_target(void)
 
 static void begin(const char *scenario)
 {
-    ck_assert_msg(try_begin(scenario) == EF_OK, "%s", session.error.text);
+    ck_assert_msg(try_begin(scenario, 5) == EF_OK, "%s", session.error.text);
     ck_assert_int_eq(tune_journal_open(&session.journal, path_of("journal"), session.identity,
                                        false, &session.error),
                      EF_OK);
@@ -440,25 +455,29 @@ static void ck_outcome(tune_outcome got, tune_outcome want)
 
 /* ---- workers that misbehave ---- */
 
+static void begin_is_refused(const char *scenario, double start_s, const char *says)
+{
+    ck_assert_int_eq(try_begin(scenario, start_s), EF_EDEVICE);
+    ck_assert_msg(strstr(session.error.text, says) != NULL, "%s: %s", scenario, session.error.text);
+    end();
+}
+
 START_TEST(a_worker_that_does_not_start_is_said)
 {
     static const struct {
         const char *scenario, *says;
-    } plans[] = {{"start * segv", "signal 11"},          {"start * abort", "signal 6"},
-                 {"start * exit", "exit status 7"},      {"start * hang", "says nothing"},
-                 {"start * half", "says nothing"},       {"start * cut", "exit status 0"},
-                 {"start * rubbish", "is no answer"},    {"start * endless", "is no answer"},
-                 {"start * fail", "OUT_OF_RESOURCES"},   {"device * segv", "its device"},
-                 {"device * rubbish", "its device"},     {"device * empty", "its device"},
-                 {"device * hang", "what its device is"}};
-    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
-        ck_assert_int_eq(try_begin(plans[i].scenario), EF_EDEVICE);
-        ck_assert_msg(strstr(session.error.text, plans[i].says) != NULL, "%s: %s",
-                      plans[i].scenario, session.error.text);
-        end();
-    }
+    } plans[] = {{"start * segv", "signal 11"},        {"start * abort", "signal 6"},
+                 {"start * exit", "exit status 7"},    {"start * cut", "exit status 0"},
+                 {"start * rubbish", "is no answer"},  {"start * endless", "is no answer"},
+                 {"start * fail", "OUT_OF_RESOURCES"}, {"device * segv", "its device"},
+                 {"device * rubbish", "its device"},   {"device * empty", "its device"}};
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++)
+        begin_is_refused(plans[i].scenario, 5, plans[i].says);
+    begin_is_refused("start * hang", 0.2, "says nothing");
+    begin_is_refused("start * half", 0.2, "says nothing");
+    begin_is_refused("device * hang", 1, "what its device is"); /* by then it has started */
     fake_argv[0] = (char[]){"/nonexistent/worker"};
-    ck_assert_int_eq(try_begin(""), EF_EDEVICE);
+    ck_assert_int_eq(try_begin("", 5), EF_EDEVICE);
     tune_session_end(&session);
     fake_argv[0] = self;
 }
@@ -591,6 +610,40 @@ START_TEST(what_runs_out_of_the_budget_has_not_failed)
     ck_outcome(tune_session_sample(&session, 1, nothing, ms), TUNE_LATE);
     ck_outcome(on_disk(1, &begun, NULL), TUNE_CORRECT);
     ck_assert(!begun);
+    end();
+}
+END_TEST
+
+/* Only what is not built yet has the time for that. */
+START_TEST(a_run_that_hangs_does_not_cost_the_time_to_build)
+{
+    double began = ef__now();
+    begin("time 2 stuck");
+    session.patience.compile_s = 60;
+    ck_outcome(sample(2), TUNE_TIMEOUT);
+    end();
+    begin("time 1 again");
+    session.patience.compile_s = 60;
+    ck_outcome(sample(1), TUNE_CORRECT);
+    ck_outcome(sample(1), TUNE_TIMEOUT);
+    end();
+    ck_assert_double_lt(ef__now() - began, 30);
+}
+END_TEST
+
+START_TEST(a_new_worker_has_the_time_to_build_again)
+{
+    const size_t list[] = {0, 2};
+    double ms[2];
+    size_t failed;
+    begin("time 2 slowly,time 3 segv");
+    session.patience.run_s = 0.1;
+    ck_outcome(sample(2), TUNE_CORRECT);
+    ck_outcome(sample(3), TUNE_RUNTIME);
+    ck_outcome(sample(RIGHT), TUNE_CORRECT); /* by another */
+    ck_outcome(tune_session_round(&session, list, 2, enough, ms, &failed), TUNE_CORRECT);
+    ck_assert_double_eq(ms[1], fake_ms(2));
+    ck_assert_int_eq(count_log("start"), 2); /* and that is not because of a third one */
     end();
 }
 END_TEST
@@ -803,6 +856,112 @@ START_TEST(what_is_known_goes_into_the_next_search)
               known[2].samples == 0); /* the time of what is wrong is none to compare with */
     free(known);
     end();
+}
+END_TEST
+
+/* ---- a supervisor that is killed ---- */
+
+/* A run, killed so much later; false: it had ended well before. */
+static bool killed_after(useconds_t moment)
+{
+    int status;
+    pid_t run = fork();
+    if (run == 0)
+        _exit(freopen("/dev/null", "w", stdout) ? run_fake("", false) : 99);
+    usleep(moment);
+    kill(run, SIGKILL);
+    ck_assert_int_eq(waitpid(run, &status, 0), run);
+    ck_assert(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    return WIFSIGNALED(status);
+}
+
+/* Each line of the database is whole; how many there are. */
+static size_t whole_lines(void)
+{
+    FILE *file = fopen(path_of("new/folders/db"), "r");
+    char *line = NULL;
+    size_t room = 0, count = 0;
+    for (ssize_t length; file && (length = getline(&line, &room, file)) > 0; count++) {
+        json_t *json = json_loadb(line, (size_t)length, 0, NULL);
+        ck_assert_msg(json && line[length - 1] == '\n', "line %zu is \"%s\"", count + 1, line);
+        json_decref(json);
+    }
+    free(line);
+    if (file)
+        fclose(file);
+    return count;
+}
+
+static int count_files(const char *name)
+{
+    DIR *dir = opendir(path_of(name));
+    int count = -2; /* . and .. */
+    ck_assert_ptr_nonnull(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
+/* Has a choice had all its times, or failed, or ended a run? */
+static bool is_finished(const tune_entry *e)
+{
+    return e->count >= TUNE_SAMPLES || e->begun ||
+           (e->outcome != TUNE_UNTRIED && e->outcome != TUNE_CORRECT);
+}
+
+/* A later journal has all that an earlier one has, and no more of what was finished; but of the
+ * default, which has its chance in each run. */
+static void ck_goes_on(const tune_journal *before, const tune_journal *after)
+{
+    for (size_t i = 0; i < before->count; i++) {
+        const tune_entry *was = &before->entries[i];
+        const tune_entry *is = tune_journal_find(after, was->target, was->choice);
+        ck_assert(is && is->count >= was->count);
+        for (size_t k = 0; k < was->count; k++)
+            ck_assert_double_eq(is->ms[k], was->ms[k]);
+        ck_assert_msg(is->is_default || !is_finished(was) || is->count == was->count,
+                      "%s was tried again", was->choice);
+    }
+}
+
+static void look(tune_journal *j)
+{
+    ef_error error;
+    const char *path = path_of("new/folders/db.journal");
+    *j = (tune_journal){.fd = -1};
+    if (!access(path, F_OK))
+        ck_assert_int_eq(tune_journal_look(j, path, &error), EF_OK);
+}
+
+/* A run that ends before it is killed does not count; others begin where there is nothing. */
+START_TEST(a_run_that_is_killed_at_any_moment_goes_on)
+{
+    const size_t kills = ef_test_size(5, 15, 50);
+    ef__rng rng = {1};
+    tune_journal before, after;
+    look(&before);
+    for (size_t killed = 0, lines = 0; killed < kills;) {
+        const double r = ef__rng_uniform(&rng);
+        const bool counts = killed_after((useconds_t)(60e3 * r * r));
+        look(&after);
+        ck_goes_on(&before, &after);
+        tune_journal_close(&before);
+        before = after;
+        ck_assert_uint_ge(whole_lines(), lines);
+        lines = whole_lines();
+        killed += counts;
+        if (counts)
+            continue;
+        remove_folder();
+        make_folder();
+        tune_journal_close(&before);
+        lines = 0;
+    }
+    tune_journal_close(&before);
+    ck_assert_int_eq(run_fake("", false), 0);
+    ck_assert_uint_eq(whole_lines(), 3); /* the header and both targets */
+    ck_assert_int_eq(count_files("new/folders"), 2);
 }
 END_TEST
 
@@ -1292,6 +1451,8 @@ static Suite *suite(void)
     tcase_add_test(t, the_default_is_asked_twice);
     tcase_add_test(t, a_round_that_fails_names_the_one);
     tcase_add_test(t, what_runs_out_of_the_budget_has_not_failed);
+    tcase_add_test(t, a_run_that_hangs_does_not_cost_the_time_to_build);
+    tcase_add_test(t, a_new_worker_has_the_time_to_build_again);
     tcase_add_test(t, three_failures_with_a_healthy_device_stay_failures);
     tcase_add_test(t, failures_of_a_sick_device_that_recovers_are_tried_again);
     tcase_add_test(t, one_start_that_fails_is_no_end);
@@ -1300,6 +1461,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_wrong_choice_that_is_fast_hides_no_other);
     tcase_add_test(t, a_search_that_had_its_share_is_not_made_again);
     tcase_add_test(t, what_is_known_goes_into_the_next_search);
+    tcase_add_test(t, a_run_that_is_killed_at_any_moment_goes_on);
     t = ef_test_case(s, "clblast");
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, clblast_gets_one_set_for_all_products);

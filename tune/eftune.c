@@ -1,8 +1,10 @@
 /* eftune: find the fastest variants of the operations on a device, once, and write them down. */
+#include "actor/identity.h"
 #include "base/error.h"
 #include "base/size.h"
 #include "cmd/options.h"
 #include "export.h"
+#include "jobs.h"
 #include "op/tuned.h"
 #include "plot.h"
 #include "run.h"
@@ -22,6 +24,7 @@ typedef struct settings {
     int effort, format;
     float budget;
     uint64_t seed;
+    size_t jobs; /* 0: one device only */
     bool fresh, retry_failed, check, list, show, json, worker;
 } settings;
 
@@ -222,15 +225,20 @@ static int list_devices(bool json)
 {
     size_t count = ef_device_count();
     for (size_t i = 0; i < count; i++) {
-        ef_device_info d;
+        ef__identity id;
         ef_error error;
-        if (ef_device_describe(i, &d, &error))
+        if (ef__identity_describe(i, &id, &error))
             return ef__say_error(NAME, EF__DEVICE, "%s", error.text);
+        const ef_device_info *d = &id.info;
         if (json)
-            print_json(json_pack("{s:I, s:s, s:s}", "index", (json_int_t)i, "name", d.name,
-                                 "platform", d.platform));
+            print_json(json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "index", (json_int_t)i,
+                                 "name", d->name, "platform", d->platform, "kind",
+                                 d->is_gpu   ? "gpu"
+                                 : d->is_cpu ? "cpu"
+                                             : "other",
+                                 "key", id.hash, "pci", id.pci, "uuid", id.uuid));
         else
-            printf("%3zu: %s (%s)\n", i, d.name, d.platform);
+            printf("%3zu: %s (%s)\n", i, d->name, d->platform);
     }
     return count ? EXIT_SUCCESS : ef__say_error(NAME, EF__DEVICE, "no OpenCL device");
 }
@@ -428,6 +436,7 @@ static int tune(const settings *s)
                                       .fresh = s->fresh,
                                       .retry_failed = s->retry_failed,
                                       .json = s->json,
+                                      .alone = !s->jobs,
                                       .stop = &stop};
         catch_signals();
         code = tune_run(&request);
@@ -435,6 +444,46 @@ static int tune(const settings *s)
     free(t.at);
     free(t.products);
     return code;
+}
+
+/* ---- several devices ---- */
+
+static int list_for_jobs(void *user)
+{
+    (void)user;
+    return ef__command_end(NAME, list_devices(true));
+}
+
+static int tune_for_jobs(void *user, const char *device)
+{
+    settings s = *(const settings *)user;
+    s.device = device;
+    return ef__command_end(NAME, tune(&s));
+}
+
+static int tune_several(settings *s)
+{
+    const char *from_outside = getenv("EF_DEVICE");
+    const tune_jobs jobs = {.command = NAME,
+                            .wanted = s->device                       ? s->device
+                                      : from_outside && *from_outside ? from_outside
+                                                                      : NULL,
+                            .at_once = s->jobs,
+                            .watch_s = 1,
+                            .json = s->json,
+                            .list = list_for_jobs,
+                            .run = tune_for_jobs,
+                            .user = s,
+                            .stop = &stop};
+    targets t = {0};
+    if (s->db)
+        return ef__say_error(NAME, EF__USAGE, "--jobs: each device has its own database, not --db");
+    int code = s->check ? 0 : find_targets(s, &t); /* what is wrong is said once */
+    free(t.at);
+    if (code)
+        return code;
+    catch_signals();
+    return tune_jobs_run(&jobs);
 }
 
 int main(int argc, char **argv)
@@ -456,6 +505,8 @@ int main(int argc, char **argv)
          .help = "the database"},
         {"fresh", EF__FLAG, &s.fresh, .help = "forget what earlier runs have measured"},
         {"retry-failed", EF__FLAG, &s.retry_failed, .help = "try again what failed before"},
+        {"jobs", EF__SIZE, &s.jobs, "N", 1, 64, "one device",
+         "tune all devices, or all that D names, N at once"},
         {"Looking", EF__GROUP, .help = ""},
         {"check", EF__FLAG, &s.check,
          .help = "verify and time what is in the database again, after a driver's update"},
@@ -497,6 +548,6 @@ int main(int argc, char **argv)
     else if (s.format >= 0 || s.plot)
         code = hand_out(&s, argv[operands]);
     else
-        code = tune(&s);
+        code = s.jobs ? tune_several(&s) : tune(&s);
     return ef__command_end(NAME, code);
 }

@@ -15,13 +15,17 @@
 
 enum { MOST_LINE = 4 << 20 };
 
-/* In the child: a group of its own, so that Ctrl-C is the supervisor's alone. */
-static void become(char *const argv[], int in, int out, pid_t parent)
+void tune_process_attach(pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(127);
     setpgid(0, 0);
+}
+
+static void become(char *const argv[], int in, int out, pid_t parent)
+{
+    tune_process_attach(parent);
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     if (!getenv("EF_TUNE_VERBOSE")) {
@@ -144,6 +148,12 @@ tune_answer tune_process_ask(tune_process *p, json_t *request, double seconds, j
     *answer = NULL;
     json_decref(request);
     return sent ? wait_for_line(p, seconds, answer) : TUNE_DIED;
+}
+
+tune_answer tune_process_next(tune_process *p, double seconds, json_t **line)
+{
+    *line = NULL;
+    return wait_for_line(p, seconds, line);
 }
 
 bool tune_process_is_quiet(const tune_process *p)

@@ -30,11 +30,18 @@ tune_answer tune_process_start(tune_process *p, char *const argv[], double secon
  * freed. */
 tune_answer tune_process_ask(tune_process *p, json_t *request, double seconds, json_t **answer);
 
+/* Another line of the same answer. */
+tune_answer tune_process_next(tune_process *p, double seconds, json_t **line);
+
 /* It lives, and has said nothing since its last answer. */
 bool tune_process_is_quiet(const tune_process *p);
 
 /* End it, at once. text: what it died of, "" or "signal 11", "exit status 1". */
 void tune_process_end(tune_process *p, char *text, size_t size);
+
+/* In a child, first: it does not outlive its parent, and has a group of its own, so that Ctrl-C is
+ * the parent's alone. */
+void tune_process_attach(pid_t parent);
 
 /* What a line of JSON or of a terminal cannot hold becomes blanks: a compiler's log, cut off. */
 void tune_one_line(char *text);

@@ -4,6 +4,7 @@
 #include "check.h"
 #include "clblast.h"
 #include "cmd/options.h"
+#include "load.h"
 #include "op/tuned.h"
 #include <math.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ typedef struct run {
     double shown_s;   /* when progress was last shown */
     bool on_terminal; /* progress */
     size_t at;        /* target */
+    tune_load load;
     size_t adopted, kept, old, broken;
     size_t before, tried_before; /* choices of the target in searches before its last, and tried */
     bool without_clblast;        /* its own parameters compute wrong numbers here */
@@ -33,12 +35,24 @@ static void clear(run *r)
         fputs("\r\033[K", stderr);
 }
 
+/* It is said once, after the first second, and is no reason to stop: rounds that were disturbed
+ * are discarded. */
+static void look_at_load(run *r)
+{
+    char text[64];
+    if (!tune_load_is_high(&r->load, r->session.worker.pid, text, sizeof text))
+        return;
+    clear(r);
+    ef__say_error(r->request->command, 0, "warning: %s: times will scatter", text);
+}
+
 static void show(void *user, const tune_progress *p)
 {
     static const char *const stages[] = {"exploring", "first round", "second round", "finals",
                                          "confirming"};
     run *r = user;
     double now = ef__now(), left = r->end_s - now;
+    look_at_load(r);
     if (now - r->shown_s < (r->on_terminal ? 0.5 : 10))
         return;
     clear(r);
@@ -518,9 +532,13 @@ int tune_run(const tune_request *request)
     run r = {.request = request,
              .end_s = ef__now() + request->budget_s,
              .on_terminal = isatty(STDERR_FILENO)};
+    if (request->alone)
+        tune_load_begin(&r.load, 1);
     ef_status status = begin(&r);
-    for (; r.at < request->count && !status && !is_stopped(&r) && !is_spent(&r); r.at++)
+    for (; r.at < request->count && !status && !is_stopped(&r) && !is_spent(&r); r.at++) {
         status = request->check ? check_one(&r) : tune_one(&r);
+        look_at_load(&r);
+    }
     int code = say_end(&r, status);
     tune_session_end(&r.session);
     return code;

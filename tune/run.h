@@ -17,6 +17,7 @@ typedef struct tune_request {
     uint64_t seed;
     bool check; /* what the database has, instead of searching */
     bool fresh, retry_failed, json;
+    bool alone; /* the only run on this machine: say it if other processes disturb it */
     const volatile sig_atomic_t *stop;
 } tune_request;
 

@@ -1,5 +1,6 @@
 /* A worker and its books. */
 #include "session.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "op/tuned.h"
 #include <math.h>
@@ -7,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const tune_patience usual = {.start_s = 60, .open_s = 300, .compile_s = 120, .run_s = 2};
+static const tune_patience usual = {
+    .start_s = 60, .open_s = 300, .compile_s = 60, .run_s = 2, .verify_s = 120};
 
 /* ---- the worker ---- */
 
@@ -378,14 +380,16 @@ static ef_status ready(tune_session *s, size_t i)
     return status;
 }
 
-/* One request about option i, in the seconds that it may take and those that are left of the
- * budget: where these are fewer, it is LATE and has not failed. */
+/* One request about option i, or NULL: another line of the answer; in the seconds that it may take
+ * and those that are left of the budget: where these are fewer, it is LATE and has not failed. */
 static tune_outcome ask(tune_session *s, size_t i, json_t *request, double seconds, double left_s,
                         json_t **reply, char *why, size_t size)
 {
-    const double left = fmax(left_s, s->patience.run_s);
-    tune_answer answer = tune_process_ask(worker_of(s, i), request, fmin(seconds, left), reply);
-    tune_outcome outcome = outcome_of(worker_of(s, i), answer, *reply, why, size);
+    const double left = fmax(left_s, s->patience.run_s), wait = fmin(seconds, left);
+    tune_process *p = worker_of(s, i);
+    tune_answer answer =
+        request ? tune_process_ask(p, request, wait, reply) : tune_process_next(p, wait, reply);
+    tune_outcome outcome = outcome_of(p, answer, *reply, why, size);
     return outcome == TUNE_TIMEOUT && left < seconds ? TUNE_LATE : outcome;
 }
 
@@ -402,7 +406,7 @@ static tune_outcome ask_verify(tune_session *s, size_t i, double left_s, double 
     const char *text;
     tune_outcome outcome =
         ask(s, i, json_pack("{s:s, s:O}", "do", "verify", "choice", s->options[i].sent),
-            s->patience.compile_s, left_s, &reply, why, size);
+            s->patience.verify_s, left_s, &reply, why, size);
     if (outcome == TUNE_CORRECT) {
         if (json_unpack(reply, "{s:F, s:s}", "worst", worst, "text", &text))
             outcome = unreadable(why, size);
@@ -425,19 +429,32 @@ static bool read_times(json_t *times, size_t count, double *ms)
     return good;
 }
 
-/* Of options that one worker tries. */
+/* Of CLBlast's parameters nobody knows: it drops what it has built. */
+static bool is_built(tune_session *s, size_t i)
+{
+    return s->target.id != TUNE_CLBLAST && s->options[i].built_in == worker_of(s, i)->started;
+}
+
+/* Options that one worker tries. What is not built must be alone: the worker says when it is, or
+ * has run it when it answers. */
 static tune_outcome ask_times(tune_session *s, const size_t *list, size_t count, tune_limit limit,
                               double *ms, char *why, size_t size)
 {
     json_t *choices = json_array(), *reply = NULL;
     for (size_t i = 0; i < count; i++)
         json_array_append(choices, s->options[list[i]].sent);
-    /* A new worker compiles again, and each is first run until the clock sees it. */
-    double seconds = s->patience.compile_s + fmax(s->patience.run_s, limit.run_s) * (double)count;
-    tune_outcome outcome = ask(s, *list, json_pack("{s:s, s:o}", "do", "time", "choices", choices),
-                               seconds, limit.left_s, &reply, why, size);
+    const double run_s = fmax(s->patience.run_s, limit.run_s) * (double)count, began = ef__now();
+    tune_outcome outcome =
+        ask(s, *list, json_pack("{s:s, s:o}", "do", "time", "choices", choices),
+            is_built(s, *list) ? run_s : s->patience.compile_s, limit.left_s, &reply, why, size);
+    if (outcome == TUNE_CORRECT && json_object_get(reply, "built")) {
+        json_decref(reply);
+        outcome = ask(s, *list, NULL, run_s, limit.left_s - (ef__now() - began), &reply, why, size);
+    }
     if (outcome == TUNE_CORRECT && !read_times(json_object_get(reply, "ms"), count, ms))
         outcome = unreadable(why, size);
+    for (size_t i = 0; i < count && outcome == TUNE_CORRECT; i++)
+        s->options[list[i]].built_in = worker_of(s, list[i])->started;
     json_decref(reply);
     return outcome;
 }
@@ -453,6 +470,18 @@ bool tune_session_each(tune_session *s, size_t i, double *ms)
                 read_times(json_object_get(reply, "each"), s->product_count, ms);
     json_decref(reply);
     return good;
+}
+
+/* In a worker that is new. */
+static tune_outcome build(tune_session *s, const size_t *list, size_t count, tune_limit limit,
+                          char *why, size_t size)
+{
+    tune_outcome outcome = TUNE_CORRECT;
+    double ms;
+    for (size_t i = 0; i < count && outcome == TUNE_CORRECT; i++)
+        if (s->target.id != TUNE_CLBLAST && !is_built(s, list[i]))
+            outcome = ask_times(s, &list[i], 1, limit, &ms, why, size);
+    return outcome;
 }
 
 /* ---- the device's health ---- */
@@ -578,7 +607,9 @@ tune_outcome tune_session_round(void *user, const size_t *list, size_t count, tu
             ;
         if (ready(s, list[i]))
             return TUNE_GONE;
-        outcome = ask_times(s, list + i, n, limit, ms + i, why, sizeof why);
+        outcome = build(s, list + i, n, limit, why, sizeof why);
+        if (outcome == TUNE_CORRECT)
+            outcome = ask_times(s, list + i, n, limit, ms + i, why, sizeof why);
     }
     *failed = 0;
     if (outcome == TUNE_LATE)

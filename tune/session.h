@@ -17,6 +17,7 @@ typedef struct tune_option {
     char text[EF__CLBLAST_TEXT]; /* "toom2 rows 6, vectors 2" */
     tune_outcome outcome;        /* TUNE_CORRECT: verified */
     bool tried, untuned;         /* untuned: its variant's own values */
+    unsigned built_in;           /* the worker, by its number, that has run it */
     double worst;
     char why[256]; /* it was given up */
 } tune_option;
@@ -25,8 +26,10 @@ enum { TUNE_MOST_FAILURES = 3 }; /* in a row before the device is suspected */
 
 /* Seconds that the worker has for an answer. */
 typedef struct tune_patience {
-    double start_s, open_s, compile_s;
-    double run_s; /* the least for what was compiled before */
+    double start_s, open_s;
+    double compile_s; /* until a choice that is new to the worker is built, or has run */
+    double run_s;     /* the least for a run of it then */
+    double verify_s;  /* which builds for other shapes, and computes what is right on the host */
 } tune_patience;
 
 typedef struct tune_session {

@@ -26,6 +26,7 @@ typedef struct timed {
 } timed;
 
 typedef struct worker {
+    FILE *out;
     ef_actor *actor;
     bool is_open;
     tune_cases cases;
@@ -38,6 +39,15 @@ typedef struct worker {
 } worker;
 
 /* ---- answers ---- */
+
+/* One line; it is freed. False: nobody listens. */
+static bool say(worker *w, json_t *line)
+{
+    bool said =
+        !json_dumpf(line, w->out, JSON_COMPACT) && fputc('\n', w->out) != EOF && !fflush(w->out);
+    json_decref(line);
+    return said;
+}
 
 static json_t *failed(const char *kind, const char *text)
 {
@@ -261,7 +271,9 @@ static ef_status call(worker *w)
     return bench_job_run(j);
 }
 
-static ef_status time_calls(worker *w, const timed *t, double *ms)
+/* first: it is new to this process. Once enqueued it is built, and the supervisor is told; but
+ * drivers of CPUs build a command when its turn comes. */
+static ef_status time_calls(worker *w, const timed *t, bool first, double *ms)
 {
     ef_status status =
         ef__op_force(w->actor, w->cases.targets[0].id, t->choice.variant->name, t->choice.knob);
@@ -271,6 +283,8 @@ static ef_status time_calls(worker *w, const timed *t, double *ms)
     status = ef_batch_begin(w->actor);
     for (size_t i = 0; i < t->calls && !status; i++)
         status = call(w);
+    if (first && !status && !ef_actor_device(w->actor)->is_cpu)
+        say(w, json_pack("{s:b}", "built", 1));
     ef_status synced = ef_batch_sync(w->actor, "tune");
     *ms = (ef__now() - start) * 1e3;
     return status ? status : synced;
@@ -281,9 +295,9 @@ static ef_status calibrate(worker *w, timed *t)
     double ms;
     ef_status status;
     t->calls = w->sets; /* every set once, to have it packed */
-    status = time_calls(w, t, &ms);
+    status = time_calls(w, t, true, &ms);
     for (t->calls = 1; !status; t->calls *= 2) {
-        status = time_calls(w, t, &ms);
+        status = time_calls(w, t, false, &ms);
         if (ms >= least_ms)
             break;
     }
@@ -298,7 +312,7 @@ static ef_status time_choice(worker *w, size_t index, double *ms)
     if (!status && !w->choices[index].calls)
         status = calibrate(w, &w->choices[index]);
     if (!status)
-        status = time_calls(w, &w->choices[index], ms);
+        status = time_calls(w, &w->choices[index], false, ms);
     if (!status)
         *ms /= (double)w->choices[index].calls;
     return status;
@@ -374,7 +388,7 @@ static json_t *answer(worker *w, json_t *request)
     return failed("runtime", "no such request");
 }
 
-static void serve(worker *w, FILE *out)
+static void serve(worker *w)
 {
     char *line = NULL;
     size_t room = 0;
@@ -384,10 +398,9 @@ static void serve(worker *w, FILE *out)
         json_t *reply = answer(w, request);
         if (!reply)
             reply = failed("runtime", "no host memory");
-        if (json_dumpf(reply, out, JSON_COMPACT) || fputc('\n', out) == EOF || fflush(out))
-            break;
-        json_decref(reply);
         json_decref(request);
+        if (!say(w, reply))
+            break;
     }
     free(line);
 }
@@ -397,24 +410,21 @@ int tune_worker(const char *name)
     worker w = {.ceilings = {.rounds = 3}};
     ef_error error;
     /* compilers that a driver starts do not hold it open */
-    FILE *out = fdopen(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), "w");
-    if (!out || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) /* what drivers print is no answer */
+    w.out = fdopen(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), "w");
+    if (!w.out || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) /* what drivers print is no answer */
         return EXIT_FAILURE;
     setenv("EF_TUNE", "off", 1);
     ef_status status = ef_actor_open(name, &w.actor, &error);
     if (status) {
-        json_dumpf(failed(status == EF_EARG ? "usage" : "runtime", error.text), out, JSON_COMPACT);
-        fputc('\n', out);
-        fclose(out);
+        say(&w, failed(status == EF_EARG ? "usage" : "runtime", error.text));
+        fclose(w.out);
         return EXIT_FAILURE;
     }
-    json_dumpf(json_pack("{s:b}", "ready", 1), out, JSON_COMPACT);
-    fputc('\n', out);
-    fflush(out);
+    say(&w, json_pack("{s:b}", "ready", 1));
     w.ceilings.actor = w.actor;
-    serve(&w, out);
+    serve(&w);
     close_target(&w);
     ef_actor_close(w.actor);
-    fclose(out);
+    fclose(w.out);
     return EXIT_SUCCESS;
 }

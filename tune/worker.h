@@ -8,6 +8,8 @@
  *                              "floor_ms": of both at the device's ceilings}
  *   {"do": "verify", "choice"}     {"worst": error over its bound, "text": where}
  *   {"do": "time", "choices": []}  {"ms": [of one call of each, timed in that order]}
+ *                              before it, where a choice is new to this process:
+ *                              {"built": true}, if it is when it is enqueued
  *
  * {"do": "open", "target", "clblast": kernels} has CLBlast take these parameters first. The target
  * "clblast" has {"products": [{"target", "weight"}, ..]} and answers {"fits", "is_cpu", "group",

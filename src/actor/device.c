@@ -108,13 +108,23 @@ static void describe(cl_device_id d, ef_device_info *info)
     get_pci(d, info);
 }
 
-ef_status ef_device_describe(size_t index, ef_device_info *info, ef_error *error)
+ef_status ef__device_at(size_t index, cl_device_id *device, ef_error *error)
 {
     cl_device_id devices[MAX_DEVICES];
     size_t n = list(devices);
     if (index >= n)
         return ef__error_set(error, EF_EARG, 0, "device", "device %zu: there are %zu", index, n);
-    describe(devices[index], info);
+    *device = devices[index];
+    return EF_OK;
+}
+
+ef_status ef_device_describe(size_t index, ef_device_info *info, ef_error *error)
+{
+    cl_device_id device;
+    ef_status status = ef__device_at(index, &device, error);
+    if (status)
+        return status;
+    describe(device, info);
     ef__locality_fill(info);
     return EF_OK;
 }

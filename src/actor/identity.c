@@ -50,20 +50,38 @@ static void get_uuid(cl_device_id device, ef__identity *id)
             snprintf(id->uuid + 2 * i, 3, "%02x", uuid[i]);
 }
 
-void ef__identity_get(const ef_actor *a, ef__identity *id)
+/* The rest of what has its info. */
+static void identify(cl_device_id device, ef__identity *id)
 {
     cl_platform_id platform = NULL;
     cl_uint vendor = 0;
-    *id = (ef__identity){.info = a->about.info};
-    ef__locality_fill(&id->info);
-    clGetDeviceInfo(a->device, CL_DEVICE_VENDOR_ID, sizeof vendor, &vendor, NULL);
+    clGetDeviceInfo(device, CL_DEVICE_VENDOR_ID, sizeof vendor, &vendor, NULL);
     id->vendor_id = vendor;
-    clGetDeviceInfo(a->device, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL);
+    clGetDeviceInfo(device, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL);
     clGetPlatformInfo(platform, CL_PLATFORM_VERSION, sizeof id->platform_version - 1,
                       id->platform_version, NULL);
     if (id->info.pci_bus >= 0)
         snprintf(id->pci, sizeof id->pci, "%04x:%02x:%02x", (unsigned)id->info.pci_domain & 0xffff,
                  (unsigned)id->info.pci_bus & 0xff, (unsigned)id->info.pci_device & 0xff);
-    get_uuid(a->device, id);
+    get_uuid(device, id);
     ef__identity_hash(id);
+}
+
+void ef__identity_get(const ef_actor *a, ef__identity *id)
+{
+    *id = (ef__identity){.info = a->about.info};
+    ef__locality_fill(&id->info);
+    identify(a->device, id);
+}
+
+ef_status ef__identity_describe(size_t index, ef__identity *id, ef_error *error)
+{
+    cl_device_id device;
+    ef_status status = ef__device_at(index, &device, error);
+    *id = (ef__identity){.hash = ""};
+    if (!status)
+        status = ef_device_describe(index, &id->info, error);
+    if (!status)
+        identify(device, id);
+    return status;
 }

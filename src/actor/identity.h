@@ -18,6 +18,10 @@ typedef struct ef__identity {
  * milliseconds. */
 void ef__identity_get(const ef_actor *a, ef__identity *identity);
 
+/* ef__identity_describe -- likewise that of a device by its index, without opening it.
+ * Errors: EARG (there is none). */
+ef_status ef__identity_describe(size_t index, ef__identity *identity, ef_error *error);
+
 /* ef__identity_hash -- set hash by the kind of hardware and whose driver runs it: platform, vendor
  * id, name, compute units, largest work-group, local memory; of CPU devices also the model and the
  * cache sizes, because PoCL names many CPUs alike. Not by versions, which an update changes, nor by

@@ -155,6 +155,7 @@ void ef__actor_release(ef_actor *a); /* lock not held */
 ef_status ef__environment_read(ef_actor *a, ef_error *error);
 
 /* device.c */
+ef_status ef__device_at(size_t index, cl_device_id *device, ef_error *error);
 ef_status ef__device_find(const char *wanted, cl_device_id *device, ef_error *error);
 ef_status ef__device_fill(cl_device_id device, ef__device *about, ef_error *error);
 
