@@ -193,7 +193,7 @@ START_TEST(files_of_something_else_are_refused)
 END_TEST
 
 /* At `place` is the database that nobody named. */
-static void works_without(const char *place, const char *says)
+static void works_without(const char *place, ef_status status, const char *says)
 {
     ef_tune_info info;
     ef_actor *a = ef_test_open();
@@ -203,7 +203,7 @@ static void works_without(const char *place, const char *says)
     ck_assert_str_eq(info.path, place);
     ck_assert_msg(strstr(info.error, place) && strstr(info.error, says), "%s", info.error);
     ck_assert(!info.choices && !*info.digest);
-    ef_test_refused(a, ef_tune_load(a, place), EF_EFORMAT, says); /* now it is asked for */
+    ef_test_refused(a, ef_tune_load(a, place), status, says); /* now it is asked for */
     ef_test_close(a);
 }
 
@@ -211,10 +211,14 @@ static void unreadable_databases_stop_nothing(const char *place)
 {
     for (int i = 0; i < UNREADABLE; i++) {
         write_unreadable(place, i);
-        works_without(place, unreadable[i].says);
+        works_without(place, EF_EFORMAT, unreadable[i].says);
     }
     ck_assert_int_eq(truncate(place, EF__TUNE_MOST_BYTES + 1), 0);
-    works_without(place, "bytes, more than");
+    works_without(place, EF_EFORMAT, "bytes, more than");
+    unlink(place);
+    ck_assert_int_eq(mkdir(place, 0777), 0);
+    works_without(place, EF_EIO, place);
+    rmdir(place);
 }
 
 START_TEST(the_environment_says_which)
@@ -274,7 +278,6 @@ START_TEST(the_environment_says_which)
     ef_test_close(a);
     unsetenv("EF_TUNE");
     unreadable_databases_stop_nothing(found);
-    unlink(found);
     rmdir(own);
     *strrchr(own, '/') = '\0';
     rmdir(own);
