@@ -387,5 +387,19 @@ check 'the own one of the user is found' [ ${#first} -eq "$(digest env EF_TUNE=o
 expect 0 '^masked_mean' eftune --show
 unset XDG_DATA_HOME
 
+# Another driver: what is tuned anew counts, the rest when it was checked.
+sed 's/"driver":"[^"]*"/"driver":"of old"/' new/folder/db >old.db
+EF_TUNE=old.db
+export EF_TUNE
+echo 'masked_mean.forward B2 L16 D48' >more.txt
+expect 0 '^    not used  *2 choices of another driver, of old: eftune --check' efinfo
+expect 0 '^[01] adopted, [01] default, 0 tuned before, 0 not finished' eftune --shapes more.txt --budget 20 --db old.db
+expect 0 '^    not used  *2 choices of another driver, of old: eftune --check' efinfo
+check 'the new one is in force' grep -q 'tuned  *1 choice, old.db' out
+expect 0 '0 not finished' eftune --check --db old.db
+expect 0 'tuned  *3 choices, old.db' efinfo
+check 'all are of this driver' lacks 'another driver' out
+unset EF_TUNE
+
 [ "$failed" -eq 0 ] || { echo "eftune: $failed of $checked checks failed"; exit 1; }
 echo "eftune: $checked checks passed"

@@ -1233,6 +1233,32 @@ START_TEST(a_result_replaces_its_targets_and_no_other)
 }
 END_TEST
 
+static bool take_driver(void *user, json_t *line)
+{
+    const char *shape = json_string_value(json_object_get(line, "shape"));
+    if (shape)
+        sprintf((char *)user + strlen(user), "%s by %s,", shape,
+                json_string_value(json_object_get(line, "driver")));
+    return true;
+}
+
+START_TEST(a_result_is_of_the_driver_that_it_was_measured_with)
+{
+    char text[512] = "";
+    ef_error error;
+    tune_device updated = device;
+    tune_record record = {.knobs = json_object(), .source = "s", .identity = "j"};
+    ck_assert_int_eq(put("db", gelu, "chunk", 1), EF_OK);
+    ck_assert_int_eq(put("db", "gelu.forward H2000", NULL, 2), EF_OK);
+    strcpy(updated.driver, "2");
+    ck_assert(tune_target_parse("gelu.forward H2000", &record.target));
+    ck_assert_int_eq(tune_database_put(path_of("db"), &updated, &record, 1, &error), EF_OK);
+    ck_assert_int_eq(tune_database_read(path_of("db"), take_driver, text, &error), EF_OK);
+    ck_assert_str_eq(text, "gelu.forward H1000 by 1,gelu.forward H2000 by 2,");
+    json_decref(record.knobs);
+}
+END_TEST
+
 START_TEST(folders_are_made)
 {
     ef_error error;
@@ -1257,6 +1283,7 @@ END_TEST
 START_TEST(files_of_something_else_are_left_alone)
 {
     static const char *const texts[] = {
+        "",
         "important notes\n",
         "{}\n",
         "\x7f"
@@ -1356,7 +1383,7 @@ static int run_clblast(const char *scenario, bool check, double budget_s)
 
 static int stored(const char *kernel, const char *name)
 {
-    json_t *kernels = tune_database_clblast(path_of("db"));
+    json_t *kernels = tune_database_clblast(path_of("db"), "1");
     int value = kernels ? parameter(kernels, kernel, name) : -1;
     json_decref(kernels);
     return value;
@@ -1371,6 +1398,7 @@ START_TEST(clblast_gets_one_set_for_all_products)
     ck_assert_int_eq(stored("Pad", "PAD_WPTX"), 4);
     ck_assert_int_eq(stored("XgemmDirect", "WGD"), 32);
     ck_assert_int_eq(stored("GemmRoutine", "XGEMM_MIN_INDIRECT_SIZE"), 40);
+    ck_assert_ptr_null(tune_database_clblast(path_of("db"), "of old"));
     ck_assert_int_eq(count_log("own"), 0);
     ck_assert_int_eq(count_log("tuned"), 2);
     int times = count_log("time");
@@ -1451,6 +1479,7 @@ static Suite *suite(void)
     t = ef_test_case(s, "database");
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, a_result_replaces_its_targets_and_no_other);
+    tcase_add_test(t, a_result_is_of_the_driver_that_it_was_measured_with);
     tcase_add_test(t, folders_are_made);
     tcase_add_test(t, files_of_something_else_are_left_alone);
     tcase_add_test(t, looking_writes_nothing);

@@ -25,9 +25,10 @@ typedef struct tune_record {
     double seconds;                /* that the search had */
 } tune_record;
 
-/* Records are lines of JSON by target; a result takes the place of an older one of its target and
- * kernels. Only one at a time may do that: who has the journal beside it. Errors: EIO, EFORMAT (the
- * file there is of something else), ENOMEM. */
+/* Records are lines of JSON by target, each stamped with the device's driver; a result takes the
+ * place of an older one of its target and kernels, others keep their stamps. Only one at a time may
+ * do that: who has the journal beside it. Errors: EIO, EFORMAT (the file there is of something
+ * else), ENOMEM. */
 ef_status tune_database_put(const char *path, const tune_device *device, const tune_record *results,
                             size_t count, ef_error *error);
 
@@ -37,8 +38,9 @@ ef_status tune_database_prepare(const char *path, const tune_device *device, ef_
 /* Is the line a record of this target and class of accuracy? */
 bool tune_database_is_of(json_t *line, const tune_target *target, const char *accuracy);
 
-/* The parameters that the database has for this CLBlast, not checked; the caller's. NULL: none. */
-json_t *tune_database_clblast(const char *path);
+/* The parameters that the database has for this CLBlast, measured with that driver (NULL: any), not
+ * checked; the caller's. NULL: none. */
+json_t *tune_database_clblast(const char *path, const char *driver);
 
 /* Is there a record of the target, measured with this identity, that tried everything or had at
  * least so many seconds for it? */

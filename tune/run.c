@@ -308,7 +308,7 @@ static ef_status pass_over(run *r, ef_status status)
 /* The workers of what follows take what the database has of CLBlast's parameters. */
 static void install(run *r)
 {
-    json_t *kernels = tune_database_clblast(r->db);
+    json_t *kernels = tune_database_clblast(r->db, r->session.device.driver);
     tune_session_kernels(&r->session, kernels);
     json_decref(kernels);
 }
