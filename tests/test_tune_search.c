@@ -551,6 +551,52 @@ START_TEST(a_resumed_search_repeats_nothing)
 }
 END_TEST
 
+/* All is known, but not built: that the first round builds the finalists says nothing of the
+ * others. */
+START_TEST(a_search_that_resumes_into_its_finals_drops_nobody)
+{
+    fake_bench *f = row_of(16);
+    tune_known known[16];
+    f->build_s = 1;
+    f->ms[7] = 0.9;
+    for (size_t i = 0; i < 16; i++) {
+        known[i] = (tune_known){i, TUNE_CORRECT, true, TUNE_SAMPLES, {0}};
+        for (size_t k = 0; k < TUNE_SAMPLES; k++)
+            known[i].ms[k] = i == 7 ? 0.99 : i < 5 ? 0.95 : 1; /* the slowest of the finalists */
+    }
+    const tune_plan plan = {.budget_s = 20, .known = known, .known_count = 16, .seed = 1};
+    tune_result *r = fake_search(f, plan);
+    ck_assert_int_eq(r->end, TUNE_DONE);
+    ck_assert_uint_eq(r->choice, 7);
+    for (size_t i = 0; i < r->count; i++)
+        ck_assert_int_ne(r->candidate[i].fate, TUNE_FATE_CROWDED);
+    fake_free(f);
+}
+END_TEST
+
+/* Whoever had no rounds may be the fastest: without a choice, that is no result. */
+START_TEST(the_default_is_no_result_while_a_finalist_waits)
+{
+    fake_bench *f = row_of(16);
+    for (size_t i = 0; i < 16; i++)
+        f->ms[i] = i ? 100 : 101;
+    size_t crowded = 0, spent = 0;
+    for (double budget_s = 8; budget_s < 40; budget_s += 1) {
+        const tune_result *r = fake_search(f, (tune_plan){.budget_s = budget_s, .seed = 1});
+        bool waits = false;
+        for (size_t i = 0; i < r->count; i++)
+            waits |= r->candidate[i].fate == TUNE_FATE_CROWDED;
+        crowded += waits && r->rounds >= 15;
+        spent += r->end == TUNE_SPENT;
+        ck_assert(!waits || r->end == TUNE_SPENT);
+        f->clock = 0;
+    }
+    ck_assert_uint_gt(crowded, 0);
+    ck_assert_uint_lt(spent, 32);
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(a_wrong_one_that_is_known_as_fast_is_found_out)
 {
     fake_bench *f = row_of(16);
@@ -618,6 +664,8 @@ static Suite *suite(void)
     tcase_add_test(failures, without_a_default_that_runs_there_is_no_search);
     tcase_add_test(failures, a_sick_device_is_not_held_against_its_candidates);
     tcase_add_test(failures, a_resumed_search_repeats_nothing);
+    tcase_add_test(failures, a_search_that_resumes_into_its_finals_drops_nobody);
+    tcase_add_test(failures, the_default_is_no_result_while_a_finalist_waits);
     tcase_add_test(failures, a_wrong_one_that_is_known_as_fast_is_found_out);
     tcase_add_test(failures, a_plan_with_what_does_not_exist_is_refused);
     return s;
