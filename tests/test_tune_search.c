@@ -362,6 +362,69 @@ START_TEST(a_candidate_that_builds_for_ever_does_not_spend_all)
 }
 END_TEST
 
+static tune_result *search_beside_a_hang(fake_bench *f, tune_outcome of_seven)
+{
+    static tune_known known;
+    known = (tune_known){7, of_seven, false, 0, {0}};
+    return fake_search(f, (tune_plan){.budget_s = 30,
+                                      .seeds = (size_t[]){7, 3},
+                                      .seed_count = 2,
+                                      .known = &known,
+                                      .known_count = of_seven != TUNE_UNTRIED,
+                                      .seed = 1});
+}
+
+/* What it keeps from their turn may be faster, so that is no result; and it does so only once. */
+START_TEST(a_candidate_that_builds_for_ever_comes_last_the_next_time)
+{
+    fake_bench *f = row_of(16);
+    f->slow_build = 7;
+    tune_result *r = search_beside_a_hang(f, TUNE_UNTRIED);
+    ck_assert_int_eq(r->end, TUNE_SPENT);
+    ck_assert(r->candidate[7].late && r->candidate[7].outcome == TUNE_UNTRIED);
+    ck_assert_int_eq(r->candidate[3].fate, TUNE_FATE_UNSEEN);
+    r = search_beside_a_hang(f, TUNE_LATE);
+    ck_assert_int_eq(r->end, TUNE_SPENT);
+    for (size_t i = 0; i < 16; i++)
+        ck_assert_int_eq(r->candidate[i].outcome, i == 7 ? TUNE_UNTRIED : TUNE_CORRECT);
+    ck_assert_int_eq(search_beside_a_hang(f, TUNE_TIMEOUT)->end, TUNE_DONE);
+    f->ms[3] = 0.5;
+    ck_assert_int_eq(search_beside_a_hang(f, TUNE_LATE)->end, TUNE_DONE);
+    ck_assert_uint_eq(f->result.choice, 3);
+    fake_free(f);
+}
+END_TEST
+
+/* The default alone takes more than that to build. */
+START_TEST(seeds_and_finals_have_their_time_in_any_budget)
+{
+    const size_t seeds[] = {3, 12};
+    tune_plan plan = {.budget_s = 1, .seeds = seeds, .seed_count = 2, .seed = 1};
+    fake_bench *f = row_of(64);
+    f->build_s = 1.5;
+    f->check_s = 0.5;
+    f->ms[3] = 0.5;
+    ck_assert_int_eq(fake_search(f, plan)->end, TUNE_SPENT);
+    ck_assert_double_le(f->clock, 1);
+    f->clock = 0;
+    plan.most_s = 100;
+    const tune_result *r = fake_search(f, plan);
+    ck_assert_int_eq(r->end, TUNE_DONE);
+    ck_assert_uint_eq(r->choice, 3);
+    ck_assert_int_eq(r->candidate[12].outcome, TUNE_CORRECT);
+    ck_assert_double_lt(f->clock, 20); /* of 100 that all would take */
+    f->clock = 0;
+    plan.most_s = 5;
+    ck_assert_int_eq(fake_search(f, plan)->end, TUNE_SPENT);
+    ck_assert_double_le(f->clock, 5);
+    f->clock = 0;
+    plan.budget_s = plan.most_s = 40; /* which is enough: seeds do not take all of it */
+    ck_assert_uint_gt(fake_search(f, plan)->candidate[3].samples, 0);
+    ck_assert_double_gt(f->clock, 20);
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(checks_leave_time_for_the_finals)
 {
     fake_bench *f = row_of(64);
@@ -655,6 +718,8 @@ static Suite *suite(void)
     tcase_add_test(adopt, rounds_in_which_the_device_drifts_do_not_count);
     tcase_add_test(bounds, the_budget_is_kept);
     tcase_add_test(bounds, a_candidate_that_builds_for_ever_does_not_spend_all);
+    tcase_add_test(bounds, a_candidate_that_builds_for_ever_comes_last_the_next_time);
+    tcase_add_test(bounds, seeds_and_finals_have_their_time_in_any_budget);
     tcase_add_test(bounds, checks_leave_time_for_the_finals);
     tcase_add_test(bounds, a_flag_ends_the_search_at_any_call);
     tcase_add_test(failures, failures_of_every_kind_are_survived);
