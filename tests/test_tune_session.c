@@ -270,7 +270,8 @@ static json_t *fake_answer(const char *when, json_t *request)
     json_t *times, *item;
     size_t i;
     if (!strcmp(when, "device"))
-        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "name", "fake",
+        return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "is_cpu",
+                         access(in_folder(fake_folder, "gpu"), F_OK) != 0, "name", "fake",
                          "platform", "test", "version", "1", "driver", "1", "cpu", "none", "key",
                          "k1", "accuracy", "normal", "units", 2, "identity", "i1");
     if (!strcmp(when, "open"))
@@ -387,9 +388,9 @@ static void open_target(void)
 static void begin(const char *scenario)
 {
     ck_assert_msg(try_begin(scenario, 5) == EF_OK, "%s", session.error.text);
-    ck_assert_int_eq(tune_journal_open(&session.journal, path_of("journal"), session.identity,
-                                       false, &session.error),
-                     EF_OK);
+    ck_assert_int_eq(
+        tune_journal_open(&session.journal, path_of("journal"), session.identity, &session.error),
+        EF_OK);
     open_target();
 }
 
@@ -614,6 +615,39 @@ START_TEST(what_runs_out_of_the_budget_has_not_failed)
 }
 END_TEST
 
+/* Twice, with as long as the default needed to be built: then it hangs. */
+START_TEST(what_runs_out_of_the_budget_twice_hangs)
+{
+    const tune_limit little = {10, 0.2};
+    double ms;
+    size_t count;
+    for (int run = 0; run < 3; run++) {
+        begin("time 2 hang,time 3 hang");
+        ck_outcome(sample(RIGHT), TUNE_CORRECT);
+        ck_outcome(tune_session_sample(&session, 2, little, &ms),
+                   run < 2 ? TUNE_LATE : TUNE_TIMEOUT);
+        if (run == 1) { /* long ones are found out at once */
+            ck_assert_int_eq(tune_journal_late(&session.journal, gelu, session.options[4].text, 9,
+                                               &session.error),
+                             EF_OK);
+            ck_assert_int_eq(tune_journal_late(&session.journal, gelu, session.options[3].text, 11,
+                                               &session.error),
+                             EF_OK);
+            ck_outcome(tune_session_sample(&session, 3, little, &ms), TUNE_LATE);
+            ck_outcome(session.options[3].outcome, TUNE_TIMEOUT);
+        }
+        tune_known *known = tune_session_known(&session, &count);
+        for (size_t i = 0; i < count; i++) /* this run's are the search's own to know */
+            if (known[i].candidate == 2)
+                ck_outcome(known[i].outcome, run ? TUNE_TIMEOUT : TUNE_LATE);
+            else if (known[i].candidate == 4)
+                ck_outcome(known[i].outcome, TUNE_LATE);
+        free(known);
+        end();
+    }
+}
+END_TEST
+
 /* Only what is not built yet has the time for that. */
 START_TEST(a_run_that_hangs_does_not_cost_the_time_to_build)
 {
@@ -835,6 +869,25 @@ START_TEST(a_search_that_had_its_share_is_not_made_again)
 }
 END_TEST
 
+/* They were cold. */
+START_TEST(the_first_samples_of_many_do_not_come_back)
+{
+    size_t count;
+    begin("");
+    for (int i = 0; i < TUNE_SAMPLES + 4; i++)
+        ck_assert_int_eq(tune_journal_time(&session.journal, gelu, session.options[RIGHT].text,
+                                           i < 4 ? 100 : 1 + 0.01 * i, &session.error),
+                         EF_OK);
+    tune_known *known = tune_session_known(&session, &count);
+    ck_assert_uint_eq(count, 1);
+    ck_assert_uint_eq(known->samples, TUNE_SAMPLES);
+    for (size_t i = 0; i < TUNE_SAMPLES; i++)
+        ck_assert_double_eq(known->ms[i], 1 + 0.01 * (double)(i + 4));
+    free(known);
+    end();
+}
+END_TEST
+
 START_TEST(what_is_known_goes_into_the_next_search)
 {
     size_t count;
@@ -906,7 +959,7 @@ static int count_files(const char *name)
 /* Has a choice had all its times, or failed, or ended a run? */
 static bool is_finished(const tune_entry *e)
 {
-    return e->count >= TUNE_SAMPLES || e->begun ||
+    return e->count >= TUNE_SAMPLES || (e->begun && (e->begun_twice || !e->count)) ||
            (e->outcome != TUNE_UNTRIED && e->outcome != TUNE_CORRECT);
 }
 
@@ -969,10 +1022,10 @@ END_TEST
 
 static tune_journal journal;
 
-static ef_status open_journal(const char *identity, bool fresh)
+static ef_status open_journal(const char *identity)
 {
     ef_error error;
-    ef_status status = tune_journal_open(&journal, path_of("j"), identity, fresh, &error);
+    ef_status status = tune_journal_open(&journal, path_of("j"), identity, &error);
     if (status)
         tune_journal_close(&journal);
     return status;
@@ -1001,7 +1054,7 @@ static const char *read_file(const char *name)
 static void fill_journal(void)
 {
     ef_error error;
-    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    ck_assert_int_eq(open_journal("i"), EF_OK);
     tune_journal_begin(&journal, "t", "good", &error);
     tune_journal_time(&journal, "t", "good", 1.5, &error);
     tune_journal_time(&journal, "t", "good", 2.5, &error);
@@ -1030,7 +1083,7 @@ START_TEST(a_journal_gives_back_what_was_put_in)
 {
     fill_journal();
     for (int i = 0; i < 3; i++) {
-        ck_assert_int_eq(open_journal("i", false), EF_OK);
+        ck_assert_int_eq(open_journal("i"), EF_OK);
         check_journal();
         tune_journal_close(&journal);
     }
@@ -1053,12 +1106,12 @@ START_TEST(a_journal_is_cut_off_anywhere)
         for (const char *s = all;
              (s = strstr(s, "\"what\":\"time\"")) && strchr(s, '}') < all + at;)
             s = strchr(s, '}'), times++;
-        ck_assert_msg(open_journal("i", false) == EF_OK, "cut at %zu", at);
+        ck_assert_msg(open_journal("i") == EF_OK, "cut at %zu", at);
         const tune_entry *e = tune_journal_find(&journal, "t", "good");
         ck_assert_msg((e ? e->count : 0) == times, "cut at %zu: %zu times", at, times);
         ck_assert_int_eq(tune_journal_time(&journal, "t", "new", 4, &error), EF_OK);
         tune_journal_close(&journal);
-        ck_assert_int_eq(open_journal("i", false), EF_OK);
+        ck_assert_int_eq(open_journal("i"), EF_OK);
         ck_assert_msg(tune_journal_find(&journal, "t", "new") != NULL, "cut at %zu", at);
         e = tune_journal_find(&journal, "t", "good");
         ck_assert_uint_eq(e ? e->count : 0, times);
@@ -1079,11 +1132,17 @@ START_TEST(rubbish_in_a_journal_is_passed_over)
         "{\"what\":\"end\",\"target\":\"t\",\"choice\":\"good\",\"outcome\":3}\n",
         "{\"what\":\"no such\",\"target\":\"t\",\"choice\":\"good\"}\n",
         "\xff\xfe\n",
-        "{\"what\":\"fate\",\"target\":\"t\",\"choice\":\"good\"}\n"};
+        "{\"what\":\"fate\",\"target\":\"t\",\"choice\":\"good\"}\n",
+        "{\"what\":\"time\",\"target\":\"t\",\"choice\":\"good\",\"ms\":0}\n",
+        "{\"what\":\"time\",\"target\":\"t\",\"choice\":\"good\",\"ms\":-5}\n",
+        "{\"what\":\"time\",\"target\":\"t\",\"choice\":\"good\",\"ms\":1e308}\n",
+        "{\"what\":\"fate\",\"target\":\"t\",\"choice\":\"good\",\"fate\":\"x\",\"ms\":-1}\n",
+        "{\"what\":\"time\",\"target\":\"t\",\"choice\":\"killer\",\"ms\":1e9}\n",
+        "{\"what\":\"forget\",\"target\":\"u\"}\n"};
     fill_journal();
     for (size_t i = 0; i < sizeof rubbish / sizeof *rubbish; i++)
         write_file("j", "a", rubbish[i]);
-    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    ck_assert_int_eq(open_journal("i"), EF_OK);
     check_journal();
     tune_journal_close(&journal);
 }
@@ -1091,19 +1150,40 @@ END_TEST
 
 START_TEST(a_journal_of_something_else_begins_anew)
 {
+    char path[512];
     fill_journal();
-    ck_assert_int_eq(open_journal("other", false), EF_OK);
+    ck_assert_int_eq(open_journal("other"), EF_OK);
     ck_assert_uint_eq(journal.count, 0);
     tune_journal_close(&journal);
-    ck_assert_int_eq(open_journal("i", false), EF_OK);
-    ck_assert_uint_eq(journal.count, 0);
+    ck_assert_int_eq(rename(path_of("j.old"), strcpy(path, path_of("j"))), 0); /* it is kept */
+    ck_assert_int_eq(open_journal("i"), EF_OK);
+    check_journal();
     tune_journal_close(&journal);
-    fill_journal();
-    ck_assert_int_eq(open_journal("i", true), EF_OK); /* --fresh */
-    ck_assert_uint_eq(journal.count, 0);
-    tune_journal_close(&journal);
+    ck_assert_int_eq(access(path_of("j.old"), F_OK), -1);
     write_file("j", "w", "");
-    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    ck_assert_int_eq(open_journal("i"), EF_OK);
+    tune_journal_close(&journal);
+}
+END_TEST
+
+START_TEST(a_journal_forgets_one_target)
+{
+    ef_error error;
+    fill_journal();
+    ck_assert_int_eq(open_journal("i"), EF_OK);
+    ck_assert(tune_journal_has_failures(&journal, "t"));
+    tune_journal_begin(&journal, "u", "good", &error);
+    tune_journal_time(&journal, "u", "good", 3.5, &error);
+    ck_assert(!tune_journal_has_failures(&journal, "u"));
+    ck_assert_int_eq(tune_journal_forget(&journal, "t", &error), EF_OK);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_uint_eq(journal.count, 1);
+        ck_assert_ptr_null(tune_journal_find(&journal, "t", "good"));
+        ck_assert_ptr_nonnull(tune_journal_find(&journal, "u", "good"));
+        ck_assert(!tune_journal_has_failures(&journal, "t"));
+        tune_journal_close(&journal);
+        ck_assert_int_eq(open_journal("i"), EF_OK);
+    }
     tune_journal_close(&journal);
 }
 END_TEST
@@ -1111,12 +1191,11 @@ END_TEST
 START_TEST(a_file_that_is_no_journal_is_left_alone)
 {
     static const char *const texts[] = {"Dear diary\n", "{}\n", "\n", "{\"format\": \"x\"}\n"};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        for (int fresh = 0; fresh < 2; fresh++) {
-            write_file("j", "w", texts[i]);
-            ck_assert_int_eq(open_journal("i", fresh), EF_EFORMAT);
-            ck_assert_str_eq(read_file("j"), texts[i]);
-        }
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        write_file("j", "w", texts[i]);
+        ck_assert_int_eq(open_journal("i"), EF_EFORMAT);
+        ck_assert_str_eq(read_file("j"), texts[i]);
+    }
 }
 END_TEST
 
@@ -1134,10 +1213,10 @@ START_TEST(only_one_has_the_journal)
         hang();
     }
     ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-    ck_assert_int_eq(open_journal("other", true), EF_ESTATE); /* which would begin anew */
+    ck_assert_int_eq(open_journal("other"), EF_ESTATE); /* which would begin anew */
     kill(other, SIGKILL);
     waitpid(other, NULL, 0);
-    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    ck_assert_int_eq(open_journal("i"), EF_OK);
     check_journal();
     tune_journal_close(&journal);
     close(ready[0]);
@@ -1151,7 +1230,6 @@ START_TEST(a_choice_that_ended_the_run_is_not_tried_again)
     begin("");
     char text[128];
     strcpy(text, session.options[2].text);
-    ck_outcome(sample(2), TUNE_CORRECT);
     ck_assert_int_eq(tune_journal_begin(&session.journal, gelu, text, &error), EF_OK);
     end();
     begin("");
@@ -1170,6 +1248,66 @@ START_TEST(a_choice_that_ended_the_run_is_not_tried_again)
     end();
     begin(""); /* the default is */
     ck_outcome(sample(RIGHT), TUNE_CORRECT);
+    end();
+}
+END_TEST
+
+/* It is likely the best, and what cut it off may be anything: once. */
+START_TEST(a_choice_that_has_run_and_ended_the_run_is_tried_once_more)
+{
+    ef_error error;
+    begin("");
+    char text[128];
+    strcpy(text, session.options[2].text);
+    ck_outcome(sample(2), TUNE_CORRECT);
+    ck_outcome(verify(2), TUNE_CORRECT);
+    ck_assert_int_eq(tune_journal_begin(&session.journal, gelu, text, &error), EF_OK);
+    end();
+    begin("");
+    ck_outcome(session.options[2].outcome, TUNE_CORRECT);
+    ck_assert_int_eq(tune_journal_begin(&session.journal, gelu, text, &error), EF_OK);
+    end();
+    begin("");
+    ck_outcome(sample(2), TUNE_RUNTIME);
+    end();
+}
+END_TEST
+
+START_TEST(a_fresh_session_forgets_its_target_alone)
+{
+    begin("verify 3 wrong");
+    ck_outcome(verify(3), TUNE_CORRECTNESS);
+    end();
+    begin("");
+    gelu = "gelu.forward H2000";
+    session.fresh = true;
+    open_target();
+    ck_outcome(verify(2), TUNE_CORRECT);
+    end();
+    gelu = "gelu.forward H1000";
+    begin("");
+    ck_outcome(session.options[3].outcome, TUNE_CORRECTNESS);
+    session.fresh = true;
+    open_target();
+    ck_outcome(session.options[3].outcome, TUNE_UNTRIED);
+    end();
+}
+END_TEST
+
+/* What is right in one class need not be in the other. */
+START_TEST(each_class_of_accuracy_has_its_own_in_the_journal)
+{
+    begin("verify 3 wrong");
+    strcpy(session.device.accuracy, "strict");
+    open_target();
+    ck_outcome(verify(3), TUNE_CORRECTNESS);
+    end();
+    begin("");
+    ck_outcome(session.options[3].outcome, TUNE_UNTRIED);
+    ck_outcome(sample(3), TUNE_CORRECT);
+    strcpy(session.device.accuracy, "strict");
+    open_target();
+    ck_outcome(session.options[3].outcome, TUNE_CORRECTNESS);
     end();
 }
 END_TEST
@@ -1423,6 +1561,7 @@ static Suite *suite(void)
     tcase_add_test(t, the_default_is_asked_twice);
     tcase_add_test(t, a_round_that_fails_names_the_one);
     tcase_add_test(t, what_runs_out_of_the_budget_has_not_failed);
+    tcase_add_test(t, what_runs_out_of_the_budget_twice_hangs);
     tcase_add_test(t, a_run_that_hangs_does_not_cost_the_time_to_build);
     tcase_add_test(t, a_new_worker_has_the_time_to_build_again);
     tcase_add_test(t, three_failures_with_a_healthy_device_stay_failures);
@@ -1432,6 +1571,7 @@ static Suite *suite(void)
     tcase_add_test(t, runs_end_with_the_right_status);
     tcase_add_test(t, a_wrong_choice_that_is_fast_hides_no_other);
     tcase_add_test(t, a_search_that_had_its_share_is_not_made_again);
+    tcase_add_test(t, the_first_samples_of_many_do_not_come_back);
     tcase_add_test(t, what_is_known_goes_into_the_next_search);
     tcase_add_test(t, a_run_that_is_killed_at_any_moment_goes_on);
     t = ef_test_case(s, "clblast");
@@ -1445,9 +1585,13 @@ static Suite *suite(void)
     tcase_add_test(t, a_journal_is_cut_off_anywhere);
     tcase_add_test(t, rubbish_in_a_journal_is_passed_over);
     tcase_add_test(t, a_journal_of_something_else_begins_anew);
+    tcase_add_test(t, a_journal_forgets_one_target);
     tcase_add_test(t, a_file_that_is_no_journal_is_left_alone);
     tcase_add_test(t, only_one_has_the_journal);
     tcase_add_test(t, a_choice_that_ended_the_run_is_not_tried_again);
+    tcase_add_test(t, a_choice_that_has_run_and_ended_the_run_is_tried_once_more);
+    tcase_add_test(t, a_fresh_session_forgets_its_target_alone);
+    tcase_add_test(t, each_class_of_accuracy_has_its_own_in_the_journal);
     t = ef_test_case(s, "database");
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, a_result_replaces_its_targets_and_no_other);

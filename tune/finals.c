@@ -248,8 +248,7 @@ ef_status tune__finals(tune__search *s, const size_t *finalists, size_t count, b
         tune__warm(s);
         *finished =
             (run(s, &finals, TUNE_FINALS, s->verify_s + rounds_s(s, 1)) || finals.count == 0) &&
-            adopt(s, &finals, &own) &&
-            (s->result->adopted || !is_crowded(s, finalists, count));
+            adopt(s, &finals, &own) && (s->result->adopted || !is_crowded(s, finalists, count));
     }
     free(finals.memory);
     free(own.memory);

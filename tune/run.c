@@ -205,7 +205,7 @@ static ef_status note_fates(run *r, const tune_result *found)
     tune_session *s = &r->session;
     ef_status status = EF_OK;
     for (size_t i = 0; i < found->count && !status; i++)
-        status = tune_journal_fate(&s->journal, s->shape, s->options[i].text,
+        status = tune_journal_fate(&s->journal, s->booked, s->options[i].text,
                                    tune_fate_text(found->candidate[i].fate),
                                    found->candidate[i].median_ms, &s->error);
     return status;
@@ -478,6 +478,7 @@ static ef_status begin(run *r)
     ef_status status = tune_session_begin(s, r->request->worker);
     if (status)
         return status;
+    s->fresh = r->request->fresh;
     s->retry_failed = r->request->retry_failed;
     s->products = r->request->products;
     s->product_count = r->request->product_count;
@@ -488,7 +489,7 @@ static ef_status begin(run *r)
     status = tune_database_prepare(r->db, &s->device, &s->error);
     snprintf(path, sizeof path, "%s.journal", r->db);
     if (!status)
-        status = tune_journal_open(&s->journal, path, s->identity, r->request->fresh, &s->error);
+        status = tune_journal_open(&s->journal, path, s->identity, &s->error);
     if (!status) /* can it be written? */
         status = tune_database_put(r->db, &s->device, NULL, 0, &s->error);
     return status;

@@ -121,8 +121,8 @@ static void settle_budget(tune__search *s)
         seeds += s->candidate[s->plan->seeds[i]].outcome == TUNE_UNTRIED;
     double seeded = tune__spent(s) + slack * (double)seeds * (s->first_s + s->verify_s);
     s->seeded_at = s->plan->seed_count ? seeded : INFINITY;
-    s->budget_s = fmax(s->plan->budget_s,
-                       least(s->plan->most_s, seeded + stages_s(s, s->alive + seeds)));
+    s->budget_s =
+        fmax(s->plan->budget_s, least(s->plan->most_s, seeded + stages_s(s, s->alive + seeds)));
     s->progress.budget_s = s->budget_s;
 }
 

@@ -139,7 +139,7 @@ typedef struct tune_plan {
 typedef struct tune_candidate {
     tune_outcome outcome;
     tune_fate fate;
-    tune_stage stage; /* the last that it reached, where it was tried */
+    tune_stage stage;    /* the last that it reached, where it was tried */
     bool verified, late; /* late: it was cut short once */
     size_t samples;
     double ms[TUNE_SAMPLES]; /* in the order of measuring; known ones first */

@@ -20,11 +20,11 @@ typedef struct tune__search {
     size_t rounds;
     tune_progress progress;
 
-    double budget_s;                            /* the plan's, or what seeds and finals need */
-    double start;                               /* on the bench's clock */
-    double until;                               /* how long after it the present stage ends */
-    bool late;                                  /* a call was cut short by that */
-    double first_s; /* what the default takes: its first sample, which builds it; to be warm; a
+    double budget_s; /* the plan's, or what seeds and finals need */
+    double start;    /* on the bench's clock */
+    double until;    /* how long after it the present stage ends */
+    bool late;       /* a call was cut short by that */
+    double first_s;  /* what the default takes: its first sample, which builds it; to be warm; a
                        sample more, its check, a place in a round */
     double warm_s, sample_s, verify_s, entry_s;
 
