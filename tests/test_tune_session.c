@@ -104,6 +104,10 @@ static bool misbehave(const char *what)
         if (fake_begun++)
             hang();
         return false;
+    } else if (!strcmp(what, "once_again")) { /* of all requests the second fails */
+        if (first_time("first") || !first_time("second"))
+            return false;
+        puts("{\"failed\": \"runtime\", \"text\": \"CL_OUT_OF_RESOURCES\"}");
     } else if (!strcmp(what, "slowly")) { /* it builds, in each process */
         usleep(fake_begun++ ? 0 : 400000);
         return false;
@@ -248,8 +252,7 @@ static json_t *fake_open(json_t *request)
     json_t *products = json_object_get(request, "products");
     fake_products = json_array_size(products);
     if (products)
-        return json_pack("{s:b, s:b, s:i, s:i}", "fits", 1, "is_cpu", 0, "group", 64, "local_bytes",
-                         8448);
+        return json_pack("{s:b, s:i, s:i}", "fits", 1, "group", 64, "local_bytes", 8448);
     if (!strncmp(target, "linear", 6)) {
         note(json_object_get(request, "clblast") ? "tuned" : "own", -1);
         const char *name = getenv("EF_LINEAR") ? "direct" : "clblast";
@@ -363,6 +366,14 @@ static void remove_folder(void)
 static const char *path_of(const char *name)
 {
     return in_folder(folder, name);
+}
+
+static void write_file(const char *name, const char *mode, const char *text)
+{
+    FILE *f = fopen(path_of(name), mode);
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    ck_assert_int_eq(fclose(f), 0);
 }
 
 static const char *gelu = "gelu.forward H1000";
@@ -757,24 +768,31 @@ static const tune_device device = {
     .name = "fake", .key = "k1", .driver = "1", .accuracy = "normal"};
 static const char *const shapes[] = {"gelu.forward H1000", "gelu.forward H90000"};
 
-static int run_fake(const char *scenario, bool retry_failed)
+static int run_for(const char *scenario, bool retry_failed, double budget_s)
 {
-    tune_target targets[2];
+    tune_target targets[3];
     char db[512];
     snprintf(db, sizeof db, "%s/new/folders/db", folder);
     for (size_t i = 0; i < 2; i++)
         ck_assert(tune_target_parse(shapes[i], &targets[i]));
+    targets[2] = targets[1]; /* not for the fake, which is a CPU */
+    targets[2].devices = TUNE_NO_CPUS;
     fake_argv[2] = (char *)scenario;
     const tune_request request = {.command = "test",
                                   .worker = fake_argv,
                                   .db = db,
                                   .target = targets,
-                                  .count = 2,
-                                  .budget_s = 100,
+                                  .count = 3,
+                                  .budget_s = budget_s,
                                   .seed = 1,
                                   .retry_failed = retry_failed,
                                   .json = true};
     return tune_run(&request);
+}
+
+static int run_fake(const char *scenario, bool retry_failed)
+{
+    return run_for(scenario, retry_failed, 100);
 }
 
 static bool take_variant(void *user, json_t *line)
@@ -836,6 +854,39 @@ START_TEST(a_wrong_choice_that_is_fast_hides_no_other)
     ck_assert_int_eq(run_fake("verify 1 wrong", true), 0);
     ck_assert_int_gt(count_log("verify 1"), wrong);
     ck_assert_int_gt(count_log("time 2"), asked);
+}
+END_TEST
+
+/* A half of it is too little for the default to be built. */
+START_TEST(one_target_is_finished_rather_than_two_begun)
+{
+    ck_assert_int_eq(run_for("time * slowly", false, 1.6), 0);
+    ck_assert_str_eq(in_database(), "chunk,");
+}
+END_TEST
+
+/* What failed may have been mended, in a search that is over, too. */
+START_TEST(failures_are_tried_again_where_all_is_tuned)
+{
+    ck_assert_int_eq(run_fake("verify 1 wrong,time 2 segv", false), 0);
+    int wrong = count_log("verify 1"), times = count_log("time 2");
+    ck_assert_int_eq(run_fake("", false), 0);
+    ck_assert_int_eq(count_log("verify 1"), wrong);
+    ck_assert_int_eq(run_fake("", true), 0);
+    ck_assert_int_gt(count_log("verify 1"), wrong);
+    ck_assert_int_gt(count_log("time 2"), times);
+    ck_assert_str_eq(in_database(), "chunk,chunk,");
+    times = count_log("time 2");
+    ck_assert_int_eq(run_fake("", true), 0); /* nothing has failed */
+    ck_assert_int_eq(count_log("time 2"), times);
+}
+END_TEST
+
+/* Of two targets, the first. */
+START_TEST(a_target_that_does_not_open_again_stops_no_other)
+{
+    ck_assert_int_eq(run_fake("open * once_again,time 2 segv", false), 4);
+    ck_assert_str_eq(in_database(), "chunk,");
 }
 END_TEST
 
@@ -1029,14 +1080,6 @@ static ef_status open_journal(const char *identity)
     if (status)
         tune_journal_close(&journal);
     return status;
-}
-
-static void write_file(const char *name, const char *mode, const char *text)
-{
-    FILE *f = fopen(path_of(name), mode);
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    ck_assert_int_eq(fclose(f), 0);
 }
 
 static const char *read_file(const char *name)
@@ -1438,6 +1481,59 @@ END_TEST
 
 /* ---- targets ---- */
 
+static void ck_order(bool is_cpu, const char *const *want, size_t count)
+{
+    tune_target list[5];
+    char text[128];
+    ck_assert(tune_target_parse("gelu.forward H1000", &list[0]));
+    ck_assert(tune_target_parse("linear.dx B4 D8 E8", &list[1]));
+    ck_assert(tune_target_parse("gelu.forward H9000", &list[2]));
+    ck_assert(tune_target_parse("clblast", &list[3]));
+    ck_assert(tune_target_parse("linear.dx B9 D8 E8", &list[4]));
+    list[1].devices = TUNE_CPUS;
+    list[2].devices = TUNE_NO_CPUS;
+    ck_assert_uint_eq(tune_targets_order(list, 5, is_cpu), count);
+    for (size_t i = 0; i < count; i++) {
+        tune_target_text(&list[i], text, sizeof text);
+        ck_assert_str_eq(text, want[i]);
+    }
+}
+
+START_TEST(heavy_targets_of_the_device_come_first)
+{
+    ck_order(true,
+             (const char *const[]){"clblast", "linear.dx B4 D8 E8", "linear.dx B9 D8 E8",
+                                   "gelu.forward H1000"},
+             4);
+    ck_order(false,
+             (const char *const[]){"clblast", "linear.dx B9 D8 E8", "gelu.forward H1000",
+                                   "gelu.forward H9000"},
+             4);
+}
+END_TEST
+
+/* Batches of a GPU are larger. */
+START_TEST(each_device_has_its_batches)
+{
+    static const struct {
+        int effort;
+        bool is_cpu;
+        size_t batch[3];
+    } rows[] = {{0, true, {16}}, {0, false, {64, 4}}, {1, true, {16, 4}}, {1, false, {16, 64, 4}}};
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        size_t count, batches = 0;
+        tune_target *list = tune_default_targets(rows[r].effort, &count);
+        count = tune_targets_order(list, count, rows[r].is_cpu);
+        for (size_t i = 0; i < count; i++)
+            if (list[i].id == EF__CONV1D_DX && list[i].n[4] == 5)
+                ck_assert_uint_eq(list[i].n[0], rows[r].batch[batches++]);
+        ck_assert_uint_eq(count, 15 * batches);
+        ck_assert(batches == 3 || rows[r].batch[batches] == 0);
+        free(list);
+    }
+}
+END_TEST
+
 START_TEST(targets_that_cannot_be_are_refused)
 {
     static const char *const bad[] = {
@@ -1475,6 +1571,7 @@ static int run_clblast(const char *scenario, bool check, double budget_s)
     tune_target targets[3];
     char db[512];
     snprintf(db, sizeof db, "%s/db", folder);
+    write_file("gpu", "w", "");
     for (size_t i = 0; i < 3; i++)
         ck_assert(tune_target_parse(texts[i], &targets[i]));
     fake_argv[2] = (char *)scenario;
@@ -1570,6 +1667,9 @@ static Suite *suite(void)
     tcase_add_test(t, a_device_that_does_not_recover_ends_the_run);
     tcase_add_test(t, runs_end_with_the_right_status);
     tcase_add_test(t, a_wrong_choice_that_is_fast_hides_no_other);
+    tcase_add_test(t, one_target_is_finished_rather_than_two_begun);
+    tcase_add_test(t, failures_are_tried_again_where_all_is_tuned);
+    tcase_add_test(t, a_target_that_does_not_open_again_stops_no_other);
     tcase_add_test(t, a_search_that_had_its_share_is_not_made_again);
     tcase_add_test(t, the_first_samples_of_many_do_not_come_back);
     tcase_add_test(t, what_is_known_goes_into_the_next_search);
@@ -1598,6 +1698,8 @@ static Suite *suite(void)
     tcase_add_test(t, folders_are_made);
     tcase_add_test(t, files_of_something_else_are_left_alone);
     tcase_add_test(t, looking_writes_nothing);
+    tcase_add_test(t, heavy_targets_of_the_device_come_first);
+    tcase_add_test(t, each_device_has_its_batches);
     tcase_add_test(t, targets_that_cannot_be_are_refused);
     return s;
 }

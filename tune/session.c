@@ -343,26 +343,24 @@ ef_status tune_session_open(tune_session *s, const tune_target *target)
 
 /* ---- CLBlast's parameters ---- */
 
-ef_status tune_session_open_clblast(tune_session *s, ef__clblast_limits *limits, bool *is_cpu,
-                                    bool *fits)
+ef_status tune_session_open_clblast(tune_session *s, ef__clblast_limits *limits, bool *fits)
 {
     json_t *reply;
     json_int_t group, local_bytes;
-    int fit, cpu;
+    int fit;
     ef_status status = turn_to(s, &(tune_target){.id = TUNE_CLBLAST});
     snprintf(s->source, sizeof s->source, "%s", ef__clblast_source());
     if (!status)
         status = reopen(s, &s->worker, &reply);
     if (status)
         return status;
-    if (json_unpack(reply, "{s:b, s:b, s:I, s:I}", "fits", &fit, "is_cpu", &cpu, "group", &group,
-                    "local_bytes", &local_bytes))
+    if (json_unpack(reply, "{s:b, s:I, s:I}", "fits", &fit, "group", &group, "local_bytes",
+                    &local_bytes))
         status = stop(s, EF_EDEVICE, "the worker does not say what CLBlast can take");
     json_decref(reply);
     if (status)
         return status;
     *fits = fit;
-    *is_cpu = cpu;
     *limits = (ef__clblast_limits){
         (size_t)group, {(size_t)group, (size_t)group}, (size_t)local_bytes, ef__clblast_version()};
     return EF_OK;

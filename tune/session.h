@@ -80,8 +80,7 @@ bool tune_session_has_failures(const tune_session *s, const tune_target *target)
 
 /* Make CLBlast's parameters the current target. *limits: the device's. *fits: can it run them?
  * Errors: EDEVICE, EBUILD. */
-ef_status tune_session_open_clblast(tune_session *s, ef__clblast_limits *limits, bool *is_cpu,
-                                    bool *fits);
+ef_status tune_session_open_clblast(tune_session *s, ef__clblast_limits *limits, bool *fits);
 
 /* Its options are these sets, and as the last and the default none, in a worker of its own. The
  * journal's are known. Errors: ENOMEM, EIO. */

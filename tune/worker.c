@@ -220,9 +220,8 @@ static json_t *open_clblast(worker *w, json_t *list)
         return failed("runtime", error.text);
     }
     const ef__clblast_limits l = ef__clblast_limits_of(ef__device_of(w->actor));
-    return json_pack("{s:b, s:b, s:I, s:I}", "fits", (int)tune_products_fit(&w->products), "is_cpu",
-                     (int)ef_actor_device(w->actor)->is_cpu, "group", (json_int_t)l.group,
-                     "local_bytes", (json_int_t)l.local_bytes);
+    return json_pack("{s:b, s:I, s:I}", "fits", (int)tune_products_fit(&w->products), "group",
+                     (json_int_t)l.group, "local_bytes", (json_int_t)l.local_bytes);
 }
 
 /* So many sets of tensors that together they pass the caches. */
