@@ -224,8 +224,8 @@ nothing_repeated() {
             return substr($0, RSTART + length(name) + 4, RLENGTH - length(name) - 5)
         }
         { what = field("what"); key = field("target") " / " field("choice") }
-        what == "begin" && (failed[key] || begun[key]) { again[key]++ }
-        what == "begin" { begun[key] = 1 }
+        what == "begin" && (failed[key] || (begun[key] && !(times[key] && begun[key] == 1))) { again[key]++ }
+        what == "begin" { begun[key]++ }
         what == "time" { begun[key] = 0; times[key]++ }
         what == "end" { begun[key] = 0; failed[key] = field("outcome") !~ /^(correct|untried)$/ }
         what == "fate" && field("fate") == "the default" { is_default[key] = 1 }
