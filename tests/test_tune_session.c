@@ -6,6 +6,7 @@
  * a file for each thing that happens once, and "dead", the file of a device that runs nothing. */
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "ef_test.h"
+#include "../tune/check.h"
 #include "../tune/run.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -389,6 +391,18 @@ static void write_file(const char *name, const char *mode, const char *text)
     ck_assert_ptr_nonnull(f);
     fputs(text, f);
     ck_assert_int_eq(fclose(f), 0);
+}
+
+static const char *read_file(const char *name)
+{
+    static char text[65536];
+    FILE *f = fopen(path_of(name), "r");
+    text[0] = '\0';
+    if (f) {
+        text[fread(text, 1, sizeof text - 1, f)] = '\0';
+        fclose(f);
+    }
+    return text;
 }
 
 static const char *gelu = "gelu.forward H1000";
@@ -798,7 +812,7 @@ static const tune_device device = {
     .name = "fake", .key = "k1", .driver = "1", .accuracy = "normal"};
 static const char *const shapes[] = {"gelu.forward H1000", "gelu.forward H90000"};
 
-static int run_for(const char *scenario, bool retry_failed, double budget_s)
+static int run_request(const char *scenario, tune_request request)
 {
     tune_target targets[3];
     char db[512];
@@ -808,21 +822,19 @@ static int run_for(const char *scenario, bool retry_failed, double budget_s)
     targets[2] = targets[1]; /* not for the fake, which is a CPU */
     targets[2].devices = TUNE_NO_CPUS;
     fake_argv[2] = (char *)scenario;
-    const tune_request request = {.command = "test",
-                                  .worker = fake_argv,
-                                  .db = db,
-                                  .target = targets,
-                                  .count = 3,
-                                  .budget_s = budget_s,
-                                  .seed = 1,
-                                  .retry_failed = retry_failed,
-                                  .json = true};
+    request.command = "test";
+    request.worker = fake_argv;
+    request.db = db;
+    request.target = targets;
+    request.count = 3;
+    request.seed = 1;
+    request.json = true;
     return tune_run(&request);
 }
 
 static int run_fake(const char *scenario, bool retry_failed)
 {
-    return run_for(scenario, retry_failed, 100);
+    return run_request(scenario, (tune_request){.budget_s = 100, .retry_failed = retry_failed});
 }
 
 static bool take_variant(void *user, json_t *line)
@@ -890,7 +902,7 @@ END_TEST
 /* A half of it is too little for the default to be built. */
 START_TEST(one_target_is_finished_rather_than_two_begun)
 {
-    ck_assert_int_eq(run_for("time * drowsily", false, 1.95), 0);
+    ck_assert_int_eq(run_request("time * drowsily", (tune_request){.budget_s = 1.95}), 0);
     ck_assert_int_eq(strncmp(in_database(), "chunk,", 6), 0);
 }
 END_TEST
@@ -965,6 +977,85 @@ START_TEST(the_first_samples_of_many_do_not_come_back)
     for (size_t i = 0; i < TUNE_SAMPLES; i++)
         ck_assert_double_eq(known->ms[i], 1 + 0.01 * (double)(i + 4));
     free(known);
+}
+END_TEST
+
+/* ---- choices that are checked again ---- */
+
+static char *copy_of_database(void)
+{
+    char *copy = strdup(read_file("new/folders/db"));
+    ck_assert_ptr_nonnull(copy);
+    return copy;
+}
+
+/* What says nothing against a choice leaves its record. */
+START_TEST(a_check_gives_up_what_lost_and_nothing_else)
+{
+    static const struct {
+        const char *scenario;
+        double budget_s;
+        int status;
+        const char *database; /* NULL: as it was */
+    } plans[] = {{"", INFINITY, 0, "chunk,chunk,"},
+                 {"verify 1 wrong", INFINITY, 0, "default,default,"},
+                 {"time 1 segv", INFINITY, 0, "default,default,"},
+                 {"time 0 segv", INFINITY, 4, NULL},
+                 {"verify 0 wrong,time 1 segv", INFINITY, 4, NULL},
+                 {"time * sick", INFINITY, 4, NULL},
+                 {"verify 1 hang", 0.6, 0, NULL},
+                 {"open * segv", INFINITY, 4, NULL}};
+    for (size_t p = 0; p < sizeof plans / sizeof *plans; p++) {
+        ck_assert_int_eq(run_fake("", false), 0);
+        ck_assert_str_eq(in_database(), "chunk,chunk,");
+        char *before = copy_of_database();
+        int status = run_request(plans[p].scenario,
+                                 (tune_request){.budget_s = plans[p].budget_s, .check = true});
+        ck_assert_msg(status == plans[p].status, "%s: %d", plans[p].scenario, status);
+        if (plans[p].database)
+            ck_assert_str_eq(in_database(), plans[p].database);
+        else
+            ck_assert_str_eq(read_file("new/folders/db"), before);
+        free(before);
+        remove_folder();
+        make_folder();
+    }
+}
+END_TEST
+
+/* A default that fails is not written down, with no time at all. */
+START_TEST(a_check_of_a_default_wants_it_to_run)
+{
+    ck_assert_int_eq(run_fake("", false), 0);
+    ck_assert_int_eq(run_request("verify 1 wrong", (tune_request){.budget_s = 9, .check = true}),
+                     0);
+    ck_assert_str_eq(in_database(), "default,default,");
+    ck_assert_int_eq(run_request("", (tune_request){.budget_s = 9, .check = true}), 0);
+    char *before = copy_of_database();
+    ck_assert_ptr_nonnull(strstr(before, "\"ms\":1.5,"));
+    ck_assert_int_eq(run_request("time 0 log", (tune_request){.budget_s = 9, .check = true}), 4);
+    ck_assert_str_eq(read_file("new/folders/db"), before);
+    ck_assert_int_eq(run_request("verify 0 wrong", (tune_request){.budget_s = 9, .check = true}),
+                     4);
+    ck_assert_str_eq(read_file("new/folders/db"), before);
+    free(before);
+}
+END_TEST
+
+START_TEST(a_check_ends_when_it_is_asked_to)
+{
+    const volatile sig_atomic_t stop = 1;
+    tune_verdict v;
+    ck_assert_int_eq(run_fake("", false), 0);
+    begin("");
+    int asked = count_log(" 1");
+    ck_assert_int_eq(tune_check(&session, path_of("new/folders/db"), INFINITY, &stop, &v), EF_OK);
+    ck_assert_int_eq(v.end, TUNE_UNCHECKED);
+    ck_assert_str_eq(v.why, "interrupted");
+    ck_assert_int_eq(tune_check(&session, path_of("new/folders/db"), 0, NULL, &v), EF_OK);
+    ck_assert_int_eq(v.end, TUNE_UNCHECKED);
+    ck_assert_str_eq(v.why, "the time was up");
+    ck_assert_int_eq(count_log(" 1"), asked);
     end();
 }
 END_TEST
@@ -1110,18 +1201,6 @@ static ef_status open_journal(const char *identity)
     if (status)
         tune_journal_close(&journal);
     return status;
-}
-
-static const char *read_file(const char *name)
-{
-    static char text[65536];
-    FILE *f = fopen(path_of(name), "r");
-    text[0] = '\0';
-    if (f) {
-        text[fread(text, 1, sizeof text - 1, f)] = '\0';
-        fclose(f);
-    }
-    return text;
 }
 
 static void fill_journal(void)
@@ -1601,6 +1680,7 @@ START_TEST(targets_that_cannot_be_are_refused)
         "gelu.forward H0",
         "gelu.forward H-1",
         "gelu.forward H1x",
+        "gelu.forward H5 H5",
         "gelu.forward H2147483648",
         "gelu.forward H99999999999999999999",
         "gelu.forward D5",
@@ -1677,7 +1757,7 @@ START_TEST(clblast_gets_one_set_for_all_products)
     ck_assert_int_eq(run_clblast("", true, 200),
                      0); /* checked, it stays, and goes if it is wrong */
     ck_assert_int_eq(stored("Pad", "PAD_WPTX"), 4);
-    ck_assert_int_eq(run_clblast("verify 0 wrong", true, 200), 0);
+    ck_assert_int_eq(run_clblast("verify 0 once_wrong", true, 200), 0);
     ck_assert_int_eq(stored("Pad", "PAD_WPTX"), -1);
 }
 END_TEST
@@ -1731,6 +1811,9 @@ static Suite *suite(void)
     tcase_add_test(t, a_target_that_does_not_open_again_stops_no_other);
     tcase_add_test(t, a_search_that_had_its_share_is_not_made_again);
     tcase_add_test(t, the_first_samples_of_many_do_not_come_back);
+    tcase_add_test(t, a_check_gives_up_what_lost_and_nothing_else);
+    tcase_add_test(t, a_check_of_a_default_wants_it_to_run);
+    tcase_add_test(t, a_check_ends_when_it_is_asked_to);
     tcase_add_test(t, what_is_known_goes_into_the_next_search);
     tcase_add_test(t, a_run_that_is_killed_at_any_moment_goes_on);
     t = ef_test_case(s, "clblast");

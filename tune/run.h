@@ -13,7 +13,7 @@ typedef struct tune_request {
     const tune_target *products; /* [product_count] what CLBlast's parameters are tuned for, where
                                     they are the first target */
     size_t product_count;
-    double budget_s;
+    double budget_s; /* may be infinite */
     uint64_t seed;
     bool check; /* what the database has, instead of searching */
     bool fresh, retry_failed, json;
