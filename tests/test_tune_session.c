@@ -1537,14 +1537,23 @@ START_TEST(a_result_is_of_the_driver_that_it_was_measured_with)
     char text[512] = "";
     ef_error error;
     tune_device updated = device;
-    tune_record record = {.knobs = json_object(), .source = "s", .identity = "j"};
+    tune_record record = {
+        .knobs = json_object(), .source = "s", .identity = "j", .samples = 13, .mad_ms = 0.5};
     ck_assert_int_eq(put("db", gelu, "chunk", 1), EF_OK);
+    ck_assert_ptr_null(strstr(read_file("db"), "pci"));
+    ck_assert_ptr_null(strstr(read_file("db"), "samples"));
+    updated.vendor_id = 0x10de;
+    updated.local_bytes = 49152;
+    strcpy(updated.pci, "0000:1b:00");
     ck_assert_int_eq(put("db", "gelu.forward H2000", NULL, 2), EF_OK);
     strcpy(updated.driver, "2");
     ck_assert(tune_target_parse("gelu.forward H2000", &record.target));
     ck_assert_int_eq(tune_database_put(path_of("db"), &updated, &record, 1, &error), EF_OK);
     ck_assert_int_eq(tune_database_read(path_of("db"), take_driver, text, &error), EF_OK);
     ck_assert_str_eq(text, "gelu.forward H1000 by 1,gelu.forward H2000 by 2,");
+    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"vendor_id\":4318,"));
+    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"local_bytes\":49152,\"pci\":\"0000:1b:00\""));
+    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"samples\":13,\"mad_ms\":0.5"));
     json_decref(record.knobs);
 }
 END_TEST

@@ -35,10 +35,13 @@ static ef_status make_folders(const char *path, ef_error *error)
 
 static json_t *header(const tune_device *d)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "format", EF__TUNE_FORMAT,
-                     "library", ef_version(), "key", d->key, "device", d->name, "platform",
-                     d->platform, "version", d->version, "driver", d->driver, "cpu", d->cpu,
-                     "units", d->units);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:s*, s:s*}",
+                     "format", EF__TUNE_FORMAT, "library", ef_version(), "key", d->key, "device",
+                     d->name, "platform", d->platform, "version", d->version, "driver", d->driver,
+                     "cpu", d->cpu, "units", d->units, "vendor_id", (json_int_t)d->vendor_id,
+                     "max_work_group", (json_int_t)d->max_work_group, "local_bytes",
+                     (json_int_t)d->local_bytes, "pci", *d->pci ? d->pci : NULL, "uuid",
+                     *d->uuid ? d->uuid : NULL);
 }
 
 static json_t *sizes(const tune_target *t)
@@ -57,15 +60,20 @@ static json_t *record_line(const tune_device *d, const tune_record *r)
     gmtime_r(&now, &utc);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
     tune_target_text(&r->target, shape, sizeof shape);
-    return json_pack("{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, "
-                     "s:I, s:I, s:f, s:s}",
-                     "op", tune_target_op(&r->target), "n", sizes(&r->target), "parts", 0,
-                     "accuracy", d->accuracy, "variant", r->variant ? r->variant : "default",
-                     "knobs", r->knobs, "source", r->source, "driver", d->driver, "identity",
-                     r->identity, "shape", shape, "ms", r->ms, "base_ms", r->base_ms, "ratio_low",
-                     r->low, "ratio_high", r->high, "worst", r->worst, "tried",
-                     (json_int_t)r->tried, "of", (json_int_t)r->of, "seconds", r->seconds, "date",
-                     date);
+    json_t *line =
+        json_pack("{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, "
+                  "s:I, s:I, s:f, s:s}",
+                  "op", tune_target_op(&r->target), "n", sizes(&r->target), "parts", 0, "accuracy",
+                  d->accuracy, "variant", r->variant ? r->variant : "default", "knobs", r->knobs,
+                  "source", r->source, "driver", d->driver, "identity", r->identity, "shape", shape,
+                  "ms", r->ms, "base_ms", r->base_ms, "ratio_low", r->low, "ratio_high", r->high,
+                  "worst", r->worst, "tried", (json_int_t)r->tried, "of", (json_int_t)r->of,
+                  "seconds", r->seconds, "date", date);
+    if (line && r->samples) {
+        json_object_set_new(line, "samples", json_integer((json_int_t)r->samples));
+        json_object_set_new(line, "mad_ms", json_real(r->mad_ms));
+    }
+    return line;
 }
 
 /* ---- the file ---- */

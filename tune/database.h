@@ -11,6 +11,10 @@ typedef struct tune_device {
     char name[128], platform[128], version[128], driver[128], cpu[128], key[EF__SHA256_HEX];
     char accuracy[8]; /* the class that is tuned for */
     int units;
+    /* What tells it from others of its name; 0 and "" where it is not known. */
+    unsigned vendor_id;
+    size_t max_work_group, local_bytes;
+    char pci[16], uuid[33];
 } tune_device;
 
 /* The result for one target. variant NULL: the untuned choice is best. */
@@ -20,6 +24,8 @@ typedef struct tune_record {
     json_t *knobs;                 /* object; borrowed */
     const char *source, *identity; /* of its kernels; of device, driver and all kernels */
     double ms, base_ms, low, high; /* low, high: of the interval of ms / base_ms */
+    size_t samples;                /* that ms is the median of; 0: not said */
+    double mad_ms;                 /* their median distance from it */
     double worst;                  /* error over its bound */
     size_t tried, of;              /* choices */
     double seconds;                /* that the search had */

@@ -192,6 +192,8 @@ static ef_status keep(run *r, const tune_result *found)
                                 .source = s->source,
                                 .identity = identity,
                                 .ms = found->candidate[found->choice].median_ms,
+                                .samples = found->candidate[found->choice].samples,
+                                .mad_ms = found->candidate[found->choice].mad_ms,
                                 .base_ms = control->median_ms,
                                 .low = found->adopted ? found->ratio.low : 1,
                                 .high = found->adopted ? found->ratio.high : 1,

@@ -62,6 +62,19 @@ static tune_outcome outcome_of(tune_process *p, tune_answer answer, json_t *repl
     return answer == TUNE_SILENT ? TUNE_TIMEOUT : TUNE_RUNTIME;
 }
 
+static void learn_hardware(tune_device *d, json_t *hardware)
+{
+    json_int_t vendor = 0, group = 0, local = 0;
+    const char *pci = "", *uuid = "";
+    json_unpack(hardware, "{s?I, s?I, s?I, s?s, s?s}", "vendor_id", &vendor, "max_work_group",
+                &group, "local_bytes", &local, "pci", &pci, "uuid", &uuid);
+    d->vendor_id = (unsigned)vendor;
+    d->max_work_group = (size_t)group;
+    d->local_bytes = (size_t)local;
+    snprintf(d->pci, sizeof d->pci, "%s", pci);
+    snprintf(d->uuid, sizeof d->uuid, "%s", uuid);
+}
+
 static ef_status learn_device(tune_session *s)
 {
     json_t *reply;
@@ -84,6 +97,7 @@ static ef_status learn_device(tune_session *s)
     snprintf(d->version, sizeof d->version, "%s", version);
     snprintf(d->driver, sizeof d->driver, "%s", driver);
     snprintf(d->cpu, sizeof d->cpu, "%s", cpu);
+    learn_hardware(d, json_object_get(reply, "hardware"));
     snprintf(d->key, sizeof d->key, "%s", key);
     snprintf(d->accuracy, sizeof d->accuracy, "%s", accuracy);
     snprintf(s->identity, sizeof s->identity, "%s", identity);
