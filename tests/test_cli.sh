@@ -163,10 +163,13 @@ check 'efinfo --device shows one' [ "$(grep -c 'work-group' out)" -eq 1 ]
 tiny="--model sample --batch 2 --length 5 --rounds 1"
 if type python3 >/dev/null 2>&1; then
     each_line='import json, sys; [json.loads(line)["verified"] for line in sys.stdin]'
+    device_ms='import json, sys
+for line in sys.stdin: assert 0 < json.loads(line)["device_ms"] < 1e4'
     for item in deferral launch ops encoder; do
         run efbench --json $tiny $item
         check "efbench $item ends well" [ $status -eq 0 ]
         check "efbench --json $item prints JSON, a line each" python3 -c "$each_line" <out
+        [ "$item" != ops ] || check 'ops: the device has a time' python3 -c "$device_ms" <out
     done
 else
     skip 'efbench --json' 'python3 is not installed'

@@ -1679,6 +1679,30 @@ START_TEST(each_device_has_its_batches)
 }
 END_TEST
 
+/* ---- progress ---- */
+
+START_TEST(progress_says_what_is_known)
+{
+    tune_progress p = {.stage = TUNE_EXPLORE, .done = 1, .total = 34};
+    char text[256], cut[16];
+    tune_progress_text(&p, text, sizeof text);
+    ck_assert_str_eq(text, "exploring 1/34");
+    p = (tune_progress){.stage = TUNE_FINALS,
+                        .done = 3,
+                        .total = 15,
+                        .best_ms = 1,
+                        .control_ms = 2,
+                        .ratio = {.median = 0.5, .low = 0.4, .high = 0.8}};
+    p.failed[TUNE_COMPILE] = 2;
+    p.failed[TUNE_TIMEOUT] = 1;
+    tune_progress_text(&p, text, sizeof text);
+    ck_assert_str_eq(text, "finals 3/15, best 1 ms, default 2 ms, 2.00 times as fast "
+                           "(1.25 to 2.50), failed: 2 compile, 1 timeout");
+    tune_progress_text(&p, cut, sizeof cut);
+    ck_assert_str_eq(cut, "finals 3/15, be");
+}
+END_TEST
+
 START_TEST(targets_that_cannot_be_are_refused)
 {
     static const char *const bad[] = {
@@ -1853,6 +1877,7 @@ static Suite *suite(void)
     tcase_add_test(t, heavy_targets_of_the_device_come_first);
     tcase_add_test(t, each_device_has_its_batches);
     tcase_add_test(t, targets_that_cannot_be_are_refused);
+    tcase_add_test(t, progress_says_what_is_known);
     return s;
 }
 

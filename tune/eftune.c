@@ -268,12 +268,18 @@ static void show_knobs(json_t *knobs)
     }
 }
 
+typedef struct shown {
+    bool json, any;
+} shown;
+
 static bool show_line(void *user, json_t *line)
 {
+    shown *s = user;
     const char *shape, *variant, *date, *class;
     json_t *knobs;
     double ms, base, low, high;
-    if (*(bool *)user) {
+    s->any = true;
+    if (s->json) {
         print_json(json_incref(line));
         return true;
     }
@@ -297,10 +303,13 @@ static int show(const settings *s)
 {
     char path[4096];
     ef_error error;
-    bool json = s->json;
+    shown lines = {.json = s->json};
     int code = find_database(s, path, sizeof path);
-    if (!code && tune_database_read(path, show_line, &json, &error))
+    if (!code && tune_database_read(path, show_line, &lines, &error))
         code = ef__say_error(NAME, EF__DATA, "%s", error.text);
+    else if (!code && !lines.any)
+        code = ef__say_error(NAME, EF__DATA, "%s: is empty, not a file of \"%s\"", path,
+                             EF__TUNE_FORMAT);
     return code;
 }
 
@@ -342,7 +351,8 @@ static void print_why(const settings *s, const tune_entry *e)
         printf("  %10s     %-44s %s\n", "", e->choice, fate);
 }
 
-/* A family, OP or "OP SIZES": every option of each target, fastest first, and why it is where it is. */
+/* A family, OP or "OP SIZES": every option of each target, fastest first, and why it is where it
+ * is. */
 static int why(const settings *s)
 {
     char path[4200];

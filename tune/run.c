@@ -30,7 +30,7 @@ typedef struct run {
     bool without_clblast;        /* its own parameters compute wrong numbers here */
 } run;
 
-/* ---- progress: a line that changes on a terminal, else one every ten seconds ---- */
+/* ---- progress: a line that changes every second on a terminal, else one in ten ---- */
 
 static void clear(run *r)
 {
@@ -49,27 +49,45 @@ static void look_at_load(run *r)
     ef__say_error(r->request->command, 0, "warning: %s: times will scatter", text);
 }
 
-static void show(void *user, const tune_progress *p)
+static void add_failures(char *text, size_t size, size_t used, const tune_progress *p)
+{
+    const char *before = ", failed: ";
+    for (int i = TUNE_COMPILE; i < TUNE_LATE && used < size; i++)
+        if (p->failed[i]) {
+            used += (size_t)snprintf(text + used, size - used, "%s%zu %s", before, p->failed[i],
+                                     tune_outcome_text(i));
+            before = ", ";
+        }
+}
+
+/* The speed-up is that of the finals' rounds; before them there are two medians. */
+void tune_progress_text(const tune_progress *p, char *text, size_t size)
 {
     static const char *const stages[] = {"exploring", "first round", "second round", "finals",
                                          "confirming"};
+    size_t used = (size_t)snprintf(text, size, "%s %zu/%zu", stages[p->stage], p->done, p->total);
+    if (p->best_ms > 0 && p->control_ms > 0 && used < size)
+        used += (size_t)snprintf(text + used, size - used, ", best %.3g ms, default %.3g ms",
+                                 p->best_ms, p->control_ms);
+    if (p->ratio.median > 0 && used < size)
+        used += (size_t)snprintf(text + used, size - used, ", %.2f times as fast (%.2f to %.2f)",
+                                 1 / p->ratio.median, 1 / p->ratio.high, 1 / p->ratio.low);
+    add_failures(text, size, used, p);
+}
+
+static void show(void *user, const tune_progress *p)
+{
     run *r = user;
+    char text[256];
     double now = ef__now(), left = r->end_s - now;
     look_at_load(r);
-    if (now - r->shown_s < (r->on_terminal ? 0.5 : 10))
+    if (now - r->shown_s < (r->on_terminal ? 1 : 10))
         return;
     clear(r);
     r->shown_s = now;
-    size_t failed = 0;
-    for (int i = TUNE_COMPILE; i < TUNE_OUTCOME_COUNT; i++)
-        failed += p->failed[i];
-    fprintf(stderr, "[%zu/%zu] %s: %s %zu/%zu", r->at + 1, r->count, r->session.shape,
-            stages[p->stage], p->done, p->total);
-    if (p->best_ms > 0 && p->control_ms > 0)
-        fprintf(stderr, ", best %.3g ms, default %.3g ms", p->best_ms, p->control_ms);
-    if (failed)
-        fprintf(stderr, ", %zu failed", failed);
-    fprintf(stderr, ", at most %.0f s left%s", fmax(0, left), r->on_terminal ? "" : "\n");
+    tune_progress_text(p, text, sizeof text);
+    fprintf(stderr, "[%zu/%zu] %s: %s, at most %.0f s left%s", r->at + 1, r->count,
+            r->session.shape, text, fmax(0, left), r->on_terminal ? "" : "\n");
     fflush(stderr);
 }
 

@@ -277,8 +277,8 @@ static bool has_hung(const tune_session *s, const tune_entry *e)
 }
 
 /* What an earlier run found out. One that it did not survive counts as failed, but may have been
- * ended by something else if it had run before. The default gets another chance in any case, without
- * it there is no search. */
+ * ended by something else if it had run before. The default gets another chance in any case,
+ * without it there is no search. */
 static void recall(tune_session *s, size_t i)
 {
     tune_option *o = &s->options[i];
