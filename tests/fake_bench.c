@@ -97,7 +97,7 @@ static tune_outcome verify(void *user, size_t c, tune_limit limit)
     return outcome == TUNE_CORRECT && wrong ? TUNE_CORRECTNESS : outcome;
 }
 
-/* As many calls as last 5 ms. */
+/* What is not built is; then as many calls as last 5 ms. */
 static tune_outcome time_round(void *user, const size_t *c, size_t count, tune_limit limit,
                                double *ms, size_t *failed)
 {
@@ -109,6 +109,13 @@ static tune_outcome time_round(void *user, const size_t *c, size_t count, tune_l
             *failed = i;
             return TUNE_RUNTIME;
         }
+        if (!f->built[c[i]]) {
+            outcome = spend(f, f->build_s, limit.left_s, TUNE_LATE);
+            limit.left_s -= f->build_s;
+        }
+        f->built[c[i]] = true;
+        if (outcome != TUNE_CORRECT)
+            return outcome;
         double now = f->ms[c[i]] * (slower && i >= count / 2 ? 2 : 1);
         ms[i] = noisy(f, now);
         double s = 1e-3 * ms[i] * ceil(5 / now);

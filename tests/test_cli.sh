@@ -401,6 +401,50 @@ check 'a run that does not begin leaves the earlier log' [ "$(cat kept.log)" = o
 expect 0 'trained' $train --log-json kept.log
 check 'a run that begins replaces it' [ "$(grep -c '^{' kept.log)" -eq "$(wc -l <kept.log)" ]
 
+# ---- a database that is not in force: one warning, and all goes on ----
+
+EF_TUNE=on XDG_DATA_HOME=$tmp/share
+export EF_TUNE XDG_DATA_HOME
+run eftune --show # says where it is not
+db=$(sed -n "s|^eftune: \($tmp/share/[^:]*\): .*|\1|p" err)
+mkdir -p "$(dirname "$db")"
+# warns PATTERN: so do those who run operations, once; efinfo has it in its list.
+warns() {
+    for line in "$train" 'eftexteval --data val.efb --checkpoint model.safetensors' \
+        'efbench launch --rounds 1'; do
+        expect 0 '' $line
+        check "${line%% *} warns" [ "$(grep -c "^${line%% *}: .*$1" err)" -eq 1 ]
+    done
+    expect 0 "^    .*$1" efinfo
+    expect 0 '"digest": ""' efinfo --json
+}
+echo notes >"$db"
+warns "$db:1: not a file of"
+check 'efinfo --json: too' grep -q '"error": ".*not a file of' out
+rm "$db" && mkdir "$db"
+warns "$db: "
+rmdir "$db"
+key=$(basename "$db" .eftune)
+{
+    echo "{\"format\": \"energyflow tune 1\", \"key\": \"$key\", \"driver\": \"\"}"
+    for op in forward backward; do
+        echo "{\"op\": \"gelu.$op\", \"n\": [9], \"parts\": 0, \"accuracy\": \"normal\"," \
+            '"variant": "default", "knobs": {}, "source": "", "driver": "of old"}'
+    done
+    echo 'cut off'
+} >"$db"
+warns '2.* choices of another driver, of old: eftune --check'
+check 'efinfo --json: counted' grep -q '"of_other_driver": 2' out
+expect 0 'tuned  *0 choices, 1 broken line' efinfo
+EF_TUNE=$db EF_TUNE_STALE=use
+export EF_TUNE_STALE
+expect 0 'trained' $train
+check 'those that are to be used: no warning' [ "$(grep -c 'driver' err)" -eq 0 ]
+echo notes >"$db"
+expect 3 'not a file of' $train
+EF_TUNE=off
+unset XDG_DATA_HOME EF_TUNE_STALE
+
 # ---- devices, kernels, memory, numbers ----
 
 OCL_ICD_VENDORS=/nonexistent

@@ -362,6 +362,69 @@ START_TEST(a_candidate_that_builds_for_ever_does_not_spend_all)
 }
 END_TEST
 
+static tune_result *search_beside_a_hang(fake_bench *f, tune_outcome of_seven)
+{
+    static tune_known known;
+    known = (tune_known){7, of_seven, false, 0, {0}};
+    return fake_search(f, (tune_plan){.budget_s = 30,
+                                      .seeds = (size_t[]){7, 3},
+                                      .seed_count = 2,
+                                      .known = &known,
+                                      .known_count = of_seven != TUNE_UNTRIED,
+                                      .seed = 1});
+}
+
+/* What it keeps from their turn may be faster, so that is no result; and it does so only once. */
+START_TEST(a_candidate_that_builds_for_ever_comes_last_the_next_time)
+{
+    fake_bench *f = row_of(16);
+    f->slow_build = 7;
+    tune_result *r = search_beside_a_hang(f, TUNE_UNTRIED);
+    ck_assert_int_eq(r->end, TUNE_SPENT);
+    ck_assert(r->candidate[7].late && r->candidate[7].outcome == TUNE_UNTRIED);
+    ck_assert_int_eq(r->candidate[3].fate, TUNE_FATE_UNSEEN);
+    r = search_beside_a_hang(f, TUNE_LATE);
+    ck_assert_int_eq(r->end, TUNE_SPENT);
+    for (size_t i = 0; i < 16; i++)
+        ck_assert_int_eq(r->candidate[i].outcome, i == 7 ? TUNE_UNTRIED : TUNE_CORRECT);
+    ck_assert_int_eq(search_beside_a_hang(f, TUNE_TIMEOUT)->end, TUNE_DONE);
+    f->ms[3] = 0.5;
+    ck_assert_int_eq(search_beside_a_hang(f, TUNE_LATE)->end, TUNE_DONE);
+    ck_assert_uint_eq(f->result.choice, 3);
+    fake_free(f);
+}
+END_TEST
+
+/* The default alone takes more than that to build. */
+START_TEST(seeds_and_finals_have_their_time_in_any_budget)
+{
+    const size_t seeds[] = {3, 12};
+    tune_plan plan = {.budget_s = 1, .seeds = seeds, .seed_count = 2, .seed = 1};
+    fake_bench *f = row_of(64);
+    f->build_s = 1.5;
+    f->check_s = 0.5;
+    f->ms[3] = 0.5;
+    ck_assert_int_eq(fake_search(f, plan)->end, TUNE_SPENT);
+    ck_assert_double_le(f->clock, 1);
+    f->clock = 0;
+    plan.most_s = 100;
+    const tune_result *r = fake_search(f, plan);
+    ck_assert_int_eq(r->end, TUNE_DONE);
+    ck_assert_uint_eq(r->choice, 3);
+    ck_assert_int_eq(r->candidate[12].outcome, TUNE_CORRECT);
+    ck_assert_double_lt(f->clock, 20); /* of 100 that all would take */
+    f->clock = 0;
+    plan.most_s = 5;
+    ck_assert_int_eq(fake_search(f, plan)->end, TUNE_SPENT);
+    ck_assert_double_le(f->clock, 5);
+    f->clock = 0;
+    plan.budget_s = plan.most_s = 40; /* which is enough: seeds do not take all of it */
+    ck_assert_uint_gt(fake_search(f, plan)->candidate[3].samples, 0);
+    ck_assert_double_gt(f->clock, 20);
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(checks_leave_time_for_the_finals)
 {
     fake_bench *f = row_of(64);
@@ -551,6 +614,52 @@ START_TEST(a_resumed_search_repeats_nothing)
 }
 END_TEST
 
+/* All is known, but not built: that the first round builds the finalists says nothing of the
+ * others. */
+START_TEST(a_search_that_resumes_into_its_finals_drops_nobody)
+{
+    fake_bench *f = row_of(16);
+    tune_known known[16];
+    f->build_s = 1;
+    f->ms[7] = 0.9;
+    for (size_t i = 0; i < 16; i++) {
+        known[i] = (tune_known){i, TUNE_CORRECT, true, TUNE_SAMPLES, {0}};
+        for (size_t k = 0; k < TUNE_SAMPLES; k++)
+            known[i].ms[k] = i == 7 ? 0.99 : i < 5 ? 0.95 : 1; /* the slowest of the finalists */
+    }
+    const tune_plan plan = {.budget_s = 20, .known = known, .known_count = 16, .seed = 1};
+    tune_result *r = fake_search(f, plan);
+    ck_assert_int_eq(r->end, TUNE_DONE);
+    ck_assert_uint_eq(r->choice, 7);
+    for (size_t i = 0; i < r->count; i++)
+        ck_assert_int_ne(r->candidate[i].fate, TUNE_FATE_CROWDED);
+    fake_free(f);
+}
+END_TEST
+
+/* Whoever had no rounds may be the fastest: without a choice, that is no result. */
+START_TEST(the_default_is_no_result_while_a_finalist_waits)
+{
+    fake_bench *f = row_of(16);
+    for (size_t i = 0; i < 16; i++)
+        f->ms[i] = i ? 100 : 101;
+    size_t crowded = 0, spent = 0;
+    for (double budget_s = 8; budget_s < 40; budget_s += 1) {
+        const tune_result *r = fake_search(f, (tune_plan){.budget_s = budget_s, .seed = 1});
+        bool waits = false;
+        for (size_t i = 0; i < r->count; i++)
+            waits |= r->candidate[i].fate == TUNE_FATE_CROWDED;
+        crowded += waits && r->rounds >= 15;
+        spent += r->end == TUNE_SPENT;
+        ck_assert(!waits || r->end == TUNE_SPENT);
+        f->clock = 0;
+    }
+    ck_assert_uint_gt(crowded, 0);
+    ck_assert_uint_lt(spent, 32);
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(a_wrong_one_that_is_known_as_fast_is_found_out)
 {
     fake_bench *f = row_of(16);
@@ -609,6 +718,8 @@ static Suite *suite(void)
     tcase_add_test(adopt, rounds_in_which_the_device_drifts_do_not_count);
     tcase_add_test(bounds, the_budget_is_kept);
     tcase_add_test(bounds, a_candidate_that_builds_for_ever_does_not_spend_all);
+    tcase_add_test(bounds, a_candidate_that_builds_for_ever_comes_last_the_next_time);
+    tcase_add_test(bounds, seeds_and_finals_have_their_time_in_any_budget);
     tcase_add_test(bounds, checks_leave_time_for_the_finals);
     tcase_add_test(bounds, a_flag_ends_the_search_at_any_call);
     tcase_add_test(failures, failures_of_every_kind_are_survived);
@@ -618,6 +729,8 @@ static Suite *suite(void)
     tcase_add_test(failures, without_a_default_that_runs_there_is_no_search);
     tcase_add_test(failures, a_sick_device_is_not_held_against_its_candidates);
     tcase_add_test(failures, a_resumed_search_repeats_nothing);
+    tcase_add_test(failures, a_search_that_resumes_into_its_finals_drops_nobody);
+    tcase_add_test(failures, the_default_is_no_result_while_a_finalist_waits);
     tcase_add_test(failures, a_wrong_one_that_is_known_as_fast_is_found_out);
     tcase_add_test(failures, a_plan_with_what_does_not_exist_is_refused);
     return s;

@@ -84,6 +84,16 @@ static void die_of(int number)
     raise(number);
 }
 
+/* With a process of its own, as a driver's compiler: who has it, has the lock. */
+static void hang_with_a_child(void)
+{
+    int fd = open(in_folder(fake_folder, "child"), O_RDWR | O_CREAT, 0666);
+    if (flock(fd, LOCK_EX) == 0 && fork() == 0)
+        hang();
+    close(fd);
+    hang();
+}
+
 /* Instead of an answer. false: there is none more to give. */
 static bool misbehave(const char *what)
 {
@@ -99,6 +109,8 @@ static bool misbehave(const char *what)
         die_of(SIGKILL);
     else if (!strcmp(what, "hang"))
         hang();
+    else if (!strcmp(what, "brood"))
+        hang_with_a_child();
     else if (!strcmp(what, "stuck")) { /* it builds, and never ends to run */
         say(json_pack("{s:b}", "built", 1));
         hang();
@@ -106,8 +118,15 @@ static bool misbehave(const char *what)
         if (fake_begun++)
             hang();
         return false;
+    } else if (!strcmp(what, "once_again")) { /* of all requests the second fails */
+        if (first_time("first") || !first_time("second"))
+            return false;
+        puts("{\"failed\": \"runtime\", \"text\": \"CL_OUT_OF_RESOURCES\"}");
     } else if (!strcmp(what, "slowly")) { /* it builds, in each process */
         usleep(fake_begun++ ? 0 : 400000);
+        return false;
+    } else if (!strcmp(what, "drowsily")) {
+        usleep(fake_begun++ ? 0 : 990000);
         return false;
     } else if (!strcmp(what, "half")) {
         fputs(cut, stdout);
@@ -250,8 +269,7 @@ static json_t *fake_open(json_t *request)
     json_t *products = json_object_get(request, "products");
     fake_products = json_array_size(products);
     if (products)
-        return json_pack("{s:b, s:b, s:i, s:i}", "fits", 1, "is_cpu", 0, "group", 64, "local_bytes",
-                         8448);
+        return json_pack("{s:b, s:i, s:i}", "fits", 1, "group", 64, "local_bytes", 8448);
     if (!strncmp(target, "linear", 6)) {
         note(json_object_get(request, "clblast") ? "tuned" : "own", -1);
         const char *name = getenv("EF_LINEAR") ? "direct" : "clblast";
@@ -272,7 +290,8 @@ static json_t *fake_answer(const char *when, json_t *request)
     json_t *times, *item;
     size_t i;
     if (!strcmp(when, "device"))
-        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "name", "fake",
+        return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "is_cpu",
+                         access(in_folder(fake_folder, "gpu"), F_OK) != 0, "name", "fake",
                          "platform", "test", "version", "1", "driver", "1", "cpu", "none", "key",
                          "k1", "accuracy", "normal", "units", 2, "identity", "i1");
     if (!strcmp(when, "open"))
@@ -366,6 +385,14 @@ static const char *path_of(const char *name)
     return in_folder(folder, name);
 }
 
+static void write_file(const char *name, const char *mode, const char *text)
+{
+    FILE *f = fopen(path_of(name), mode);
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
 static const char *read_file(const char *name)
 {
     static char text[65536];
@@ -401,9 +428,9 @@ static void open_target(void)
 static void begin(const char *scenario)
 {
     ck_assert_msg(try_begin(scenario, 5) == EF_OK, "%s", session.error.text);
-    ck_assert_int_eq(tune_journal_open(&session.journal, path_of("journal"), session.identity,
-                                       false, &session.error),
-                     EF_OK);
+    ck_assert_int_eq(
+        tune_journal_open(&session.journal, path_of("journal"), session.identity, &session.error),
+        EF_OK);
     open_target();
 }
 
@@ -628,6 +655,39 @@ START_TEST(what_runs_out_of_the_budget_has_not_failed)
 }
 END_TEST
 
+/* Twice, with as long as the default needed to be built: then it hangs. */
+START_TEST(what_runs_out_of_the_budget_twice_hangs)
+{
+    const tune_limit little = {10, 0.2};
+    double ms;
+    size_t count;
+    for (int run = 0; run < 3; run++) {
+        begin("time 2 hang,time 3 hang");
+        ck_outcome(sample(RIGHT), TUNE_CORRECT);
+        ck_outcome(tune_session_sample(&session, 2, little, &ms),
+                   run < 2 ? TUNE_LATE : TUNE_TIMEOUT);
+        if (run == 1) { /* long ones are found out at once */
+            ck_assert_int_eq(tune_journal_late(&session.journal, gelu, session.options[4].text, 9,
+                                               &session.error),
+                             EF_OK);
+            ck_assert_int_eq(tune_journal_late(&session.journal, gelu, session.options[3].text, 11,
+                                               &session.error),
+                             EF_OK);
+            ck_outcome(tune_session_sample(&session, 3, little, &ms), TUNE_LATE);
+            ck_outcome(session.options[3].outcome, TUNE_TIMEOUT);
+        }
+        tune_known *known = tune_session_known(&session, &count);
+        for (size_t i = 0; i < count; i++) /* this run's are the search's own to know */
+            if (known[i].candidate == 2)
+                ck_outcome(known[i].outcome, run ? TUNE_TIMEOUT : TUNE_LATE);
+            else if (known[i].candidate == 4)
+                ck_outcome(known[i].outcome, TUNE_LATE);
+        free(known);
+        end();
+    }
+}
+END_TEST
+
 /* Only what is not built yet has the time for that. */
 START_TEST(a_run_that_hangs_does_not_cost_the_time_to_build)
 {
@@ -658,6 +718,21 @@ START_TEST(a_new_worker_has_the_time_to_build_again)
     ck_outcome(tune_session_round(&session, list, 2, enough, ms, &failed), TUNE_CORRECT);
     ck_assert_double_eq(ms[1], fake_ms(2));
     ck_assert_int_eq(count_log("start"), 2); /* and that is not because of a third one */
+    end();
+}
+END_TEST
+
+START_TEST(what_a_worker_has_started_ends_with_it)
+{
+    begin("time 2 brood");
+    ck_outcome(sample(2), TUNE_TIMEOUT);
+    int fd = open(path_of("child"), O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    bool alive = true;
+    for (int i = 0; i < 100 && (alive = flock(fd, LOCK_EX | LOCK_NB) != 0); i++)
+        usleep(10000);
+    ck_assert_msg(!alive, "its child lives");
+    close(fd);
     end();
 }
 END_TEST
@@ -739,17 +814,19 @@ static const char *const shapes[] = {"gelu.forward H1000", "gelu.forward H90000"
 
 static int run_request(const char *scenario, tune_request request)
 {
-    tune_target targets[2];
+    tune_target targets[3];
     char db[512];
     snprintf(db, sizeof db, "%s/new/folders/db", folder);
     for (size_t i = 0; i < 2; i++)
         ck_assert(tune_target_parse(shapes[i], &targets[i]));
+    targets[2] = targets[1]; /* not for the fake, which is a CPU */
+    targets[2].devices = TUNE_NO_CPUS;
     fake_argv[2] = (char *)scenario;
     request.command = "test";
     request.worker = fake_argv;
     request.db = db;
     request.target = targets;
-    request.count = 2;
+    request.count = 3;
     request.seed = 1;
     request.json = true;
     return tune_run(&request);
@@ -822,6 +899,39 @@ START_TEST(a_wrong_choice_that_is_fast_hides_no_other)
 }
 END_TEST
 
+/* A half of it is too little for the default to be built. */
+START_TEST(one_target_is_finished_rather_than_two_begun)
+{
+    ck_assert_int_eq(run_request("time * drowsily", (tune_request){.budget_s = 1.95}), 0);
+    ck_assert_int_eq(strncmp(in_database(), "chunk,", 6), 0);
+}
+END_TEST
+
+/* What failed may have been mended, in a search that is over, too. */
+START_TEST(failures_are_tried_again_where_all_is_tuned)
+{
+    ck_assert_int_eq(run_fake("verify 1 wrong,time 2 segv", false), 0);
+    int wrong = count_log("verify 1"), times = count_log("time 2");
+    ck_assert_int_eq(run_fake("", false), 0);
+    ck_assert_int_eq(count_log("verify 1"), wrong);
+    ck_assert_int_eq(run_fake("", true), 0);
+    ck_assert_int_gt(count_log("verify 1"), wrong);
+    ck_assert_int_gt(count_log("time 2"), times);
+    ck_assert_str_eq(in_database(), "chunk,chunk,");
+    times = count_log("time 2");
+    ck_assert_int_eq(run_fake("", true), 0); /* nothing has failed */
+    ck_assert_int_eq(count_log("time 2"), times);
+}
+END_TEST
+
+/* Of two targets, the first. */
+START_TEST(a_target_that_does_not_open_again_stops_no_other)
+{
+    ck_assert_int_eq(run_fake("open * once_again,time 2 segv", false), 4);
+    ck_assert_str_eq(in_database(), "chunk,");
+}
+END_TEST
+
 /* Both had their share of the 100 seconds, not half of it, or tried everything. */
 START_TEST(a_search_that_had_its_share_is_not_made_again)
 {
@@ -849,6 +959,24 @@ START_TEST(a_search_that_had_its_share_is_not_made_again)
         ck_assert_int_eq(count_log("time") > 0, rows[i].again);
         unlink(path_of("log"));
     }
+}
+END_TEST
+
+/* They were cold. */
+START_TEST(the_first_samples_of_many_do_not_come_back)
+{
+    size_t count;
+    begin("");
+    for (int i = 0; i < TUNE_SAMPLES + 4; i++)
+        ck_assert_int_eq(tune_journal_time(&session.journal, gelu, session.options[RIGHT].text,
+                                           i < 4 ? 100 : 1 + 0.01 * i, &session.error),
+                         EF_OK);
+    tune_known *known = tune_session_known(&session, &count);
+    ck_assert_uint_eq(count, 1);
+    ck_assert_uint_eq(known->samples, TUNE_SAMPLES);
+    for (size_t i = 0; i < TUNE_SAMPLES; i++)
+        ck_assert_double_eq(known->ms[i], 1 + 0.01 * (double)(i + 4));
+    free(known);
 }
 END_TEST
 
@@ -1003,7 +1131,7 @@ static int count_files(const char *name)
 /* Has a choice had all its times, or failed, or ended a run? */
 static bool is_finished(const tune_entry *e)
 {
-    return e->count >= TUNE_SAMPLES || e->begun ||
+    return e->count >= TUNE_SAMPLES || (e->begun && (e->begun_twice || !e->count)) ||
            (e->outcome != TUNE_UNTRIED && e->outcome != TUNE_CORRECT);
 }
 
@@ -1066,27 +1194,19 @@ END_TEST
 
 static tune_journal journal;
 
-static ef_status open_journal(const char *identity, bool fresh)
+static ef_status open_journal(const char *identity)
 {
     ef_error error;
-    ef_status status = tune_journal_open(&journal, path_of("j"), identity, fresh, &error);
+    ef_status status = tune_journal_open(&journal, path_of("j"), identity, &error);
     if (status)
         tune_journal_close(&journal);
     return status;
 }
 
-static void write_file(const char *name, const char *mode, const char *text)
-{
-    FILE *f = fopen(path_of(name), mode);
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    ck_assert_int_eq(fclose(f), 0);
-}
-
 static void fill_journal(void)
 {
     ef_error error;
-    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    ck_assert_int_eq(open_journal("i"), EF_OK);
     tune_journal_begin(&journal, "t", "good", &error);
     tune_journal_time(&journal, "t", "good", 1.5, &error);
     tune_journal_time(&journal, "t", "good", 2.5, &error);
@@ -1115,7 +1235,7 @@ START_TEST(a_journal_gives_back_what_was_put_in)
 {
     fill_journal();
     for (int i = 0; i < 3; i++) {
-        ck_assert_int_eq(open_journal("i", false), EF_OK);
+        ck_assert_int_eq(open_journal("i"), EF_OK);
         check_journal();
         tune_journal_close(&journal);
     }
@@ -1138,12 +1258,12 @@ START_TEST(a_journal_is_cut_off_anywhere)
         for (const char *s = all;
              (s = strstr(s, "\"what\":\"time\"")) && strchr(s, '}') < all + at;)
             s = strchr(s, '}'), times++;
-        ck_assert_msg(open_journal("i", false) == EF_OK, "cut at %zu", at);
+        ck_assert_msg(open_journal("i") == EF_OK, "cut at %zu", at);
         const tune_entry *e = tune_journal_find(&journal, "t", "good");
         ck_assert_msg((e ? e->count : 0) == times, "cut at %zu: %zu times", at, times);
         ck_assert_int_eq(tune_journal_time(&journal, "t", "new", 4, &error), EF_OK);
         tune_journal_close(&journal);
-        ck_assert_int_eq(open_journal("i", false), EF_OK);
+        ck_assert_int_eq(open_journal("i"), EF_OK);
         ck_assert_msg(tune_journal_find(&journal, "t", "new") != NULL, "cut at %zu", at);
         e = tune_journal_find(&journal, "t", "good");
         ck_assert_uint_eq(e ? e->count : 0, times);
@@ -1164,11 +1284,17 @@ START_TEST(rubbish_in_a_journal_is_passed_over)
         "{\"what\":\"end\",\"target\":\"t\",\"choice\":\"good\",\"outcome\":3}\n",
         "{\"what\":\"no such\",\"target\":\"t\",\"choice\":\"good\"}\n",
         "\xff\xfe\n",
-        "{\"what\":\"fate\",\"target\":\"t\",\"choice\":\"good\"}\n"};
+        "{\"what\":\"fate\",\"target\":\"t\",\"choice\":\"good\"}\n",
+        "{\"what\":\"time\",\"target\":\"t\",\"choice\":\"good\",\"ms\":0}\n",
+        "{\"what\":\"time\",\"target\":\"t\",\"choice\":\"good\",\"ms\":-5}\n",
+        "{\"what\":\"time\",\"target\":\"t\",\"choice\":\"good\",\"ms\":1e308}\n",
+        "{\"what\":\"fate\",\"target\":\"t\",\"choice\":\"good\",\"fate\":\"x\",\"ms\":-1}\n",
+        "{\"what\":\"time\",\"target\":\"t\",\"choice\":\"killer\",\"ms\":1e9}\n",
+        "{\"what\":\"forget\",\"target\":\"u\"}\n"};
     fill_journal();
     for (size_t i = 0; i < sizeof rubbish / sizeof *rubbish; i++)
         write_file("j", "a", rubbish[i]);
-    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    ck_assert_int_eq(open_journal("i"), EF_OK);
     check_journal();
     tune_journal_close(&journal);
 }
@@ -1176,19 +1302,40 @@ END_TEST
 
 START_TEST(a_journal_of_something_else_begins_anew)
 {
+    char path[512];
     fill_journal();
-    ck_assert_int_eq(open_journal("other", false), EF_OK);
+    ck_assert_int_eq(open_journal("other"), EF_OK);
     ck_assert_uint_eq(journal.count, 0);
     tune_journal_close(&journal);
-    ck_assert_int_eq(open_journal("i", false), EF_OK);
-    ck_assert_uint_eq(journal.count, 0);
+    ck_assert_int_eq(rename(path_of("j.old"), strcpy(path, path_of("j"))), 0); /* it is kept */
+    ck_assert_int_eq(open_journal("i"), EF_OK);
+    check_journal();
     tune_journal_close(&journal);
-    fill_journal();
-    ck_assert_int_eq(open_journal("i", true), EF_OK); /* --fresh */
-    ck_assert_uint_eq(journal.count, 0);
-    tune_journal_close(&journal);
+    ck_assert_int_eq(access(path_of("j.old"), F_OK), -1);
     write_file("j", "w", "");
-    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    ck_assert_int_eq(open_journal("i"), EF_OK);
+    tune_journal_close(&journal);
+}
+END_TEST
+
+START_TEST(a_journal_forgets_one_target)
+{
+    ef_error error;
+    fill_journal();
+    ck_assert_int_eq(open_journal("i"), EF_OK);
+    ck_assert(tune_journal_has_failures(&journal, "t"));
+    tune_journal_begin(&journal, "u", "good", &error);
+    tune_journal_time(&journal, "u", "good", 3.5, &error);
+    ck_assert(!tune_journal_has_failures(&journal, "u"));
+    ck_assert_int_eq(tune_journal_forget(&journal, "t", &error), EF_OK);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_uint_eq(journal.count, 1);
+        ck_assert_ptr_null(tune_journal_find(&journal, "t", "good"));
+        ck_assert_ptr_nonnull(tune_journal_find(&journal, "u", "good"));
+        ck_assert(!tune_journal_has_failures(&journal, "t"));
+        tune_journal_close(&journal);
+        ck_assert_int_eq(open_journal("i"), EF_OK);
+    }
     tune_journal_close(&journal);
 }
 END_TEST
@@ -1196,12 +1343,11 @@ END_TEST
 START_TEST(a_file_that_is_no_journal_is_left_alone)
 {
     static const char *const texts[] = {"Dear diary\n", "{}\n", "\n", "{\"format\": \"x\"}\n"};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        for (int fresh = 0; fresh < 2; fresh++) {
-            write_file("j", "w", texts[i]);
-            ck_assert_int_eq(open_journal("i", fresh), EF_EFORMAT);
-            ck_assert_str_eq(read_file("j"), texts[i]);
-        }
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        write_file("j", "w", texts[i]);
+        ck_assert_int_eq(open_journal("i"), EF_EFORMAT);
+        ck_assert_str_eq(read_file("j"), texts[i]);
+    }
 }
 END_TEST
 
@@ -1219,10 +1365,10 @@ START_TEST(only_one_has_the_journal)
         hang();
     }
     ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-    ck_assert_int_eq(open_journal("other", true), EF_ESTATE); /* which would begin anew */
+    ck_assert_int_eq(open_journal("other"), EF_ESTATE); /* which would begin anew */
     kill(other, SIGKILL);
     waitpid(other, NULL, 0);
-    ck_assert_int_eq(open_journal("i", false), EF_OK);
+    ck_assert_int_eq(open_journal("i"), EF_OK);
     check_journal();
     tune_journal_close(&journal);
     close(ready[0]);
@@ -1236,7 +1382,6 @@ START_TEST(a_choice_that_ended_the_run_is_not_tried_again)
     begin("");
     char text[128];
     strcpy(text, session.options[2].text);
-    ck_outcome(sample(2), TUNE_CORRECT);
     ck_assert_int_eq(tune_journal_begin(&session.journal, gelu, text, &error), EF_OK);
     end();
     begin("");
@@ -1255,6 +1400,66 @@ START_TEST(a_choice_that_ended_the_run_is_not_tried_again)
     end();
     begin(""); /* the default is */
     ck_outcome(sample(RIGHT), TUNE_CORRECT);
+    end();
+}
+END_TEST
+
+/* It is likely the best, and what cut it off may be anything: once. */
+START_TEST(a_choice_that_has_run_and_ended_the_run_is_tried_once_more)
+{
+    ef_error error;
+    begin("");
+    char text[128];
+    strcpy(text, session.options[2].text);
+    ck_outcome(sample(2), TUNE_CORRECT);
+    ck_outcome(verify(2), TUNE_CORRECT);
+    ck_assert_int_eq(tune_journal_begin(&session.journal, gelu, text, &error), EF_OK);
+    end();
+    begin("");
+    ck_outcome(session.options[2].outcome, TUNE_CORRECT);
+    ck_assert_int_eq(tune_journal_begin(&session.journal, gelu, text, &error), EF_OK);
+    end();
+    begin("");
+    ck_outcome(sample(2), TUNE_RUNTIME);
+    end();
+}
+END_TEST
+
+START_TEST(a_fresh_session_forgets_its_target_alone)
+{
+    begin("verify 3 wrong");
+    ck_outcome(verify(3), TUNE_CORRECTNESS);
+    end();
+    begin("");
+    gelu = "gelu.forward H2000";
+    session.fresh = true;
+    open_target();
+    ck_outcome(verify(2), TUNE_CORRECT);
+    end();
+    gelu = "gelu.forward H1000";
+    begin("");
+    ck_outcome(session.options[3].outcome, TUNE_CORRECTNESS);
+    session.fresh = true;
+    open_target();
+    ck_outcome(session.options[3].outcome, TUNE_UNTRIED);
+    end();
+}
+END_TEST
+
+/* What is right in one class need not be in the other. */
+START_TEST(each_class_of_accuracy_has_its_own_in_the_journal)
+{
+    begin("verify 3 wrong");
+    strcpy(session.device.accuracy, "strict");
+    open_target();
+    ck_outcome(verify(3), TUNE_CORRECTNESS);
+    end();
+    begin("");
+    ck_outcome(session.options[3].outcome, TUNE_UNTRIED);
+    ck_outcome(sample(3), TUNE_CORRECT);
+    strcpy(session.device.accuracy, "strict");
+    open_target();
+    ck_outcome(session.options[3].outcome, TUNE_CORRECTNESS);
     end();
 }
 END_TEST
@@ -1318,6 +1523,41 @@ START_TEST(a_result_replaces_its_targets_and_no_other)
 }
 END_TEST
 
+static bool take_driver(void *user, json_t *line)
+{
+    const char *shape = json_string_value(json_object_get(line, "shape"));
+    if (shape)
+        sprintf((char *)user + strlen(user), "%s by %s,", shape,
+                json_string_value(json_object_get(line, "driver")));
+    return true;
+}
+
+START_TEST(a_result_is_of_the_driver_that_it_was_measured_with)
+{
+    char text[512] = "";
+    ef_error error;
+    tune_device updated = device;
+    tune_record record = {
+        .knobs = json_object(), .source = "s", .identity = "j", .samples = 13, .mad_ms = 0.5};
+    ck_assert_int_eq(put("db", gelu, "chunk", 1), EF_OK);
+    ck_assert_ptr_null(strstr(read_file("db"), "pci"));
+    ck_assert_ptr_null(strstr(read_file("db"), "samples"));
+    updated.vendor_id = 0x10de;
+    updated.local_bytes = 49152;
+    strcpy(updated.pci, "0000:1b:00");
+    ck_assert_int_eq(put("db", "gelu.forward H2000", NULL, 2), EF_OK);
+    strcpy(updated.driver, "2");
+    ck_assert(tune_target_parse("gelu.forward H2000", &record.target));
+    ck_assert_int_eq(tune_database_put(path_of("db"), &updated, &record, 1, &error), EF_OK);
+    ck_assert_int_eq(tune_database_read(path_of("db"), take_driver, text, &error), EF_OK);
+    ck_assert_str_eq(text, "gelu.forward H1000 by 1,gelu.forward H2000 by 2,");
+    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"vendor_id\":4318,"));
+    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"local_bytes\":49152,\"pci\":\"0000:1b:00\""));
+    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"samples\":13,\"mad_ms\":0.5"));
+    json_decref(record.knobs);
+}
+END_TEST
+
 START_TEST(folders_are_made)
 {
     ef_error error;
@@ -1342,6 +1582,7 @@ END_TEST
 START_TEST(files_of_something_else_are_left_alone)
 {
     static const char *const texts[] = {
+        "",
         "important notes\n",
         "{}\n",
         "\x7f"
@@ -1384,6 +1625,59 @@ START_TEST(looking_writes_nothing)
 END_TEST
 
 /* ---- targets ---- */
+
+static void ck_order(bool is_cpu, const char *const *want, size_t count)
+{
+    tune_target list[5];
+    char text[128];
+    ck_assert(tune_target_parse("gelu.forward H1000", &list[0]));
+    ck_assert(tune_target_parse("linear.dx B4 D8 E8", &list[1]));
+    ck_assert(tune_target_parse("gelu.forward H9000", &list[2]));
+    ck_assert(tune_target_parse("clblast", &list[3]));
+    ck_assert(tune_target_parse("linear.dx B9 D8 E8", &list[4]));
+    list[1].devices = TUNE_CPUS;
+    list[2].devices = TUNE_NO_CPUS;
+    ck_assert_uint_eq(tune_targets_order(list, 5, is_cpu), count);
+    for (size_t i = 0; i < count; i++) {
+        tune_target_text(&list[i], text, sizeof text);
+        ck_assert_str_eq(text, want[i]);
+    }
+}
+
+START_TEST(heavy_targets_of_the_device_come_first)
+{
+    ck_order(true,
+             (const char *const[]){"clblast", "linear.dx B4 D8 E8", "linear.dx B9 D8 E8",
+                                   "gelu.forward H1000"},
+             4);
+    ck_order(false,
+             (const char *const[]){"clblast", "linear.dx B9 D8 E8", "gelu.forward H1000",
+                                   "gelu.forward H9000"},
+             4);
+}
+END_TEST
+
+/* Batches of a GPU are larger. */
+START_TEST(each_device_has_its_batches)
+{
+    static const struct {
+        int effort;
+        bool is_cpu;
+        size_t batch[3];
+    } rows[] = {{0, true, {16}}, {0, false, {64, 4}}, {1, true, {16, 4}}, {1, false, {16, 64, 4}}};
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        size_t count, batches = 0;
+        tune_target *list = tune_default_targets(rows[r].effort, &count);
+        count = tune_targets_order(list, count, rows[r].is_cpu);
+        for (size_t i = 0; i < count; i++)
+            if (list[i].id == EF__CONV1D_DX && list[i].n[4] == 5)
+                ck_assert_uint_eq(list[i].n[0], rows[r].batch[batches++]);
+        ck_assert_uint_eq(count, 15 * batches);
+        ck_assert(batches == 3 || rows[r].batch[batches] == 0);
+        free(list);
+    }
+}
+END_TEST
 
 /* ---- progress ---- */
 
@@ -1447,6 +1741,7 @@ static int run_clblast(const char *scenario, bool check, double budget_s)
     tune_target targets[3];
     char db[512];
     snprintf(db, sizeof db, "%s/db", folder);
+    write_file("gpu", "w", "");
     for (size_t i = 0; i < 3; i++)
         ck_assert(tune_target_parse(texts[i], &targets[i]));
     fake_argv[2] = (char *)scenario;
@@ -1466,7 +1761,7 @@ static int run_clblast(const char *scenario, bool check, double budget_s)
 
 static int stored(const char *kernel, const char *name)
 {
-    json_t *kernels = tune_database_clblast(path_of("db"));
+    json_t *kernels = tune_database_clblast(path_of("db"), "1");
     int value = kernels ? parameter(kernels, kernel, name) : -1;
     json_decref(kernels);
     return value;
@@ -1481,6 +1776,7 @@ START_TEST(clblast_gets_one_set_for_all_products)
     ck_assert_int_eq(stored("Pad", "PAD_WPTX"), 4);
     ck_assert_int_eq(stored("XgemmDirect", "WGD"), 32);
     ck_assert_int_eq(stored("GemmRoutine", "XGEMM_MIN_INDIRECT_SIZE"), 40);
+    ck_assert_ptr_null(tune_database_clblast(path_of("db"), "of old"));
     ck_assert_int_eq(count_log("own"), 0);
     ck_assert_int_eq(count_log("tuned"), 2);
     int times = count_log("time");
@@ -1533,7 +1829,9 @@ static Suite *suite(void)
     tcase_add_test(t, the_default_is_asked_twice);
     tcase_add_test(t, a_round_that_fails_names_the_one);
     tcase_add_test(t, what_runs_out_of_the_budget_has_not_failed);
+    tcase_add_test(t, what_runs_out_of_the_budget_twice_hangs);
     tcase_add_test(t, a_run_that_hangs_does_not_cost_the_time_to_build);
+    tcase_add_test(t, what_a_worker_has_started_ends_with_it);
     tcase_add_test(t, a_new_worker_has_the_time_to_build_again);
     tcase_add_test(t, three_failures_with_a_healthy_device_stay_failures);
     tcase_add_test(t, failures_of_a_sick_device_that_recovers_are_tried_again);
@@ -1541,7 +1839,11 @@ static Suite *suite(void)
     tcase_add_test(t, a_device_that_does_not_recover_ends_the_run);
     tcase_add_test(t, runs_end_with_the_right_status);
     tcase_add_test(t, a_wrong_choice_that_is_fast_hides_no_other);
+    tcase_add_test(t, one_target_is_finished_rather_than_two_begun);
+    tcase_add_test(t, failures_are_tried_again_where_all_is_tuned);
+    tcase_add_test(t, a_target_that_does_not_open_again_stops_no_other);
     tcase_add_test(t, a_search_that_had_its_share_is_not_made_again);
+    tcase_add_test(t, the_first_samples_of_many_do_not_come_back);
     tcase_add_test(t, a_check_gives_up_what_lost_and_nothing_else);
     tcase_add_test(t, a_check_of_a_default_wants_it_to_run);
     tcase_add_test(t, a_check_ends_when_it_is_asked_to);
@@ -1558,15 +1860,22 @@ static Suite *suite(void)
     tcase_add_test(t, a_journal_is_cut_off_anywhere);
     tcase_add_test(t, rubbish_in_a_journal_is_passed_over);
     tcase_add_test(t, a_journal_of_something_else_begins_anew);
+    tcase_add_test(t, a_journal_forgets_one_target);
     tcase_add_test(t, a_file_that_is_no_journal_is_left_alone);
     tcase_add_test(t, only_one_has_the_journal);
     tcase_add_test(t, a_choice_that_ended_the_run_is_not_tried_again);
+    tcase_add_test(t, a_choice_that_has_run_and_ended_the_run_is_tried_once_more);
+    tcase_add_test(t, a_fresh_session_forgets_its_target_alone);
+    tcase_add_test(t, each_class_of_accuracy_has_its_own_in_the_journal);
     t = ef_test_case(s, "database");
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, a_result_replaces_its_targets_and_no_other);
+    tcase_add_test(t, a_result_is_of_the_driver_that_it_was_measured_with);
     tcase_add_test(t, folders_are_made);
     tcase_add_test(t, files_of_something_else_are_left_alone);
     tcase_add_test(t, looking_writes_nothing);
+    tcase_add_test(t, heavy_targets_of_the_device_come_first);
+    tcase_add_test(t, each_device_has_its_batches);
     tcase_add_test(t, targets_that_cannot_be_are_refused);
     tcase_add_test(t, progress_says_what_is_known);
     return s;

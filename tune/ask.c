@@ -22,7 +22,7 @@ double tune__left(const tune__search *s)
 
 void tune__begin(tune__search *s, double later)
 {
-    s->until = s->plan->budget_s - later;
+    s->until = s->budget_s - later;
     s->late = false;
 }
 
@@ -98,6 +98,10 @@ void tune__recall(tune__search *s, const tune_known *known)
 {
     if (known->candidate == s->plan->control && known->outcome != TUNE_CORRECT)
         return; /* without a default there is no search: it gets another chance */
+    if (known->outcome == TUNE_LATE) {
+        s->candidate[known->candidate].late = true;
+        return;
+    }
     set_outcome(s, known->candidate, known->outcome);
     s->candidate[known->candidate].verified = known->verified;
     for (size_t i = 0; i < known->samples; i++)
@@ -129,7 +133,7 @@ static bool answer(tune__search *s, size_t candidate, tune_outcome outcome)
     else if (outcome == TUNE_SICK)
         forget(s);
     else if (outcome == TUNE_LATE)
-        s->late = true;
+        s->late = s->candidate[candidate].late = true;
     else {
         set_outcome(s, candidate, outcome);
         s->failing[s->failures++ % TUNE__FAILING] = candidate;
@@ -182,6 +186,8 @@ void tune__warm(tune__search *s)
         size_t c = s->plan->control;
         if (tune__halted(s) || !answer(s, c, s->bench->sample(s->bench->user, c, limit(s), &ms)))
             return;
+        if (s->first_s == 0)
+            s->first_s = tune__spent(s) - began;
         last[n % STEADY] = ms;
         double low = ms, high = ms;
         for (size_t i = 0; i < STEADY && n + 1 >= STEADY; i++) {

@@ -24,10 +24,11 @@ typedef struct stage {
     double indirect_ms, direct_ms;    /* INFINITY: none */
 } stage;
 
-/* On a CPU CLBlast's program takes 7 s to build. */
+/* On a CPU CLBlast's program takes 7 s to build. A quarter of the least effort's budget is little
+ * on any device. */
 bool tune_clblast_has_time(bool is_cpu, double seconds)
 {
-    return seconds >= (is_cpu ? 60 : 8);
+    return seconds >= (is_cpu ? 60 : 12);
 }
 
 static double left_s(const stage *st)
@@ -119,8 +120,9 @@ static void put_kernel(ef__clblast_set *set, tune_clblast_set kind,
     tune_clblast_untie(kind, limits, point, set->value[id]);
 }
 
-static ef_status search_kernels(stage *st, bool is_cpu, tune_result *found)
+static ef_status search_kernels(stage *st, tune_result *found)
 {
+    const bool is_cpu = st->session->is_cpu;
     const tune_clblast_set *kinds = is_cpu ? kinds_of_cpu : kinds_of_others;
     tune_space *space = tune_clblast_tied_space(kinds, is_cpu ? 1 : 3, st->limits);
     const size_t count = space ? tune_space_count(space) : 0;
@@ -346,8 +348,8 @@ static void leave(tune_result *found, size_t *tried, size_t *all)
 }
 
 ef_status tune_clblast(tune_session *s, const tune_plan *plan, const tune_bench *bench,
-                       const ef__clblast_limits *limits, bool is_cpu, tune_result *found,
-                       size_t *tried, size_t *all)
+                       const ef__clblast_limits *limits, tune_result *found, size_t *tried,
+                       size_t *all)
 {
     stage st = {.session = s,
                 .plan = plan,
@@ -357,7 +359,7 @@ ef_status tune_clblast(tune_session *s, const tune_plan *plan, const tune_bench 
                 .indirect_ms = INFINITY,
                 .direct_ms = INFINITY};
     *tried = *all = 0;
-    ef_status status = search_kernels(&st, is_cpu, found);
+    ef_status status = search_kernels(&st, found);
     if (status || found->end == TUNE_CONTROL_FAILED) /* CLBlast's own */
         return status;
     if (goes_on(&st, found) && !isinf(st.indirect_ms)) {
@@ -374,7 +376,7 @@ ef_status tune_clblast(tune_session *s, const tune_plan *plan, const tune_bench 
 ef_status tune_clblast_stored(tune_session *s, const char *db, const ef__clblast_limits *limits)
 {
     ef__clblast_set set;
-    json_t *kernels = tune_database_clblast(db);
+    json_t *kernels = tune_database_clblast(db, NULL);
     bool good = kernels && ef__clblast_read(kernels, limits, &set);
     json_decref(kernels);
     return tune_session_sets(s, &set, good);

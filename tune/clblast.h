@@ -14,8 +14,8 @@ bool tune_clblast_has_time(bool is_cpu, double seconds);
  * in a process that never took any. plan and bench are as in tune_search, without a space.
  * *tried of *all sets in the searches before that. Errors: as tune_search, and s->error. */
 ef_status tune_clblast(tune_session *s, const tune_plan *plan, const tune_bench *bench,
-                       const ef__clblast_limits *limits, bool is_cpu, tune_result *found,
-                       size_t *tried, size_t *all);
+                       const ef__clblast_limits *limits, tune_result *found, size_t *tried,
+                       size_t *all);
 
 /* The session's options become what db has, and none. Errors: s->error. */
 ef_status tune_clblast_stored(tune_session *s, const char *db, const ef__clblast_limits *limits);

@@ -1,12 +1,13 @@
 /* S0: which candidate to sample next. First the caller's seeds, then some at random. From then on
  * all that are left, in random order, whenever the time suffices for all of them; while it does
- * not, the one of which the model hopes most. */
+ * not, the one of which the model hopes most. Those that were cut short once come last: one that
+ * hangs keeps nobody from his turn again. */
 #include "search_internal.h"
 #include <math.h>
 
 static bool untried(const tune__search *s, size_t candidate)
 {
-    return s->candidate[candidate].outcome == TUNE_UNTRIED;
+    return s->candidate[candidate].outcome == TUNE_UNTRIED && !s->candidate[candidate].late;
 }
 
 static bool seed(const tune__search *s, size_t *candidate)
@@ -106,11 +107,19 @@ static bool propose(tune__search *s, size_t *candidate)
     return true;
 }
 
+static bool late(const tune__search *s, size_t *candidate)
+{
+    for (*candidate = 0; *candidate < s->points; ++*candidate)
+        if (s->candidate[*candidate].outcome == TUNE_UNTRIED)
+            return true;
+    return false;
+}
+
 bool tune__next(tune__search *s, size_t *candidate)
 {
     if (seed(s, candidate))
         return true;
-    if (more_at_random(s) || time_for_all(s))
-        return in_order(s, candidate);
-    return propose(s, candidate);
+    if (more_at_random(s) || time_for_all(s) ? in_order(s, candidate) : propose(s, candidate))
+        return true;
+    return late(s, candidate);
 }

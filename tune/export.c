@@ -271,7 +271,8 @@ static json_t *kt_header(const tune_books *b, const char *target, json_t *all)
     const char *name, *at = target;
     const int length = (int)strcspn(target, " ");
     while ((at = strchr(at, ' ')) && *++at)
-        json_array_append_new(sizes, json_integer(strtoll(at + 1, NULL, 10)));
+        if (strpbrk(at, "0123456789") == at + 1)
+            json_array_append_new(sizes, json_integer(strtoll(at + 1, NULL, 10)));
     json_object_foreach(all, name, values) json_array_append_new(names, json_string(name));
     return json_pack("{s:s, s:o, s:o, s:o, s:O, s:s}", "device_name",
                      tune_books_header(b, "device"), "kernel_name",

@@ -63,9 +63,8 @@ static void drop(rounds *r, size_t i)
 }
 
 /* The slowest leave, whose place comes last, when the seconds do not suffice for all. */
-static void make_room(tune__search *s, rounds *r, double round_s)
+static void make_room(tune__search *s, rounds *r, double place_s)
 {
-    double place_s = round_s / (double)(r->count + 2);
     while (r->count > 1 &&
            place_s * (double)(r->count + 2) * (double)(s->rounds - r->done) > tune__left(s)) {
         r->count--;
@@ -111,12 +110,15 @@ static bool run(tune__search *s, rounds *r, tune_stage stage, double later)
     r->done = 0;
     for (size_t i = 0; i < r->count; i++)
         s->candidate[r->who[i]].stage = stage;
+    double place_s = INFINITY;
     bool first = true;
     while (r->done < s->rounds && r->count > 0 && !tune__halted(s) && tune__left(s) > 0) {
-        double before = tune__spent(s);
+        double before = tune__spent(s), places = (double)(r->count + 2);
         one_round(s, r, &discarded);
-        if (first)
-            make_room(s, r, tune__spent(s) - before);
+        if (!first) { /* which may have to build what an earlier run has built */
+            place_s = fmin(place_s, (tune__spent(s) - before) / places);
+            make_room(s, r, place_s);
+        }
         first = false;
         report(s, r, stage);
     }
@@ -226,6 +228,15 @@ static bool take(rounds *r, size_t count)
     return true;
 }
 
+/* A finalist that did not get its rounds may be faster than the default. */
+static bool is_crowded(const tune__search *s, const size_t *finalists, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (s->candidate[finalists[i]].fate == TUNE_FATE_CROWDED)
+            return true;
+    return false;
+}
+
 ef_status tune__finals(tune__search *s, const size_t *finalists, size_t count, bool *finished)
 {
     rounds finals = {.count = count}, own = {0};
@@ -237,7 +248,7 @@ ef_status tune__finals(tune__search *s, const size_t *finalists, size_t count, b
         tune__warm(s);
         *finished =
             (run(s, &finals, TUNE_FINALS, s->verify_s + rounds_s(s, 1)) || finals.count == 0) &&
-            adopt(s, &finals, &own);
+            adopt(s, &finals, &own) && (s->result->adopted || !is_crowded(s, finalists, count));
     }
     free(finals.memory);
     free(own.memory);

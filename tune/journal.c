@@ -45,6 +45,54 @@ const tune_entry *tune_journal_find(const tune_journal *j, const char *target, c
     return NULL;
 }
 
+static void free_entry(tune_entry *e)
+{
+    free(e->target);
+    free(e->choice);
+    free(e->ms);
+    free(e->text);
+    free(e->fate);
+}
+
+static void forget(tune_journal *j, const char *target)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < j->count; i++)
+        if (strcmp(j->entries[i].target, target))
+            j->entries[kept++] = j->entries[i];
+        else
+            free_entry(&j->entries[i]);
+    j->count = kept;
+}
+
+bool tune_journal_has_failures(const tune_journal *j, const char *target)
+{
+    for (size_t i = 0; i < j->count; i++) {
+        const tune_entry *e = &j->entries[i];
+        const bool failed = e->outcome != TUNE_UNTRIED && e->outcome != TUNE_CORRECT;
+        if ((e->begun || failed) && !strcmp(e->target, target))
+            return true;
+    }
+    return false;
+}
+
+static void begin_entry(tune_entry *e)
+{
+    e->begun_twice |= e->begun;
+    e->begun = true;
+}
+
+static void end_late(tune_entry *e, double seconds)
+{
+    double *longest = e->late_s;
+    e->begun = false;
+    if (seconds > longest[0]) {
+        longest[1] = longest[0];
+        longest[0] = seconds;
+    } else if (seconds > longest[1])
+        longest[1] = seconds;
+}
+
 static bool add_time(tune_entry *e, double ms)
 {
     e->begun = false;
@@ -101,27 +149,42 @@ static void add_cost(tune_entry *e, const char *what, int64_t at)
         *(e->count == 0 ? &c->first : ended ? &c->verified : &c->others) += ms;
         c->begun_at = 0;
         c->at = at;
-    }
+    } else if (!strcmp(what, "late"))
+        c->begun_at = 0;
+}
+
+/* Of a file anyone may have edited. */
+static bool is_time(double ms)
+{
+    const double most = 1e9;
+    return ms >= 0 && ms < most;
 }
 
 /* A line that is none is passed over: the last one of a killed run may be cut off. */
 static bool apply(tune_journal *j, json_t *line)
 {
     const char *what, *target, *choice, *outcome, *text;
-    double number;
-    if (json_unpack(line, "{s:s, s:s, s:s}", "what", &what, "target", &target, "choice", &choice))
+    double number = json_number_value(json_object_get(line, "ms"));
+    if (json_unpack(line, "{s:s, s:s}", "what", &what, "target", &target))
+        return true;
+    if (!strcmp(what, "forget"))
+        forget(j, target);
+    if (json_unpack(line, "{s:s}", "choice", &choice) || !is_time(number) ||
+        (!strcmp(what, "time") && number == 0))
         return true;
     tune_entry *e = entry_of(j, target, choice);
     if (!e)
         return false;
     add_cost(e, what, json_integer_value(json_object_get(line, "at")));
     if (!strcmp(what, "begin"))
-        e->begun = true;
+        begin_entry(e);
+    else if (!strcmp(what, "late") && !json_unpack(line, "{s:F}", "seconds", &number))
+        end_late(e, number);
     else if (!strcmp(what, "end") && !json_unpack(line, "{s:s, s:F, s:s}", "outcome", &outcome,
                                                   "worst", &number, "text", &text))
         end_entry(e, outcome_of(outcome), number, text);
     else if (!strcmp(what, "default") && !json_unpack(line, "{s:F}", "floor_ms", &number))
-        set_default(e, number);
+        set_default(e, is_time(number) ? number : 0);
     else if (!strcmp(what, "fate") &&
              !json_unpack(line, "{s:s, s:F}", "fate", &text, "ms", &number))
         return set_fate(e, text, number);
@@ -177,7 +240,7 @@ ef_status tune_journal_begin(tune_journal *j, const char *target, const char *ch
     tune_entry *e = entry_of(j, target, choice);
     if (!e)
         return no_memory(error);
-    e->begun = true;
+    begin_entry(e);
     return append(j,
                   json_pack("{s:s, s:s, s:s}", "what", "begin", "target", target, "choice", choice),
                   true, error);
@@ -195,6 +258,25 @@ ef_status tune_journal_end(tune_journal *j, const char *target, const char *choi
                             "choice", choice, "outcome", tune_outcome_text(outcome), "worst",
                             isfinite(worst) ? worst : 1e30, "text", text ? text : ""),
                   true, error);
+}
+
+ef_status tune_journal_late(tune_journal *j, const char *target, const char *choice, double seconds,
+                            ef_error *error)
+{
+    tune_entry *e = entry_of(j, target, choice);
+    if (!e)
+        return no_memory(error);
+    end_late(e, seconds);
+    return append(j,
+                  json_pack("{s:s, s:s, s:s, s:f}", "what", "late", "target", target, "choice",
+                            choice, "seconds", seconds),
+                  true, error);
+}
+
+ef_status tune_journal_forget(tune_journal *j, const char *target, ef_error *error)
+{
+    forget(j, target);
+    return append(j, json_pack("{s:s, s:s}", "what", "forget", "target", target), true, error);
 }
 
 ef_status tune_journal_time(tune_journal *j, const char *target, const char *choice, double ms,
@@ -279,17 +361,38 @@ static ef_status read_all(tune_journal *j, const char *identity, bool *usable, e
     return status;
 }
 
+/* What is there, into the file beside it. */
+static ef_status save_old(const tune_journal *j, ef_error *error)
+{
+    char path[4200], block[65536];
+    ssize_t n;
+    bool good = (size_t)snprintf(path, sizeof path, "%s.old", j->path) < sizeof path;
+    FILE *old = good ? fopen(path, "we") : NULL;
+    good = old && lseek(j->fd, 0, SEEK_SET) == 0;
+    while (good && (n = read(j->fd, block, sizeof block)) != 0)
+        good = n > 0 && fwrite(block, 1, (size_t)n, old) == (size_t)n;
+    good = good && !fflush(old) && !fdatasync(fileno(old));
+    ef_status status =
+        good ? EF_OK : ef__error_set(error, EF_EIO, errno, NULL, "%s: %s", path, strerror(errno));
+    if (old)
+        fclose(old);
+    return status;
+}
+
 /* What was cut off ends here: the next line is one of its own. */
 static ef_status start(tune_journal *j, const char *identity, bool usable, ef_error *error)
 {
     if (usable)
         return write(j->fd, "\n", 1) == 1 ? EF_OK : failed(j, error);
+    ef_status status = lseek(j->fd, 0, SEEK_END) > 0 ? save_old(j, error) : EF_OK;
+    if (status)
+        return status;
     if (ftruncate(j->fd, 0))
         return failed(j, error);
     return append(j, json_pack("{s:s}", "identity", identity), true, error);
 }
 
-ef_status tune_journal_open(tune_journal *j, const char *path, const char *identity, bool fresh,
+ef_status tune_journal_open(tune_journal *j, const char *path, const char *identity,
                             ef_error *error)
 {
     bool usable = false;
@@ -302,7 +405,7 @@ ef_status tune_journal_open(tune_journal *j, const char *path, const char *ident
     if (flock(j->fd, LOCK_EX | LOCK_NB))
         return ef__error_set(error, EF_ESTATE, 0, NULL, "%s: another eftune is at work on it",
                              path);
-    ef_status status = read_all(j, fresh ? "" : identity, &usable, error);
+    ef_status status = read_all(j, identity, &usable, error);
     return status ? status : start(j, identity, usable, error);
 }
 
@@ -317,13 +420,8 @@ ef_status tune_journal_look(tune_journal *j, const char *path, ef_error *error)
 
 void tune_journal_close(tune_journal *j)
 {
-    for (size_t i = 0; i < j->count; i++) {
-        free(j->entries[i].target);
-        free(j->entries[i].choice);
-        free(j->entries[i].ms);
-        free(j->entries[i].text);
-        free(j->entries[i].fate);
-    }
+    for (size_t i = 0; i < j->count; i++)
+        free_entry(&j->entries[i]);
     free(j->entries);
     free(j->path);
     if (j->fd >= 0)

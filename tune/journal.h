@@ -1,6 +1,7 @@
 /* journal.h -- what a tuning run has done, line by line, and on the disk before the next thing is
  * tried: a run that was killed goes on behind it. A choice that was begun and never ended killed
- * the run, or its machine: it is not tried again unless that is asked for. */
+ * the run, or its machine: it is not tried again unless that is asked for, or it had run before and
+ * this was the first time. */
 #ifndef TUNE_JOURNAL_H
 #define TUNE_JOURNAL_H
 
@@ -20,6 +21,8 @@ typedef struct tune_cost {
 typedef struct tune_entry {
     char *target, *choice;
     bool begun;           /* and nothing came after */
+    bool begun_twice;     /* the second time after nothing came */
+    double late_s[2];     /* it was cut short after so long: the two longest; 0: was not */
     tune_outcome outcome; /* TUNE_CORRECT: it was verified */
     double *ms;           /* its times, in the order they were taken */
     size_t count;
@@ -40,9 +43,9 @@ typedef struct tune_journal {
 } tune_journal;
 
 /* Open or make path and read what it holds. identity: of device, driver and kernels; a journal of
- * another starts anew, as does any with fresh. Only one at a time may have it. Errors: EIO, EFORMAT
- * (the file there is no journal; it stays), ESTATE (another has it), ENOMEM. */
-ef_status tune_journal_open(tune_journal *j, const char *path, const char *identity, bool fresh,
+ * another starts anew, and what was there is in path.old. Only one at a time may have it. Errors:
+ * EIO, EFORMAT (the file there is no journal; it stays), ESTATE (another has it), ENOMEM. */
+ef_status tune_journal_open(tune_journal *j, const char *path, const char *identity,
                             ef_error *error);
 void tune_journal_close(tune_journal *j);
 
@@ -52,6 +55,12 @@ ef_status tune_journal_look(tune_journal *j, const char *path, ef_error *error);
 /* NULL: nothing is known. */
 const tune_entry *tune_journal_find(const tune_journal *j, const char *target, const char *choice);
 
+/* Does the journal have a choice of the target that failed, or ended a run? */
+bool tune_journal_has_failures(const tune_journal *j, const char *target);
+
+/* Nothing is known of the target any more. */
+ef_status tune_journal_forget(tune_journal *j, const char *target, ef_error *error);
+
 /* A beginning and an end are on the disk when they return, and what came before them. An end as
  * TUNE_UNTRIED takes a failure back. Errors: EIO, ENOMEM. */
 ef_status tune_journal_begin(tune_journal *j, const char *target, const char *choice,
@@ -59,6 +68,10 @@ ef_status tune_journal_begin(tune_journal *j, const char *target, const char *ch
 ef_status tune_journal_end(tune_journal *j, const char *target, const char *choice,
                            tune_outcome outcome, double worst, const char *text, ef_error *error);
 ef_status tune_journal_time(tune_journal *j, const char *target, const char *choice, double ms,
+                            ef_error *error);
+
+/* It had so many seconds, and then the search's time was up: this, too, ends it. */
+ef_status tune_journal_late(tune_journal *j, const char *target, const char *choice, double seconds,
                             ef_error *error);
 
 /* The choice is the default of the target, which takes floor_ms at the device's ceilings. */

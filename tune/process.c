@@ -50,6 +50,8 @@ static bool spawn(tune_process *p, char *const argv[])
     p->pid = fork();
     if (p->pid == 0)
         become(argv, in[0], out[1], self);
+    if (p->pid > 0)
+        setpgid(p->pid, p->pid); /* as it does itself: whoever is first */
     close(in[0]);
     close(out[1]);
     p->to = in[1];
@@ -162,6 +164,12 @@ bool tune_process_is_quiet(const tune_process *p)
     return p->pid && p->used == 0 && poll(&fd, 1, 0) == 0;
 }
 
+static bool is_over(pid_t pid)
+{
+    siginfo_t info = {.si_pid = 0};
+    return !waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid == pid;
+}
+
 void tune_process_end(tune_process *p, char *text, size_t size)
 {
     int status = 0;
@@ -169,18 +177,15 @@ void tune_process_end(tune_process *p, char *text, size_t size)
         *text = '\0';
     if (!p->pid)
         return;
-    /* One that has died by itself says of what; its end may be a moment away. */
-    pid_t gone = waitpid(p->pid, &status, WNOHANG);
-    if (gone == 0) {
+    /* One that has died by itself says of what; its end may be a moment away. A compiler that it
+     * has started may hang, so its whole group goes, while its own number is still taken. */
+    if (!is_over(p->pid)) {
         struct pollfd fd = {.fd = p->from};
         poll(&fd, 1, 20);
-        gone = waitpid(p->pid, &status, WNOHANG);
     }
-    if (gone == 0) {
-        kill(p->pid, SIGKILL);
-        while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
-            ;
-    }
+    kill(-p->pid, SIGKILL);
+    while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
+        ;
     if (text && WIFSIGNALED(status))
         snprintf(text, size, "signal %d", WTERMSIG(status));
     else if (text && WIFEXITED(status))

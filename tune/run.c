@@ -16,11 +16,14 @@ typedef struct run {
     const tune_request *request;
     tune_session session;
     char db[4096];
-    double end_s;     /* when the budget is spent */
-    double budget_s;  /* of the target */
-    double shown_s;   /* when progress was last shown */
-    bool on_terminal; /* progress */
-    size_t at;        /* target */
+    double end_s;        /* when the budget is spent */
+    double budget_s;     /* of the target */
+    double shown_s;      /* when progress was last shown */
+    bool on_terminal;    /* progress */
+    tune_target *target; /* [count] the request's for this device, in their order */
+    size_t at, count;
+    tune_target *products; /* [product_count] of these */
+    size_t product_count;
     tune_load load;
     size_t adopted, kept, old, broken;
     size_t before, tried_before; /* choices of the target in searches before its last, and tried */
@@ -83,7 +86,7 @@ static void show(void *user, const tune_progress *p)
     clear(r);
     r->shown_s = now;
     tune_progress_text(p, text, sizeof text);
-    fprintf(stderr, "[%zu/%zu] %s: %s, at most %.0f s left%s", r->at + 1, r->request->count,
+    fprintf(stderr, "[%zu/%zu] %s: %s, at most %.0f s left%s", r->at + 1, r->count,
             r->session.shape, text, fmax(0, left), r->on_terminal ? "" : "\n");
     fflush(stderr);
 }
@@ -207,13 +210,15 @@ static ef_status keep(run *r, const tune_result *found)
                                 .source = s->source,
                                 .identity = identity,
                                 .ms = found->candidate[found->choice].median_ms,
+                                .samples = found->candidate[found->choice].samples,
+                                .mad_ms = found->candidate[found->choice].mad_ms,
                                 .base_ms = control->median_ms,
                                 .low = found->adopted ? found->ratio.low : 1,
                                 .high = found->adopted ? found->ratio.high : 1,
                                 .worst = o->worst,
                                 .tried = count_tried(r, found),
                                 .of = r->before + found->count,
-                                .seconds = r->budget_s};
+                                .seconds = fmax(r->budget_s, found->spent_s)};
     return tune_database_put(r->db, &s->device, &record, 1, &s->error);
 }
 
@@ -223,7 +228,7 @@ static ef_status note_fates(run *r, const tune_result *found)
     tune_session *s = &r->session;
     ef_status status = EF_OK;
     for (size_t i = 0; i < found->count && !status; i++)
-        status = tune_journal_fate(&s->journal, s->shape, s->options[i].text,
+        status = tune_journal_fate(&s->journal, s->booked, s->options[i].text,
                                    tune_fate_text(found->candidate[i].fate),
                                    found->candidate[i].median_ms, &s->error);
     return status;
@@ -247,6 +252,7 @@ static ef_status search(run *r, double budget_s, tune_result *found)
     const tune_bench bench = {r, sample, verify, round_of, now, show, complexity};
     tune_plan plan = {.control = s->untuned,
                       .budget_s = budget_s,
+                      .most_s = r->end_s - ef__now(), /* rather one less than one half done */
                       .seed = r->request->seed,
                       .stop = r->request->stop};
     tune_space *space = make_space(s);
@@ -268,26 +274,17 @@ static ef_status search(run *r, double budget_s, tune_result *found)
     return status;
 }
 
-/* Larger spaces of slower kernels get more of what is left; CLBlast's parameters have a share of
- * their own. */
-static double weight(const tune_target *t)
-{
-    if (t->id == TUNE_CLBLAST)
-        return 0;
-    return t->weight * (t->id >= EF__CONV1D_FORWARD && t->id <= EF__LINEAR_DW ? 3 : 1);
-}
-
 /* Of the seconds, where the targets from first on share them. */
 static double share(const run *r, size_t first, double seconds)
 {
     static const double clblast = 0.25;
-    const tune_target *own = &r->request->target[r->at];
+    const tune_target *own = &r->target[r->at];
     double all = 0;
-    for (size_t i = first; i < r->request->count; i++)
-        all += weight(&r->request->target[i]);
+    for (size_t i = first; i < r->count; i++)
+        all += tune_target_share(&r->target[i]);
     if (own->id == TUNE_CLBLAST)
         return all > 0 ? clblast * seconds : seconds;
-    return seconds * weight(&r->request->target[r->at]) / all;
+    return seconds * tune_target_share(own) / all;
 }
 
 static void print_verdict(const run *r, const tune_verdict *v)
@@ -339,20 +336,22 @@ static ef_status pass_over(run *r, ef_status status)
 /* The workers of what follows take what the database has of CLBlast's parameters. */
 static void install(run *r)
 {
-    json_t *kernels = tune_database_clblast(r->db);
-    tune_session_kernels(&r->session, kernels);
+    const tune_session *s = &r->session;
+    json_t *kernels = tune_database_clblast(r->db, s->device.driver);
+    if (kernels || s->kernels || s->target.id == TUNE_CLBLAST)
+        tune_session_kernels(&r->session, kernels);
     json_decref(kernels);
 }
 
 static ef_status open_stored(run *r)
 {
     tune_session *s = &r->session;
-    const tune_target *target = &r->request->target[r->at];
+    const tune_target *target = &r->target[r->at];
     ef__clblast_limits limits;
-    bool is_cpu, fits;
+    bool fits;
     if (target->id != TUNE_CLBLAST)
         return tune_session_open(s, target);
-    ef_status status = tune_session_open_clblast(s, &limits, &is_cpu, &fits);
+    ef_status status = tune_session_open_clblast(s, &limits, &fits);
     return status ? status : tune_clblast_stored(s, r->db, &limits);
 }
 
@@ -364,9 +363,9 @@ static ef_status check_one(run *r)
         return pass_over(r, status);
     status = tune_check(&r->session, r->db, r->end_s, r->request->stop, &v);
     if (status)
-        return status;
+        return pass_over(r, status);
     say_verdict(r, &v);
-    if (r->request->target[r->at].id == TUNE_CLBLAST)
+    if (r->target[r->at].id == TUNE_CLBLAST)
         install(r);
     r->adopted += v.end == TUNE_KEPT;
     r->kept += v.end == TUNE_DEFAULT || v.end == TUNE_GIVEN_UP;
@@ -382,6 +381,8 @@ static bool is_tuned(const run *r, const tune_target *target)
     const tune_session *s = &r->session;
     char identity[EF__SHA256_HEX];
     tune_session_identity(s, target, identity);
+    if (r->request->retry_failed && tune_session_has_failures(s, target))
+        return false;
     return !r->request->fresh && tune_database_has(r->db, target, s->device.accuracy, identity,
                                                    enough * share(r, 0, r->request->budget_s));
 }
@@ -400,7 +401,7 @@ static ef_status finish(run *r, ef_status status, tune_result *found)
     r->kept += found->end == TUNE_DONE && !found->adopted;
     r->broken += found->end == TUNE_CONTROL_FAILED;
     tune_result_free(found);
-    return status ? status : s->error.status;
+    return pass_over(r, status ? status : s->error.status);
 }
 
 /* CLBlast is wrong as it is: from now on there is none. */
@@ -421,9 +422,9 @@ static ef_status keep_builtin(run *r, const char *why)
     clear(r);
     if (r->request->json)
         printf("{\"target\":\"%s\",\"choice\":\"built-in\",\"adopted\":false,\"end\":\"%s\"}\n",
-               r->session.shape, why);
+               EF__TUNE_CLBLAST, why);
     else
-        printf("%-44s built-in: %s\n", r->session.shape, why);
+        printf("%-44s built-in: %s\n", EF__TUNE_CLBLAST, why);
     fflush(stdout);
     r->kept++;
     return EF_OK;
@@ -437,16 +438,16 @@ static ef_status search_clblast(run *r, double budget_s)
     tune_plan plan = {.seed = r->request->seed, .stop = r->request->stop};
     tune_result found = {0};
     ef__clblast_limits limits;
-    bool is_cpu, fits;
-    ef_status status = tune_session_open_clblast(s, &limits, &is_cpu, &fits);
+    bool fits;
+    if (!tune_clblast_has_time(s->is_cpu, budget_s))
+        return keep_builtin(r, "too little time to try others of its parameters");
+    ef_status status = tune_session_open_clblast(s, &limits, &fits);
     if (status)
         return pass_over(r, status);
     if (!fits)
         return keep_builtin(r, "CLBlast does not run here");
-    if (!tune_clblast_has_time(is_cpu, budget_s))
-        return keep_builtin(r, "too little time to try others of its parameters");
     plan.budget_s = fmax(until - ef__now(), 0.1);
-    status = tune_clblast(s, &plan, &bench, &limits, is_cpu, &found, &r->tried_before, &r->before);
+    status = tune_clblast(s, &plan, &bench, &limits, &found, &r->tried_before, &r->before);
     if (!status && found.end == TUNE_CONTROL_FAILED) {
         tune_result_free(&found);
         return give_up_clblast(r);
@@ -458,7 +459,7 @@ static ef_status tune_clblast_one(run *r)
 {
     ef_status status = EF_OK;
     r->budget_s = share(r, r->at, r->end_s - ef__now());
-    if (is_tuned(r, &r->request->target[r->at]))
+    if (is_tuned(r, &r->target[r->at]))
         r->old++;
     else
         status = search_clblast(r, r->budget_s);
@@ -477,7 +478,7 @@ static bool is_wrong_clblast(const run *r, const tune_result *found)
 
 static ef_status tune_one(run *r)
 {
-    const tune_target *target = &r->request->target[r->at];
+    const tune_target *target = &r->target[r->at];
     tune_session *s = &r->session;
     tune_result found = {0};
     double before = ef__now();
@@ -503,6 +504,29 @@ static ef_status tune_one(run *r)
 
 /* ---- all of them ---- */
 
+static tune_target *order(const run *r, const tune_target *list, size_t *count)
+{
+    tune_target *own = calloc(*count + 1, sizeof *own);
+    if (own && *count > 0)
+        memcpy(own, list, *count * sizeof *own);
+    *count = own ? tune_targets_order(own, *count, r->session.is_cpu) : 0;
+    return own;
+}
+
+static ef_status list_targets(run *r)
+{
+    const tune_request *q = r->request;
+    r->count = q->count;
+    r->product_count = q->product_count;
+    r->target = order(r, q->target, &r->count);
+    r->products = order(r, q->products, &r->product_count);
+    r->session.products = r->products;
+    r->session.product_count = r->product_count;
+    if (r->target && r->products)
+        return EF_OK;
+    return ef__error_set(&r->session.error, EF_ENOMEM, 0, NULL, "no host memory");
+}
+
 /* The database and its journal, in a place that can be written. */
 static ef_status open_books(run *r)
 {
@@ -511,7 +535,7 @@ static ef_status open_books(run *r)
     ef_status status = tune_database_prepare(r->db, &s->device, &s->error);
     snprintf(path, sizeof path, "%s.journal", r->db);
     if (!status)
-        status = tune_journal_open(&s->journal, path, s->identity, r->request->fresh, &s->error);
+        status = tune_journal_open(&s->journal, path, s->identity, &s->error);
     if (!status) /* can it be written? */
         status = tune_database_put(r->db, &s->device, NULL, 0, &s->error);
     if (status == EF_EIO && !strstr(s->error.text, "--db")) {
@@ -525,11 +549,12 @@ static ef_status begin(run *r)
 {
     tune_session *s = &r->session;
     ef_status status = tune_session_begin(s, r->request->worker);
+    if (!status)
+        status = list_targets(r);
     if (status)
         return status;
+    s->fresh = r->request->fresh;
     s->retry_failed = r->request->retry_failed;
-    s->products = r->request->products;
-    s->product_count = r->request->product_count;
     if (r->request->db)
         snprintf(r->db, sizeof r->db, "%s", r->request->db);
     else
@@ -561,7 +586,7 @@ static int say_end(run *r, ef_status status)
     clear(r);
     if (status)
         return ef__say_error(q->command, exit_code(status), "%s", r->session.error.text);
-    size_t left = q->count - r->adopted - r->kept - r->old;
+    size_t left = r->count - r->adopted - r->kept - r->old;
     if (!q->json)
         printf("%zu adopted, %zu default, %zu tuned before, %zu not finished: %s\n", r->adopted,
                r->kept, r->old, left, r->db);
@@ -584,11 +609,13 @@ int tune_run(const tune_request *request)
     if (request->alone)
         tune_load_begin(&r.load, 1);
     ef_status status = begin(&r);
-    for (; r.at < request->count && !status && !is_stopped(&r) && !is_spent(&r); r.at++) {
+    for (; r.at < r.count && !status && !is_stopped(&r) && !is_spent(&r); r.at++) {
         status = request->check ? check_one(&r) : tune_one(&r);
         look_at_load(&r);
     }
     int code = say_end(&r, status);
     tune_session_end(&r.session);
+    free(r.target);
+    free(r.products);
     return code;
 }

@@ -1,5 +1,6 @@
 /* The stages, from many candidates with little time each to few with much. */
 #include "search_internal.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,17 +87,43 @@ static double least(double a, double b)
     return a < b ? a : b;
 }
 
-static size_t most_finalists(const tune__search *s)
+static size_t most_finalists(const tune__search *s, size_t alive)
 {
-    return s->points < TUNE_FINALISTS ? s->points : TUNE_FINALISTS;
+    size_t most = s->points < TUNE_FINALISTS ? s->points : TUNE_FINALISTS;
+    return alive < most ? alive : most;
 }
 
-/* Seconds that S1, S2 and the finals want; never more than half of the budget. */
-static double later_s(const tune__search *s)
+/* Seconds that S1, S2 and the finals want of so many. */
+static double stages_s(const tune__search *s, size_t alive)
 {
     const double samples = 3 + 9.0 / 3;
-    double stages = (double)s->alive * (s->verify_s + samples * s->sample_s);
-    return least(stages + tune__finals_s(s, most_finalists(s)), s->plan->budget_s / 2);
+    return (double)alive * (s->verify_s + samples * s->sample_s) +
+           tune__finals_s(s, most_finalists(s, alive));
+}
+
+/* What later stages may have of it: S0 has half of the budget at least, or the seeds' time. */
+static double reserve(const tune__search *s, double seconds)
+{
+    return least(seconds, s->budget_s - least(s->seeded_at, s->budget_s / 2));
+}
+
+static double later_s(const tune__search *s)
+{
+    return reserve(s, stages_s(s, s->alive));
+}
+
+/* A result needs the seeds and the finals, by what the default has taken for each step. */
+static void settle_budget(tune__search *s)
+{
+    const double slack = 1.5;
+    size_t seeds = 0;
+    for (size_t i = 0; i < s->plan->seed_count; i++)
+        seeds += s->candidate[s->plan->seeds[i]].outcome == TUNE_UNTRIED;
+    double seeded = tune__spent(s) + slack * (double)seeds * (s->first_s + s->verify_s);
+    s->seeded_at = s->plan->seed_count ? seeded : INFINITY;
+    s->budget_s =
+        fmax(s->plan->budget_s, least(s->plan->most_s, seeded + stages_s(s, s->alive + seeds)));
+    s->progress.budget_s = s->budget_s;
 }
 
 /* More samples where they cost nothing beside the first, which built it: one in a while is far
@@ -121,16 +148,26 @@ static void check_leader(tune__search *s)
         tune__verify(s, s->progress.best);
 }
 
+/* One that was cut short, much later than the others had ended? */
+static bool holds_up(const tune__search *s, double began)
+{
+    const double much = 5;
+    double took = tune__spent(s) - began, others = began - s->explored_at;
+    return s->late && (s->sampled == 1 || took * (double)(s->sampled - 1) > much * others);
+}
+
 static void explore(tune__search *s)
 {
     size_t c;
     tune__begin(s, later_s(s));
     s->explored_at = tune__spent(s);
     while (!tune__halted(s) && tune__left(s) > 0 && tune__next(s, &c)) {
+        double began = tune__spent(s);
         s->sampled++;
         try(s, c);
+        s->held_up = holds_up(s, began);
         check_leader(s);
-        s->until = s->plan->budget_s - later_s(s);
+        s->until = s->budget_s - later_s(s);
         tune__report(s, TUNE_EXPLORE, s->points - s->untried, s->points);
     }
     s->result->exhaustive = s->untried == 0;
@@ -184,7 +221,8 @@ static size_t narrow(tune__search *s, tune_candidate **list, size_t n, tune_stag
     const tune_fate fate = stage == TUNE_FIRST ? TUNE_FATE_THIRD : TUNE_FATE_FEW;
     size_t reached = 0;
     tune__begin(s, later);
-    bring(s, s->plan->control, stage, samples);
+    if (tune__left(s) > 0)
+        bring(s, s->plan->control, stage, samples);
     for (size_t i = 0; i < n && !tune__halted(s) && tune__left(s) > 0; i++) {
         if (bring(s, (size_t)(list[i] - s->candidate), stage, samples))
             list[reached++] = list[i];
@@ -213,11 +251,12 @@ static ef_status compare(tune__search *s, bool *finished)
     size_t finalist[TUNE_FINALISTS];
     if (!list)
         return EF_ENOMEM;
-    double finals = least(tune__finals_s(s, most_finalists(s)), s->plan->budget_s / 2);
+    const size_t most = most_finalists(s, s->alive);
+    double finals = reserve(s, tune__finals_s(s, most));
     tune__begin(s, finals);
     check_leader(s);
     size_t n = survivors(s, list);
-    n = narrow(s, list, n, TUNE_FIRST, finals + 9 * s->sample_s * (double)most_finalists(s));
+    n = narrow(s, list, n, TUNE_FIRST, finals + 9 * s->sample_s * (double)most);
     n = narrow(s, list, n, TUNE_SECOND, finals);
     for (size_t i = 0; i < n; i++)
         finalist[i] = (size_t)(list[i] - s->candidate);
@@ -235,7 +274,7 @@ ef_status tune_search(const tune_plan *plan, const tune_bench *bench, tune_resul
                       .points = tune_space_count(plan->space),
                       .margin = plan->margin > 0 ? plan->margin : 0.02,
                       .rounds = plan->rounds ? plan->rounds : 15,
-                      .progress = {.budget_s = plan->budget_s}};
+                      .budget_s = fmax(plan->budget_s, plan->most_s)};
     s.untried = s.points;
     *result = (tune_result){0};
     if (!sound(plan))
@@ -245,9 +284,10 @@ ef_status tune_search(const tune_plan *plan, const tune_bench *bench, tune_resul
     if (!status) {
         bool finished = false;
         meet_control(&s);
+        settle_budget(&s);
         explore(&s);
         status = compare(&s, &finished);
-        if (!finished && result->end == TUNE_DONE)
+        if ((!finished || (s.held_up && !result->adopted)) && result->end == TUNE_DONE)
             result->end = TUNE_SPENT;
         if (tune__alive(&s, plan->control))
             s.candidate[plan->control].fate = TUNE_FATE_CONTROL;

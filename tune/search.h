@@ -25,7 +25,7 @@
     X(TIMEOUT, "timeout")         /* ended because it was not, in its time */                      \
     X(CORRECTNESS, "correctness") /* its results are wrong */                                      \
     X(CONSTRAINTS, "constraints") /* the device cannot run it */                                   \
-    X(LATE, "late")               /* an answer only: the search's time is up; it has not failed */ \
+    X(LATE, "late")               /* cut short, for the search's time was up: it has not failed */ \
     X(SICK, "sick")               /* an answer only: see below */                                  \
     X(GONE, "gone")               /* an answer only: the bench cannot go on; ends the search */
 
@@ -109,7 +109,7 @@ typedef struct tune_bench {
     double (*complexity)(void *user, size_t candidate);   /* NULL: all alike */
 } tune_bench;
 
-/* What an earlier search saw of a candidate. */
+/* What an earlier search saw of a candidate. TUNE_LATE: only that, so its turn comes last. */
 typedef struct tune_known {
     size_t candidate;
     tune_outcome outcome;
@@ -126,6 +126,8 @@ typedef struct tune_plan {
     const tune_known *known; /* never run again where they failed, nor sampled again */
     size_t known_count;
     double budget_s;
+    double most_s; /* where the budget is too small for seeds and finals, they may have this much;
+                      0: they may not */
     uint64_t seed;
     double margin; /* a choice saves more than this share of the default's time; 0: 2 % */
     size_t rounds; /* of the finals; 0: 15 */
@@ -137,8 +139,8 @@ typedef struct tune_plan {
 typedef struct tune_candidate {
     tune_outcome outcome;
     tune_fate fate;
-    tune_stage stage; /* the last that it reached, where it was tried */
-    bool verified;
+    tune_stage stage;    /* the last that it reached, where it was tried */
+    bool verified, late; /* late: it was cut short once */
     size_t samples;
     double ms[TUNE_SAMPLES]; /* in the order of measuring; known ones first */
     double median_ms, mad_ms;
@@ -147,7 +149,7 @@ typedef struct tune_candidate {
 
 typedef enum tune_end {
     TUNE_DONE,
-    TUNE_SPENT,          /* the budget ended before the finals did: the default stays */
+    TUNE_SPENT,          /* the budget ended before it could be told that the default stays */
     TUNE_STOPPED,        /* by the flag: the default stays */
     TUNE_LOST,           /* the bench was gone: the default stays */
     TUNE_CONTROL_FAILED, /* see its outcome: there is nothing to compare with */

@@ -20,11 +20,13 @@ typedef struct tune__search {
     size_t rounds;
     tune_progress progress;
 
-    double start;                               /* on the bench's clock */
-    double until;                               /* how long after it the present stage ends */
-    bool late;                                  /* a call was cut short by that */
-    double warm_s, sample_s, verify_s, entry_s; /* what the default takes: to be warm, a sample, its
-                                                   check, a place in a round */
+    double budget_s; /* the plan's, or what seeds and finals need */
+    double start;    /* on the bench's clock */
+    double until;    /* how long after it the present stage ends */
+    bool late;       /* a call was cut short by that */
+    double first_s;  /* what the default takes: its first sample, which builds it; to be warm; a
+                       sample more, its check, a place in a round */
+    double warm_s, sample_s, verify_s, entry_s;
 
     size_t failing[TUNE__FAILING]; /* the last of those that failed since the last success */
     size_t failures, sick;
@@ -36,6 +38,8 @@ typedef struct tune__search {
     size_t alive;       /* of the tried: correct */
     size_t sampled;     /* in this search */
     double explored_at; /* when exploring began */
+    double seeded_at;   /* when the seeds should be sampled; INFINITY: there are none */
+    bool held_up;       /* by one that took all the time of those after it */
     tune_model *model;
 } tune__search;
 

@@ -62,18 +62,33 @@ static tune_outcome outcome_of(tune_process *p, tune_answer answer, json_t *repl
     return answer == TUNE_SILENT ? TUNE_TIMEOUT : TUNE_RUNTIME;
 }
 
+static void learn_hardware(tune_device *d, json_t *hardware)
+{
+    json_int_t vendor = 0, group = 0, local = 0;
+    const char *pci = "", *uuid = "";
+    json_unpack(hardware, "{s?I, s?I, s?I, s?s, s?s}", "vendor_id", &vendor, "max_work_group",
+                &group, "local_bytes", &local, "pci", &pci, "uuid", &uuid);
+    d->vendor_id = (unsigned)vendor;
+    d->max_work_group = (size_t)group;
+    d->local_bytes = (size_t)local;
+    snprintf(d->pci, sizeof d->pci, "%s", pci);
+    snprintf(d->uuid, sizeof d->uuid, "%s", uuid);
+}
+
 static ef_status learn_device(tune_session *s)
 {
     json_t *reply;
     const char *name, *platform, *version, *driver, *cpu, *key, *identity, *accuracy;
     tune_device *d = &s->device;
     char why[256];
+    int is_cpu;
     tune_answer answer = tune_process_ask(&s->worker, json_pack("{s:s}", "do", "device"),
                                           s->patience.start_s, &reply);
     if (outcome_of(&s->worker, answer, reply, why, sizeof why) != TUNE_CORRECT ||
-        json_unpack(reply, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "accuracy", &accuracy,
-                    "name", &name, "platform", &platform, "version", &version, "driver", &driver,
-                    "cpu", &cpu, "key", &key, "units", &d->units, "identity", &identity)) {
+        json_unpack(reply, "{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "is_cpu", &is_cpu,
+                    "accuracy", &accuracy, "name", &name, "platform", &platform, "version",
+                    &version, "driver", &driver, "cpu", &cpu, "key", &key, "units", &d->units,
+                    "identity", &identity)) {
         json_decref(reply);
         return stop(s, EF_EDEVICE, "the worker does not say what its device is");
     }
@@ -82,9 +97,11 @@ static ef_status learn_device(tune_session *s)
     snprintf(d->version, sizeof d->version, "%s", version);
     snprintf(d->driver, sizeof d->driver, "%s", driver);
     snprintf(d->cpu, sizeof d->cpu, "%s", cpu);
+    learn_hardware(d, json_object_get(reply, "hardware"));
     snprintf(d->key, sizeof d->key, "%s", key);
     snprintf(d->accuracy, sizeof d->accuracy, "%s", accuracy);
     snprintf(s->identity, sizeof s->identity, "%s", identity);
+    s->is_cpu = is_cpu;
     json_decref(reply);
     return EF_OK;
 }
@@ -167,19 +184,45 @@ void tune_session_identity(const tune_session *s, const tune_target *target,
 }
 
 /* Times of other parameters of CLBlast, or for other products, are times of something else. */
-static unsigned long number_of(const tune_session *s)
+static unsigned long number_of(const tune_session *s, const tune_target *target)
 {
     char hex[EF__SHA256_HEX];
-    tune_session_identity(s, &s->target, hex);
+    tune_session_identity(s, target, hex);
     hex[7] = '\0';
     return strtoul(hex, NULL, 16);
 }
 
-static void name_shape(tune_session *s)
+static void name(const tune_session *s, const tune_target *target, char shape[TUNE_NAME])
 {
-    tune_target_text(&s->target, s->shape, sizeof s->shape);
-    if (s->target.id == TUNE_CLBLAST)
-        snprintf(s->shape, sizeof s->shape, EF__TUNE_CLBLAST " products %lu", number_of(s));
+    tune_target_text(target, shape, TUNE_NAME);
+    if (target->id == TUNE_CLBLAST)
+        snprintf(shape, TUNE_NAME, EF__TUNE_CLBLAST " products %lu", number_of(s, target));
+}
+
+/* In the journal, where a class of accuracy has its own. */
+static void book(const tune_session *s, const tune_target *target, char booked[TUNE_NAME])
+{
+    name(s, target, booked);
+    if (!strcmp(s->device.accuracy, "strict"))
+        snprintf(booked + strlen(booked), TUNE_NAME - strlen(booked), " strict");
+}
+
+bool tune_session_has_failures(const tune_session *s, const tune_target *target)
+{
+    char booked[TUNE_NAME];
+    book(s, target, booked);
+    return tune_journal_has_failures(&s->journal, booked);
+}
+
+/* Its names; what is fresh is forgotten. */
+static ef_status turn_to(tune_session *s, const tune_target *target)
+{
+    s->target = *target;
+    s->failures = 0;
+    s->floor_ms = 0;
+    name(s, target, s->shape);
+    book(s, target, s->booked);
+    return s->fresh ? tune_journal_forget(&s->journal, s->booked, &s->error) : EF_OK;
 }
 
 static json_t *open_request(const tune_session *s)
@@ -214,7 +257,7 @@ static bool read_choice(const tune_session *s, json_t *json, tune_option *c)
     ef__choice_text(&c->choice, text, sizeof text);
     snprintf(c->text, sizeof c->text, "%s%s%s", variant, *text ? " " : "", text);
     if (s->kernels && !strcmp(variant, "clblast"))
-        snprintf(c->text, sizeof c->text, "%s set %lu", variant, number_of(s));
+        snprintf(c->text, sizeof c->text, "%s set %lu", variant, number_of(s, &s->target));
     return true;
 }
 
@@ -223,19 +266,33 @@ static bool is_failure(tune_outcome outcome)
     return outcome >= TUNE_COMPILE && outcome <= TUNE_CONSTRAINTS;
 }
 
-/* What an earlier run found out. One that it did not survive counts as failed; but the default gets
- * another chance, without it there is no search. */
+/* Cut short, for a budget's end, after so long that it hangs; or twice, not at once. */
+static bool has_hung(const tune_session *s, const tune_entry *e)
+{
+    const double least_s = 10, times_default = 10;
+    const tune_entry *d = tune_journal_find(&s->journal, s->booked, s->options[s->untuned].text);
+    const double default_s = d ? 1e-3 * d->cost.first : 0;
+    return e->late_s[0] >= fmax(least_s, times_default * default_s) ||
+           (e->late_s[1] > 0 && e->late_s[1] >= default_s);
+}
+
+/* What an earlier run found out. One that it did not survive counts as failed, but may have been
+ * ended by something else if it had run before. The default gets another chance in any case,
+ * without it there is no search. */
 static void recall(tune_session *s, size_t i)
 {
     tune_option *o = &s->options[i];
-    const tune_entry *e = tune_journal_find(&s->journal, s->shape, o->text);
+    const tune_entry *e = tune_journal_find(&s->journal, s->booked, o->text);
     if (!e)
         return;
+    const bool had_run = e->count > 0 || e->outcome == TUNE_CORRECT;
+    const bool killed = e->begun && (!had_run || e->begun_twice);
     o->tried = e->count > 0;
-    o->outcome = e->begun ? TUNE_RUNTIME : e->outcome;
+    o->late = e->late_s[0] > 0;
+    o->outcome = killed ? TUNE_RUNTIME : e->outcome;
     o->worst = e->worst;
     snprintf(o->why, sizeof o->why, "%s",
-             e->begun  ? "the run ended while it was tried"
+             killed    ? "the run ended while it was tried"
              : e->text ? e->text
                        : "");
     if (is_failure(o->outcome) && (s->retry_failed || i == s->untuned))
@@ -285,44 +342,39 @@ static ef_status reopen(tune_session *s, tune_process *p, json_t **reply)
 ef_status tune_session_open(tune_session *s, const tune_target *target)
 {
     json_t *reply;
-    s->target = *target;
-    s->failures = 0;
-    name_shape(s);
-    ef_status status = reopen(s, &s->worker, &reply);
+    ef_status status = turn_to(s, target);
+    if (!status)
+        status = reopen(s, &s->worker, &reply);
     if (status)
         return status;
     if (!read_target(s, reply))
         status = stop(s, EF_EDEVICE, "the worker's list of choices cannot be read");
     json_decref(reply);
     return status ? status
-                  : tune_journal_default(&s->journal, s->shape, s->options[s->untuned].text,
+                  : tune_journal_default(&s->journal, s->booked, s->options[s->untuned].text,
                                          s->floor_ms, &s->error);
 }
 
 /* ---- CLBlast's parameters ---- */
 
-ef_status tune_session_open_clblast(tune_session *s, ef__clblast_limits *limits, bool *is_cpu,
-                                    bool *fits)
+ef_status tune_session_open_clblast(tune_session *s, ef__clblast_limits *limits, bool *fits)
 {
     json_t *reply;
     json_int_t group, local_bytes;
-    int fit, cpu;
-    s->target = (tune_target){.id = TUNE_CLBLAST};
-    s->failures = 0;
-    s->floor_ms = 0;
+    int fit;
+    ef_status status = turn_to(s, &(tune_target){.id = TUNE_CLBLAST});
     snprintf(s->source, sizeof s->source, "%s", ef__clblast_source());
-    name_shape(s);
-    ef_status status = reopen(s, &s->worker, &reply);
+    if (!status)
+        status = reopen(s, &s->worker, &reply);
     if (status)
         return status;
-    if (json_unpack(reply, "{s:b, s:b, s:I, s:I}", "fits", &fit, "is_cpu", &cpu, "group", &group,
-                    "local_bytes", &local_bytes))
+    if (json_unpack(reply, "{s:b, s:I, s:I}", "fits", &fit, "group", &group, "local_bytes",
+                    &local_bytes))
         status = stop(s, EF_EDEVICE, "the worker does not say what CLBlast can take");
     json_decref(reply);
     if (status)
         return status;
     *fits = fit;
-    *is_cpu = cpu;
     *limits = (ef__clblast_limits){
         (size_t)group, {(size_t)group, (size_t)group}, (size_t)local_bytes, ef__clblast_version()};
     return EF_OK;
@@ -345,7 +397,7 @@ ef_status tune_session_sets(tune_session *s, const ef__clblast_set *sets, size_t
         o->untuned = i == count;
         recall(s, i);
     }
-    return tune_journal_default(&s->journal, s->shape, s->options[s->untuned].text, 0, &s->error);
+    return tune_journal_default(&s->journal, s->booked, s->options[s->untuned].text, 0, &s->error);
 }
 
 void tune_session_kernels(tune_session *s, json_t *kernels)
@@ -380,18 +432,16 @@ static ef_status ready(tune_session *s, size_t i)
     return status;
 }
 
-/* ---- asking ---- */
-
 /* One request about option i, or NULL: another line of the answer; in the seconds that it may take
  * and those that are left of the budget: where these are fewer, it is LATE and has not failed. */
 static tune_outcome ask(tune_session *s, size_t i, json_t *request, double seconds, double left_s,
                         json_t **reply, char *why, size_t size)
 {
-    tune_process *worker = worker_of(s, i);
     const double left = fmax(left_s, s->patience.run_s), wait = fmin(seconds, left);
-    tune_answer answer = request ? tune_process_ask(worker, request, wait, reply)
-                                 : tune_process_next(worker, wait, reply);
-    tune_outcome outcome = outcome_of(worker, answer, *reply, why, size);
+    tune_process *p = worker_of(s, i);
+    tune_answer answer =
+        request ? tune_process_ask(p, request, wait, reply) : tune_process_next(p, wait, reply);
+    tune_outcome outcome = outcome_of(p, answer, *reply, why, size);
     return outcome == TUNE_TIMEOUT && left < seconds ? TUNE_LATE : outcome;
 }
 
@@ -423,20 +473,23 @@ static tune_outcome ask_verify(tune_session *s, size_t i, double left_s, double 
 
 static bool read_times(json_t *times, size_t count, double *ms)
 {
+    const double most = 1e9; /* a week and more */
     bool good = json_array_size(times) == count;
     for (size_t i = 0; i < count && good; i++) {
         ms[i] = json_number_value(json_array_get(times, i));
-        good = ms[i] > 0;
+        good = ms[i] > 0 && ms[i] < most;
     }
     return good;
 }
 
+/* Of CLBlast's parameters nobody knows: it drops what it has built. */
 static bool is_built(tune_session *s, size_t i)
 {
-    return s->options[i].built_in == worker_of(s, i)->started;
+    return s->target.id != TUNE_CLBLAST && s->options[i].built_in == worker_of(s, i)->started;
 }
 
-/* Of options that one worker tries. What is not built must be alone: the worker says when it is, or has run it when it answers. */
+/* Options that one worker tries. What is not built must be alone: the worker says when it is, or
+ * has run it when it answers. */
 static tune_outcome ask_times(tune_session *s, const size_t *list, size_t count, tune_limit limit,
                               double *ms, char *why, size_t size)
 {
@@ -459,18 +512,6 @@ static tune_outcome ask_times(tune_session *s, const size_t *list, size_t count,
     return outcome;
 }
 
-/* In a worker that is new. */
-static tune_outcome build(tune_session *s, const size_t *list, size_t count, tune_limit limit,
-                          char *why, size_t size)
-{
-    tune_outcome outcome = TUNE_CORRECT;
-    double ms;
-    for (size_t i = 0; i < count && outcome == TUNE_CORRECT; i++)
-        if (!is_built(s, list[i]))
-            outcome = ask_times(s, &list[i], 1, limit, &ms, why, size);
-    return outcome;
-}
-
 bool tune_session_each(tune_session *s, size_t i, double *ms)
 {
     json_t *reply = NULL;
@@ -482,6 +523,18 @@ bool tune_session_each(tune_session *s, size_t i, double *ms)
                 read_times(json_object_get(reply, "each"), s->product_count, ms);
     json_decref(reply);
     return good;
+}
+
+/* In a worker that is new. */
+static tune_outcome build(tune_session *s, const size_t *list, size_t count, tune_limit limit,
+                          char *why, size_t size)
+{
+    tune_outcome outcome = TUNE_CORRECT;
+    double ms;
+    for (size_t i = 0; i < count && outcome == TUNE_CORRECT; i++)
+        if (s->target.id != TUNE_CLBLAST && !is_built(s, list[i]))
+            outcome = ask_times(s, &list[i], 1, limit, &ms, why, size);
+    return outcome;
 }
 
 /* ---- the device's health ---- */
@@ -504,7 +557,7 @@ static ef_status forget_failures(tune_session *s)
     for (size_t i = 0; i < s->failures && !status; i++) {
         tune_option *o = &s->options[s->failed[i]];
         o->outcome = TUNE_UNTRIED;
-        status = tune_journal_end(&s->journal, s->shape, o->text, TUNE_UNTRIED, 0,
+        status = tune_journal_end(&s->journal, s->booked, o->text, TUNE_UNTRIED, 0,
                                   "the device was sick", &s->error);
     }
     s->failures = 0;
@@ -532,19 +585,32 @@ static tune_outcome look_after(tune_session *s, size_t i, tune_outcome outcome)
     return forget_failures(s) ? TUNE_GONE : TUNE_SICK;
 }
 
+/* What was known before is what is known now, but one that hangs failed. */
+static ef_status book_late(tune_session *s, size_t i, double seconds)
+{
+    tune_option *o = &s->options[i];
+    ef_status status = tune_journal_late(&s->journal, s->booked, o->text, seconds, &s->error);
+    if (status || i == s->untuned ||
+        !has_hung(s, tune_journal_find(&s->journal, s->booked, o->text)))
+        return status;
+    o->outcome = TUNE_TIMEOUT;
+    return tune_journal_end(&s->journal, s->booked, o->text, TUNE_TIMEOUT, o->worst,
+                            "took too long, again and again or by far", &s->error);
+}
+
 /* Books an outcome; a success only where it is that of a verification. */
-static tune_outcome settle(tune_session *s, size_t i, tune_outcome outcome, bool verified)
+static tune_outcome settle(tune_session *s, size_t i, tune_outcome outcome, bool verified,
+                           double seconds)
 {
     tune_option *o = &s->options[i];
     ef_status status = EF_OK;
-    if (outcome == TUNE_LATE) /* what was known before is what is known now */
-        status =
-            tune_journal_end(&s->journal, s->shape, o->text, o->outcome, o->worst, "", &s->error);
+    if (outcome == TUNE_LATE)
+        status = book_late(s, i, seconds);
     else if (outcome != TUNE_CORRECT || verified) {
         tune_one_line(o->why);
         o->outcome = outcome;
         status =
-            tune_journal_end(&s->journal, s->shape, o->text, outcome, o->worst, o->why, &s->error);
+            tune_journal_end(&s->journal, s->booked, o->text, outcome, o->worst, o->why, &s->error);
     }
     if (status)
         return TUNE_GONE;
@@ -556,7 +622,7 @@ static bool begin(tune_session *s, size_t i)
 {
     s->options[i].why[0] = '\0';
     return !ready(s, i) &&
-           !tune_journal_begin(&s->journal, s->shape, s->options[i].text, &s->error);
+           !tune_journal_begin(&s->journal, s->booked, s->options[i].text, &s->error);
 }
 
 /* ms NULL: verify it, else time it. */
@@ -575,14 +641,15 @@ static tune_outcome try(tune_session *s, size_t i, tune_limit limit, double *ms)
         return o->outcome;
     if (!begin(s, i))
         return TUNE_GONE;
+    const double began = ef__now();
     tune_outcome outcome = attempt(s, i, limit, ms);
     if (i == s->untuned && is_failure(outcome) && !worker_of(s, i)->pid)
         outcome = begin(s, i) ? attempt(s, i, limit, ms) : TUNE_GONE;
     if (outcome == TUNE_CORRECT && ms &&
-        tune_journal_time(&s->journal, s->shape, o->text, *ms, &s->error))
+        tune_journal_time(&s->journal, s->booked, o->text, *ms, &s->error))
         outcome = TUNE_GONE;
     o->tried = true;
-    return outcome == TUNE_GONE ? outcome : settle(s, i, outcome, !ms);
+    return outcome == TUNE_GONE ? outcome : settle(s, i, outcome, !ms, ef__now() - began);
 }
 
 tune_outcome tune_session_sample(void *user, size_t i, tune_limit limit, double *ms)
@@ -629,13 +696,17 @@ tune_known *tune_session_known(const tune_session *s, size_t *count)
     *count = 0;
     for (size_t i = 0; known && i < s->count; i++) {
         const tune_option *o = &s->options[i];
-        const tune_entry *e = tune_journal_find(&s->journal, s->shape, o->text);
-        if (!e || (!is_failure(o->outcome) && !e->count))
+        const tune_entry *e = tune_journal_find(&s->journal, s->booked, o->text);
+        if (!e || (!is_failure(o->outcome) && !e->count && !o->late))
             continue;
         tune_known k = {.candidate = i,
-                        .outcome = is_failure(o->outcome) ? o->outcome : TUNE_CORRECT,
+                        .outcome = is_failure(o->outcome) ? o->outcome
+                                   : e->count             ? TUNE_CORRECT
+                                                          : TUNE_LATE,
                         .verified = o->outcome == TUNE_CORRECT};
-        for (size_t t = 0; k.outcome == TUNE_CORRECT && t < e->count && t < TUNE_SAMPLES; t++)
+        /* The last: before them the default was cold. */
+        size_t t = e->count > TUNE_SAMPLES ? e->count - TUNE_SAMPLES : 0;
+        for (; k.outcome == TUNE_CORRECT && t < e->count; t++)
             k.ms[k.samples++] = e->ms[t];
         known[(*count)++] = k;
     }

@@ -16,12 +16,14 @@ typedef struct tune_option {
     json_t *knobs, *sent;        /* in a record; in requests */
     char text[EF__CLBLAST_TEXT]; /* "toom2 rows 6, vectors 2" */
     tune_outcome outcome;        /* TUNE_CORRECT: verified */
-    bool tried, untuned;         /* untuned: its variant's own values */
-    unsigned built_in;           /* the worker, by its number, that has run it */
+    bool tried, untuned,
+        late;          /* late: cut short in an earlier run; untuned: its variant's own values */
+    unsigned built_in; /* the worker, by its number, that has run it */
     double worst;
     char why[256]; /* it was given up */
 } tune_option;
 
+enum { TUNE_NAME = 128 };        /* bytes of a target's */
 enum { TUNE_MOST_FAILURES = 3 }; /* in a row before the device is suspected */
 
 /* Seconds that the worker has for an answer. */
@@ -40,14 +42,16 @@ typedef struct tune_session {
     tune_journal journal;
     tune_device device;
     char identity[EF__SHA256_HEX]; /* of device, driver and kernels */
-    bool retry_failed;
+    bool is_cpu;
+    bool fresh, retry_failed; /* fresh: targets are forgotten as they are opened */
 
     const tune_target *products; /* [product_count] what CLBlast's parameters are tuned for */
     size_t product_count;
     json_t *kernels; /* CLBlast's parameters that all workers take; NULL: its own */
 
     tune_target target;
-    char shape[128], source[EF__SHA256_HEX]; /* source: of its kernels */
+    char shape[TUNE_NAME], booked[TUNE_NAME]; /* its name, and that in the journal */
+    char source[EF__SHA256_HEX];              /* of its kernels */
     tune_option *options;
     size_t count, untuned;
     double flops, bytes, floor_ms; /* floor_ms: what they take at the ceilings, 0: not known */
@@ -71,10 +75,12 @@ ef_status tune_session_open(tune_session *s, const tune_target *target);
 void tune_session_identity(const tune_session *s, const tune_target *target,
                            char hex[EF__SHA256_HEX]);
 
+/* Does the journal know choices of it that failed? */
+bool tune_session_has_failures(const tune_session *s, const tune_target *target);
+
 /* Make CLBlast's parameters the current target. *limits: the device's. *fits: can it run them?
  * Errors: EDEVICE, EBUILD. */
-ef_status tune_session_open_clblast(tune_session *s, ef__clblast_limits *limits, bool *is_cpu,
-                                    bool *fits);
+ef_status tune_session_open_clblast(tune_session *s, ef__clblast_limits *limits, bool *fits);
 
 /* Its options are these sets, and as the last and the default none, in a worker of its own. The
  * journal's are known. Errors: ENOMEM, EIO. */

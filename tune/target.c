@@ -184,6 +184,36 @@ size_t tune_targets_merge(tune_target *list, size_t count)
     return kept;
 }
 
+/* ---- order ---- */
+
+double tune_target_share(const tune_target *t)
+{
+    if (t->id == TUNE_CLBLAST)
+        return 0;
+    return t->weight * (t->id >= EF__CONV1D_FORWARD && t->id <= EF__LINEAR_DW ? 3 : 1);
+}
+
+static bool goes_before(const tune_target *x, const tune_target *y)
+{
+    if (x->id == TUNE_CLBLAST || y->id == TUNE_CLBLAST)
+        return x->id == TUNE_CLBLAST && y->id != TUNE_CLBLAST;
+    return tune_target_share(x) > tune_target_share(y);
+}
+
+size_t tune_targets_order(tune_target *list, size_t count, bool is_cpu)
+{
+    size_t kept = 0;
+    for (size_t i = 0, k; i < count; i++) {
+        const tune_target one = list[i];
+        if (one.devices == (is_cpu ? TUNE_NO_CPUS : TUNE_CPUS))
+            continue;
+        for (k = kept++; k > 0 && goes_before(&one, &list[k - 1]); k--)
+            list[k] = list[k - 1];
+        list[k] = one;
+    }
+    return kept;
+}
+
 /* ---- cases ---- */
 
 ef_status tune_case_make(bench_case *c, ef_actor *a, const tune_target *t, ef_error *error)
@@ -219,7 +249,7 @@ tune_target tune_probe(const tune_target *t, int probe)
     return p;
 }
 
-/* ---- what is tuned by default: the model that README trains, at two batch sizes ---- */
+/* ---- what is tuned by default: the model that README trains, at a few batch sizes ---- */
 
 tune_target *tune_default_targets(int effort, size_t *count)
 {
@@ -241,16 +271,22 @@ tune_target *tune_default_targets(int effort, size_t *count)
                   {"linear.dw B%zu D256 E768", 1},
                   {"masked_mean.forward B%zu L128 D256", 1},
                   {"masked_mean.backward B%zu L128 D256", 1}};
-    static const size_t batches[] = {16, 4};
-    enum { SHAPES = sizeof shapes / sizeof *shapes };
-    const size_t kinds = effort ? 2 : 1;
-    tune_target *list = calloc(kinds * SHAPES, sizeof *list);
+    /* What is best for a GPU at 16 need not be at 64. */
+    static const struct batch {
+        size_t size;
+        tune_devices devices;
+    } few[] = {{16, TUNE_CPUS}, {64, TUNE_NO_CPUS}, {4, TUNE_NO_CPUS}},
+      more[] = {{16, TUNE_ALL_DEVICES}, {64, TUNE_NO_CPUS}, {4, TUNE_ALL_DEVICES}};
+    enum { SHAPES = sizeof shapes / sizeof *shapes, BATCHES = sizeof few / sizeof *few };
+    const struct batch *batch = effort ? more : few;
+    tune_target *list = calloc(BATCHES * SHAPES, sizeof *list);
     *count = 0;
-    for (size_t b = 0; list && b < kinds; b++)
+    for (size_t b = 0; list && b < BATCHES; b++)
         for (int i = 0; i < SHAPES; i++) {
             char text[128];
-            snprintf(text, sizeof text, shapes[i].shape, batches[b] * shapes[i].size);
-            tune_target_parse(text, &list[(*count)++]);
+            snprintf(text, sizeof text, shapes[i].shape, batch[b].size * shapes[i].size);
+            tune_target_parse(text, &list[*count]);
+            list[(*count)++].devices = batch[b].devices;
         }
     return list;
 }

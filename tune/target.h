@@ -8,10 +8,13 @@
 /* As an operation: CLBlast's parameters, which all of its products share; it has no sizes. */
 enum { TUNE_CLBLAST = EF__OPS };
 
+typedef enum tune_devices { TUNE_ALL_DEVICES, TUNE_CPUS, TUNE_NO_CPUS } tune_devices;
+
 typedef struct tune_target {
     int id;                  /* of the operation, or TUNE_CLBLAST */
     size_t n[EF__MAX_SIZES]; /* of the operation's arguments, as checked */
     double weight;           /* its share of the budget, in any unit */
+    tune_devices devices;    /* that it is for */
 } tune_target;
 
 /* "conv1d.forward"; "clblast". */
@@ -35,6 +38,14 @@ void tune_target_text(const tune_target *t, char *text, size_t size);
  * are left. */
 size_t tune_targets_merge(tune_target *list, size_t count);
 
+/* Those that are for the device, the heavy before the light, but CLBlast's parameters first: they
+ * are what products run with. Returns how many there are. */
+size_t tune_targets_order(tune_target *list, size_t count, bool is_cpu);
+
+/* A target's share of the budget: larger spaces of slower kernels get more. CLBlast's parameters:
+ * 0, they have a share of their own. */
+double tune_target_share(const tune_target *t);
+
 /* The case of a target. Errors as bench_case_make. */
 ef_status tune_case_make(bench_case *c, ef_actor *a, const tune_target *t, ef_error *error);
 
@@ -46,7 +57,7 @@ tune_target tune_probe(const tune_target *t, int i);
 unsigned tune_accumulates(ef__op_id id);
 
 /* Those of a TCN encoder's training step: a list of *count, the caller frees it; NULL: no memory.
- * effort 0 has one batch size, others two. */
+ * Each device has its batch sizes, with effort 0 fewer than with others. */
 tune_target *tune_default_targets(int effort, size_t *count);
 
 #endif

@@ -76,7 +76,6 @@ static void identify(worker *w, char hex[EF__SHA256_HEX])
     ef__sha256_begin(&sha);
     ef__sha256_add(&sha, key, strlen(key) + 1);
     ef__sha256_add(&sha, d->driver, strlen(d->driver) + 1);
-    ef__sha256_add(&sha, ef_actor_accuracy(w->actor) == EF_STRICT ? "s" : "n", 1);
     ef__sha256_add(&sha, ef_version_full(), strlen(ef_version_full()) + 1);
     for (int id = 0; id < EF__OPS; id++)
         if (tune_is_tunable(id) && !ef__op_hash(w->actor, id, key))
@@ -92,10 +91,24 @@ static json_t *device(worker *w)
     identify(w, all);
     const ef_device_info *d = &own.info;
     const char *accuracy = ef_actor_accuracy(w->actor) == EF_STRICT ? "strict" : "normal";
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "accuracy", accuracy, "name",
-                     d->name, "platform", d->platform, "version", d->version, "driver", d->driver,
-                     "cpu", d->host_cpu, "key", own.hash, "units", (int)d->compute_units,
-                     "identity", all);
+    return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "is_cpu", (int)d->is_cpu,
+                     "accuracy", accuracy, "name", d->name, "platform", d->platform, "version",
+                     d->version, "driver", d->driver, "cpu", d->host_cpu, "key", own.hash, "units",
+                     (int)d->compute_units, "identity", all);
+}
+
+/* With what else tells it from others, for people. */
+static json_t *describe(worker *w)
+{
+    json_t *all = device(w);
+    ef__identity own;
+    ef__identity_get(w->actor, &own);
+    json_object_set_new(
+        all, "hardware",
+        json_pack("{s:I, s:I, s:I, s:s, s:s}", "vendor_id", (json_int_t)own.vendor_id,
+                  "max_work_group", (json_int_t)own.info.max_work_group, "local_bytes",
+                  (json_int_t)own.info.local_bytes, "pci", own.pci, "uuid", own.uuid));
+    return all;
 }
 
 /* ---- opening a target ---- */
@@ -221,9 +234,8 @@ static json_t *open_clblast(worker *w, json_t *list)
         return failed("runtime", error.text);
     }
     const ef__clblast_limits l = ef__clblast_limits_of(ef__device_of(w->actor));
-    return json_pack("{s:b, s:b, s:I, s:I}", "fits", (int)tune_products_fit(&w->products), "is_cpu",
-                     (int)ef_actor_device(w->actor)->is_cpu, "group", (json_int_t)l.group,
-                     "local_bytes", (json_int_t)l.local_bytes);
+    return json_pack("{s:b, s:I, s:I}", "fits", (int)tune_products_fit(&w->products), "group",
+                     (json_int_t)l.group, "local_bytes", (json_int_t)l.local_bytes);
 }
 
 /* So many sets of tensors that together they pass the caches. */
@@ -376,7 +388,7 @@ static json_t *answer(worker *w, json_t *request)
     const char *what = json_string_value(json_object_get(request, "do"));
     const char *target = json_string_value(json_object_get(request, "target"));
     if (what && !strcmp(what, "device"))
-        return device(w);
+        return describe(w);
     if (what && !strcmp(what, "open") && target && json_object_get(request, "products"))
         return open_clblast(w, json_object_get(request, "products"));
     if (what && !strcmp(what, "open") && target)

@@ -2,6 +2,7 @@
  * epoch, which brings the batch's label. */
 #include "actor/trace.h"
 #include "base/error.h"
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,9 +53,11 @@ static int64_t correlate(ef_actor *a)
  * corrects what was found when the actor opened. */
 static void place(ef__trace *t, ef__span *s, uint64_t from, uint64_t to)
 {
-    const int64_t now = (int64_t)ef__trace_now();
-    if ((int64_t)to + t->offset > now)
-        t->offset = now - (int64_t)to;
+    const int64_t end = (int64_t)to + t->offset;
+    if (end > t->now)
+        t->now = (int64_t)ef__trace_now();
+    if (end > t->now)
+        t->offset = t->now - (int64_t)to;
     else if ((int64_t)from + t->offset < (int64_t)s->enqueued)
         t->offset = (int64_t)s->enqueued - (int64_t)from;
     s->from = (uint64_t)((int64_t)from + t->offset);
@@ -73,13 +76,16 @@ static ef__span *make(ef_actor *a, ef__lane lane, const char *op)
         t->spare = s->next;
     else
         s = malloc(sizeof *s);
-    if (s)
-        *s = (ef__span){.lane = lane,
-                        .op = op,
-                        .enqueued = t->op_began,
-                        .epoch = a->epoch,
-                        .sequence = a->sequence,
-                        .in_batch = a->depth > 0};
+    if (!s)
+        return NULL;
+    memset(s, 0, offsetof(ef__span, label));
+    s->label[0] = s->shape[0] = '\0';
+    s->lane = lane;
+    s->op = op;
+    s->enqueued = t->op_began;
+    s->epoch = a->epoch;
+    s->sequence = a->sequence;
+    s->in_batch = a->depth > 0;
     return s;
 }
 
@@ -107,17 +113,17 @@ void ef__span_bytes(ef__span *s, size_t bytes)
 static void add_shape(ef__span *s, const ef_tensor *t)
 {
     enum { MOST = 4 + EF_MAX_RANK * 21 };
-    size_t used = strlen(s->shape);
-    if (used + MOST > sizeof s->shape)
+    if (s->shape_used + MOST > sizeof s->shape)
         return;
-    char *to = s->shape + used;
-    if (used)
+    char *to = s->shape + s->shape_used;
+    if (s->shape_used)
         *to++ = ' ';
     for (size_t i = 0; i < t->rank; i++) {
         *to++ = i ? ',' : '[';
         to += ef__digits(t->dims[i], to);
     }
     memcpy(to, "]", 2);
+    s->shape_used = (size_t)(to + 1 - s->shape);
 }
 
 void ef__span_tensor(ef__span *s, const ef_tensor *t, const char *label)

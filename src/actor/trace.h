@@ -53,8 +53,8 @@ struct ef__span {
     uint64_t enqueued;       /* not later than that */
     uint64_t epoch, sequence;
     bool in_batch;
-    size_t bytes, global[3], local[3];
-    char label[EF__LABEL_BYTES], shape[192];
+    size_t bytes, global[3], local[3], shape_used;
+    char label[EF__LABEL_BYTES], shape[192]; /* the last, so that they need not be cleared */
 };
 
 typedef struct ef__text {
@@ -69,6 +69,7 @@ struct ef__trace {
     ef__text lines;         /* not yet written */
     ef__text batch;         /* ,"batch":"label" */
     int64_t offset;         /* host's clock - device's */
+    int64_t now;            /* by the host's clock, when it was last looked at */
     uint64_t op_began;      /* the operation that runs */
     ef__span *first, *last; /* done, not yet lines */
     size_t count;
@@ -88,7 +89,7 @@ void ef__trace_file_close(ef__trace *t);
 void ef__trace_batch(ef__trace *t, const char *label);
 void ef__trace_line(ef__trace *t, const ef__span *s, bool with_batch);
 
-/* The digits of n, without a final 0; returns how many. */
+/* The digits of n, without a final 0; returns how many. All 20 bytes may be written. */
 size_t ef__digits(uint64_t n, char to[20]);
 
 #endif

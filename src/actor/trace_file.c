@@ -16,52 +16,58 @@
 
 /* ---- text ---- */
 
-static void put_bytes(ef__text *t, const char *bytes, size_t n)
+static bool grow(ef__text *t, size_t n)
 {
-    if (t->used + n > t->room) {
-        size_t room = 2 * (t->used + n) + 4096;
-        char *more = t->failed ? NULL : realloc(t->data, room);
-        if (!more) {
-            t->failed = true;
-            return;
-        }
-        t->data = more;
-        t->room = room;
-    }
+    const size_t room = 2 * (t->used + n) + 4096;
+    char *more = t->failed ? NULL : realloc(t->data, room);
+    if (!more)
+        return !(t->failed = true);
+    t->data = more;
+    t->room = room;
+    return true;
+}
+
+/* Inline, as most of what is put is a literal. */
+static inline void put_bytes(ef__text *t, const char *bytes, size_t n)
+{
+    if (t->used + n > t->room && !grow(t, n))
+        return;
     memcpy(t->data + t->used, bytes, n);
     t->used += n;
 }
 
-static void put(ef__text *t, const char *s)
+static inline void put(ef__text *t, const char *s)
 {
     put_bytes(t, s, strlen(s));
 }
 
 size_t ef__digits(uint64_t n, char to[20])
 {
-    size_t count = 1, i;
-    for (uint64_t m = n; m > 9; m /= 10)
-        count++;
-    for (i = count; i--; n /= 10)
-        to[i] = (char)('0' + n % 10);
-    return count;
+    enum { MOST = 20 };
+    char all[2 * MOST] = {0}, *from = all + MOST;
+    do
+        *--from = (char)('0' + n % 10);
+    while (n /= 10);
+    memcpy(to, from, MOST); /* no call for a few bytes */
+    return (size_t)(all + MOST - from);
 }
 
-static void put_number(ef__text *t, const char *before, uint64_t n)
+static inline void put_number(ef__text *t, const char *before, uint64_t n)
 {
-    char to[20];
+    enum { MOST = 20 };
     put(t, before);
-    put_bytes(t, to, ef__digits(n, to));
+    if (t->used + MOST <= t->room || grow(t, MOST))
+        t->used += ef__digits(n, t->data + t->used);
 }
 
 /* Microseconds. */
-static void put_us(ef__text *t, const char *before, uint64_t ns)
+static inline void put_us(ef__text *t, const char *before, uint64_t ns)
 {
     char to[20];
-    size_t n = ef__digits(1000 + ns % 1000, to);
+    ef__digits(1000 + ns % 1000, to);
     to[0] = '.';
     put_number(t, before, ns / 1000);
-    put_bytes(t, to, n);
+    put_bytes(t, to, 4);
 }
 
 static void put_sizes(ef__text *t, const char *before, const size_t n[3])
