@@ -1,7 +1,7 @@
 /* S0: which candidate to sample next. First the caller's seeds, then some at random. From then on
  * all that are left, in random order, whenever the time suffices for all of them; while it does
- * not, the one of which the model hopes most. Those that were cut short once come last: one that hangs
- * keeps nobody from his turn again. */
+ * not, the one of which the model hopes most. Those that were cut short once come last: one that
+ * hangs keeps nobody from his turn again. */
 #include "search_internal.h"
 #include <math.h>
 

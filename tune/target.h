@@ -42,8 +42,8 @@ size_t tune_targets_merge(tune_target *list, size_t count);
  * are what products run with. Returns how many there are. */
 size_t tune_targets_order(tune_target *list, size_t count, bool is_cpu);
 
-/* A target's share of the budget: larger spaces of slower kernels get more. CLBlast's parameters: 0,
- * they have a share of their own. */
+/* A target's share of the budget: larger spaces of slower kernels get more. CLBlast's parameters:
+ * 0, they have a share of their own. */
 double tune_target_share(const tune_target *t);
 
 /* The case of a target. Errors as bench_case_make. */
