@@ -148,8 +148,8 @@ static void check_leader(tune__search *s)
         tune__verify(s, s->progress.best);
 }
 
-/* One that was cut short, after so long that it hangs? Where there was less time than that, a search
- * with more is made anyway. */
+/* One that was cut short, after so long that it hangs? Where there was less time than that, a
+ * search with more is made anyway. */
 static bool holds_up(const tune__search *s, double began)
 {
     const double much = 5, least_s = 10;
