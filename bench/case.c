@@ -163,7 +163,7 @@ ef_status bench_case_make(bench_case *c, ef_actor *a, ef__op_id id, int which,
 void bench_case_free(bench_case *c)
 {
     example_clear(&c->in);
-    for (int i = 0; i < EF__MAX_TENSORS; i++) {
+    for (int i = 0; i < EXAMPLE_TENSORS; i++) {
         free(c->want[i]);
         free(c->mag[i]);
     }

@@ -8,9 +8,9 @@
 typedef struct bench_case {
     ef__op_id id;
     example in;                    /* args as the operation's check fills them in */
-    double *want[EF__MAX_TENSORS]; /* of written tensors, NaN: not known */
+    double *want[EXAMPLE_TENSORS]; /* of written tensors, NaN: not known */
     double
-        *mag[EF__MAX_TENSORS]; /* of sums of products: those of their absolute values, else NULL */
+        *mag[EXAMPLE_TENSORS]; /* of sums of products: those of their absolute values, else NULL */
 } bench_case;
 
 /* All of it for example `which` of the operation. n, unless NULL: what the caller puts into args.n.

@@ -75,6 +75,7 @@ static int run_items(bench *b, const char *command, char **names)
     ef_status status = EF_OK;
     if (code)
         return code;
+    ef__warn_untuned(command, b->actor);
     for (; *names && !status; names++)
         status = find(*names)(b);
     if (status)

@@ -132,12 +132,14 @@ typedef struct ef_stats {
  *            environment's EF_DEVICE, else the first GPU, else the first CPU. Oclgrind is only
  *            taken when named.
  * Environment: EF_GUARD=trap|error, EF_ACCURACY=strict|normal, EF_DEBUG=sync,canary, EF_CL_DIR,
- * EF_LINEAR=clblast|own, EF_TUNE=on|off|PATH and EF_TUNE_STALE=use (ef_tune_load),
+ * EF_LINEAR=clblast|own, EF_TUNE=on|off|PATH, EF_TUNE_STALE=use and EF_TUNE_VERBOSE (ef_tune_load),
+ * EF_TUNE_CAPTURE=FILE (for eftune: which operations ran at which shapes, appended on close),
  * EF_CACHE=off|FOLDER (for program binaries; unset: energyflow in $XDG_CACHE_HOME or ~/.cache),
  * EF_TRACE=FILE (a Chrome trace, whole when the actor is closed; FILE.1 and so on while another
  * actor writes FILE).
  * Errors: EARG (nothing matches: the text lists what there is; a variable has another value),
- * EDEVICE (no device, driver error), EIO (EF_TRACE's file cannot be written). */
+ * EDEVICE (no device, driver error), EIO (EF_TRACE's file or EF_TUNE_CAPTURE's cannot be
+ * written). */
 ef_status ef_actor_open(const char *device, ef_actor **actor, ef_error *error);
 
 /* ef_actor_close -- wait for the device, resolve pending readbacks as EF_ECANCELLED, let go of the
@@ -151,9 +153,12 @@ const ef_device_info *ef_actor_device(const ef_actor *actor);
  * operation on. Without it the first operation looks for one: EF_TUNE=PATH names it; else, with
  * EF_TUNE unset or =on, it is the user's for this device, $XDG_DATA_HOME/energyflow/tune/KEY.eftune
  * (~/.local/share), or the system's, SYSCONFDIR/energyflow/tune/KEY.eftune; without any, and with
- * EF_TUNE=off, choices are built in. A shape that was not tuned takes the choice of the nearest
- * that was. Records of other kernels than this library's are passed over,
- * and all of them after an update of the driver, until eftune has run again. CLBlast's parameters
+ * EF_TUNE=off, choices are built in. A database that is found there and cannot be read is as none
+ * (ef_tune_get says why); one that is named must be good. A shape that was not tuned takes the
+ * choice of the nearest that was. Records of other kernels than this library's are passed over,
+ * and those that were measured with another driver than the device has now, unless
+ * EF_TUNE_STALE=use: eftune --check measures them anew. With EF_TUNE_VERBOSE set, each operation
+ * says on stderr what was chosen for it, once for each shape. CLBlast's parameters
  * belong to the process: the first database that has some decides for its device and all actors on
  * it, until the process ends. CLBlast shows before its first product that it is right with them;
  * if not, products that take it are EDEVICE.
@@ -162,14 +167,15 @@ const ef_device_info *ef_actor_device(const ef_actor *actor);
 ef_status ef_tune_load(ef_actor *actor, const char *path);
 
 typedef struct ef_tune_info {
-    char path[1024];   /* of the database; "" when there is none */
-    char driver[128];  /* that it was measured with */
-    bool is_of_driver; /* it is this one; else nothing of it is used, but with EF_TUNE_STALE=use */
-    size_t choices;    /* in force */
-    size_t stale, broken; /* lines passed over: of other kernels; that cannot be read */
-    char clblast[640];    /* CLBlast's parameters for its GEMM; "" where it has its own */
-    char digest[65]; /* SHA-256 of the choices in force, hexadecimal; "" without any. Two runs on
-                          * one device with the same digest run the same kernels. */
+    char path[1024];  /* of the database; "" when there is none */
+    char error[512];  /* why it cannot be read: the built-in choices are in force; "" */
+    char driver[128]; /* another driver that records name, the first of several; "" */
+    size_t choices;   /* in force */
+    size_t of_other_driver, stale, broken; /* lines passed over: measured with another driver; of
+                                            * other kernels; that cannot be read */
+    char clblast[640]; /* CLBlast's parameters for its GEMM; "" where it has its own */
+    char digest[65];   /* SHA-256 of the choices in force, hexadecimal; "" without any. Two runs on
+                        * one device with the same digest run the same kernels. */
 } ef_tune_info;
 
 /* ef_tune_get -- what of a database is in force. Errors: as ef_tune_load. */

@@ -115,12 +115,15 @@ static size_t put_word(example *e, int i, const char *word, const size_t model[E
     return length;
 }
 
-/* y is the operation's first result. */
-static void put_epilogue(example *e, int parts, const example_array *y)
+void example_epilogue(example *e, const ef__op *op, int parts)
 {
-    assert((parts & ~(EF__BIAS | EF__GELU | EF__RESIDUAL | EF__MASK)) == 0);
+    const example_array *y = &e->t[__builtin_ctz(op->writes)]; /* the first result */
     if (parts & EF__BIAS)
         put(e, EXAMPLE_BIAS, 'n', 1, &y->dims[y->rank - 1], 0);
+    if (parts & EF__PRE)
+        put(e, EXAMPLE_PRE, 'z', y->rank, y->dims, 0);
+    if (parts & EF__GELU_GRAD)
+        put(e, EXAMPLE_GELU_GRAD, 'n', y->rank, y->dims, 0);
     if (parts & EF__RESIDUAL)
         put(e, EXAMPLE_RESIDUAL, 'n', y->rank, y->dims, 0);
     if (parts & EF__MASK)
@@ -139,7 +142,7 @@ void example_make(const ef__op *op, int which, const size_t model[EXAMPLE_SIZES]
         word += put_word(e, i, word, model);
         word += *word == ' ';
     }
-    put_epilogue(e, from->epilogue, &e->t[__builtin_ctz(op->writes)]);
+    example_epilogue(e, op, from->epilogue);
     write_shape(e, from->tensors, model);
 }
 
@@ -156,4 +159,6 @@ void example_bind(ef__args *args, ef_tensor *const t[EXAMPLE_TENSORS])
     args->epilogue.bias = t[EXAMPLE_BIAS];
     args->epilogue.residual = t[EXAMPLE_RESIDUAL];
     args->epilogue.mask = t[EXAMPLE_MASK];
+    args->epilogue.pre = t[EXAMPLE_PRE];
+    args->epilogue.gelu_grad = t[EXAMPLE_GELU_GRAD];
 }

@@ -6,7 +6,14 @@
 #include "op/op.h"
 
 /* Where the tensors of an epilogue stand, behind the operation's own. */
-enum { EXAMPLE_BIAS = EF__MAX_TENSORS, EXAMPLE_RESIDUAL, EXAMPLE_MASK, EXAMPLE_TENSORS };
+enum {
+    EXAMPLE_BIAS = EF__MAX_TENSORS,
+    EXAMPLE_RESIDUAL,
+    EXAMPLE_MASK,
+    EXAMPLE_PRE,
+    EXAMPLE_GELU_GRAD,
+    EXAMPLE_TENSORS
+};
 
 enum { EXAMPLE_SIZES = 7 }; /* of a model: B, L, D, H, K, V, E */
 
@@ -25,6 +32,9 @@ typedef struct example {
 
 void example_make(const ef__op *op, int which, const size_t model[EXAMPLE_SIZES], example *e);
 void example_clear(example *e);
+
+/* Give e, which has none, these parts of an epilogue. */
+void example_epilogue(example *e, const ef__op *op, int parts);
 
 /* Put the tensors made from e's arrays, NULL where there is none, into args. */
 void example_bind(ef__args *args, ef_tensor *const t[EXAMPLE_TENSORS]);

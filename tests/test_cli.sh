@@ -163,10 +163,13 @@ check 'efinfo --device shows one' [ "$(grep -c 'work-group' out)" -eq 1 ]
 tiny="--model sample --batch 2 --length 5 --rounds 1"
 if type python3 >/dev/null 2>&1; then
     each_line='import json, sys; [json.loads(line)["verified"] for line in sys.stdin]'
+    device_ms='import json, sys
+for line in sys.stdin: assert 0 < json.loads(line)["device_ms"] < 1e4'
     for item in deferral launch ops encoder; do
         run efbench --json $tiny $item
         check "efbench $item ends well" [ $status -eq 0 ]
         check "efbench --json $item prints JSON, a line each" python3 -c "$each_line" <out
+        [ "$item" != ops ] || check 'ops: the device has a time' python3 -c "$device_ms" <out
     done
 else
     skip 'efbench --json' 'python3 is not installed'
@@ -397,6 +400,50 @@ expect 3 'sample 47' $train --vocab-size 19 --log-json kept.log
 check 'a run that does not begin leaves the earlier log' [ "$(cat kept.log)" = old ]
 expect 0 'trained' $train --log-json kept.log
 check 'a run that begins replaces it' [ "$(grep -c '^{' kept.log)" -eq "$(wc -l <kept.log)" ]
+
+# ---- a database that is not in force: one warning, and all goes on ----
+
+EF_TUNE=on XDG_DATA_HOME=$tmp/share
+export EF_TUNE XDG_DATA_HOME
+run eftune --show # says where it is not
+db=$(sed -n "s|^eftune: \($tmp/share/[^:]*\): .*|\1|p" err)
+mkdir -p "$(dirname "$db")"
+# warns PATTERN: so do those who run operations, once; efinfo has it in its list.
+warns() {
+    for line in "$train" 'eftexteval --data val.efb --checkpoint model.safetensors' \
+        'efbench launch --rounds 1'; do
+        expect 0 '' $line
+        check "${line%% *} warns" [ "$(grep -c "^${line%% *}: .*$1" err)" -eq 1 ]
+    done
+    expect 0 "^    .*$1" efinfo
+    expect 0 '"digest": ""' efinfo --json
+}
+echo notes >"$db"
+warns "$db:1: not a file of"
+check 'efinfo --json: too' grep -q '"error": ".*not a file of' out
+rm "$db" && mkdir "$db"
+warns "$db: "
+rmdir "$db"
+key=$(basename "$db" .eftune)
+{
+    echo "{\"format\": \"energyflow tune 1\", \"key\": \"$key\", \"driver\": \"\"}"
+    for op in forward backward; do
+        echo "{\"op\": \"gelu.$op\", \"n\": [9], \"parts\": 0, \"accuracy\": \"normal\"," \
+            '"variant": "default", "knobs": {}, "source": "", "driver": "of old"}'
+    done
+    echo 'cut off'
+} >"$db"
+warns '2.* choices of another driver, of old: eftune --check'
+check 'efinfo --json: counted' grep -q '"of_other_driver": 2' out
+expect 0 'tuned  *0 choices, 1 broken line' efinfo
+EF_TUNE=$db EF_TUNE_STALE=use
+export EF_TUNE_STALE
+expect 0 'trained' $train
+check 'those that are to be used: no warning' [ "$(grep -c 'driver' err)" -eq 0 ]
+echo notes >"$db"
+expect 3 'not a file of' $train
+EF_TUNE=off
+unset XDG_DATA_HOME EF_TUNE_STALE
 
 # ---- devices, kernels, memory, numbers ----
 

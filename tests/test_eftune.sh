@@ -79,6 +79,12 @@ refused 2 '"nonsense" is no operation' eftune --ops nonsense
 refused 2 '"nonsense" is no operation' eftune --ops gelu,nonsense
 refused 2 '"gelu.sideways" is no operation' eftune --ops gelu.sideways
 refused 2 '--budget x: not a number' eftune --budget x
+refused 2 '--budget' eftune --budget 0
+refused 2 '^eftune: --check and --show exclude' eftune --show --check
+refused 2 '^eftune: --list and --show exclude' eftune --why x --show --list
+refused 2 '^eftune: --show and --export exclude' eftune --show --export t4 folder
+refused 2 '^eftune: --check and --shapes exclude' eftune --check --shapes one.txt
+refused 2 '^eftune: --why and --jobs exclude' eftune --why gelu --jobs 2
 refused 2 '--effort huge: not one of' eftune --effort huge
 refused 2 'no device "no such device"' eftune --device 'no such device' --db new.db
 refused 2 'not --db' eftune --jobs 1 --db new.db
@@ -86,7 +92,7 @@ refused 2 '"nonsense" is no operation' eftune --jobs 2 --ops nonsense
 refused 2 'no device "no such device"' eftune --jobs 2 --device 'no such device'
 refused 3 'none.txt: ' eftune --shapes none.txt
 refused 3 'cannot read' eftune --shapes .
-for line in 'gelu.forward' 'gelu.forward H0' 'gelu.forward B3' 'gelu H5' 'no.such.operation B1' \
+for line in 'gelu.forward' 'gelu.forward H0' 'gelu.forward B3' 'gelu.forward H5 H6' 'gelu H5' 'no.such.operation B1' \
     'layernorm.forward B99999999999 D5' 'conv1d.dx B2147483647 L2147483647 D2147483647 H5 K5 d1' \
     '{"op": "gelu.forward"}' '{"op": "gelu.forward"'; do
     printf '# a remark\n\ngelu.forward H1000 # and more\n%s\n' "$line" >bad.txt
@@ -98,6 +104,8 @@ echo 'gelu.forward H1000' >one.txt
 refused 2 'none of the shapes is of --ops conv1d' eftune --shapes one.txt --ops conv1d
 refused 2 'none of the shapes is of --ops clblast' eftune --shapes one.txt --ops clblast
 refused 3 'missing.db' eftune --show --db missing.db
+: >empty.db
+refused 3 'empty.db: ' eftune --show --db empty.db
 refused 3 'missing.db.journal' eftune --why gelu.forward --db missing.db
 for text in 'notes' '{"format": "energyflow tune 9"}' \
     '{"format": "energyflow tune 1", "key": "of another", "driver": "1"}'; do
@@ -108,9 +116,10 @@ done
 echo 'dear diary' >diary.db.journal
 refused 3 'diary.db.journal:1: not a journal' eftune --shapes one.txt --db diary.db
 check 'what is no journal stays' [ "$(cat diary.db.journal)" = 'dear diary' ]
-refused 3 '--db FILE' eftune --shapes one.txt --db /proc/none/db
+refused 1 '--db FILE' eftune --shapes one.txt --db /proc/none/db
+refused 1 '^eftune: /proc/db.*--db FILE' eftune --shapes one.txt --db /proc/db # the folder is there
 mkdir folder.db
-refused 3 'folder.db: ' eftune --shapes one.txt --db folder.db
+refused 1 'folder.db: ' eftune --shapes one.txt --db folder.db
 check 'nothing was made on the way' [ ! -e new.db ]
 OCL_ICD_VENDORS=/nonexistent
 export OCL_ICD_VENDORS
@@ -140,7 +149,10 @@ cp out shown.txt
 expect 0 ' 2 tuned before' eftune --shapes shown.txt --db new/folder/db
 expect 0 'the default$' eftune --why masked_mean.forward --db new/folder/db
 expect 0 '^masked_mean.backward B2' eftune --why 'masked_mean.backward B2 L16 D32' --db new/folder/db
+expect 0 '^masked_mean.forward B2' eftune --why masked_mean --db new/folder/db
+check '--why FAMILY: all of it' [ "$(grep -c '^masked_mean' out)" -eq 2 ]
 refused 2 'nothing was tried' eftune --why masked_mean.fo --db new/folder/db
+refused 2 'nothing was tried' eftune --why masked --db new/folder/db
 expect 0 '^ *0: ' eftune --list
 for look in --list --show '--why masked_mean.forward'; do
     expect 0 '^{' eftune $look --json --db new/folder/db
@@ -153,6 +165,26 @@ check '--fresh keeps the others' [ "$(grep -c '"op":"masked_mean.forward"' new/f
 check 'lines of JSON' parses new/folder/db
 check 'lines of JSON in the journal' sh -c 'grep . new/folder/db.journal >lines'
 check 'that parse' parses lines
+
+# A record of the other class of accuracy is none of this run's.
+grep -v masked_mean.backward new/folder/db >classes.db
+sed -n '2,$s/"accuracy":"normal"/"accuracy":"strict"/p' new/folder/db >>classes.db
+expect 0 '^masked_mean.*, strict accuracy, ' eftune --show --db classes.db
+expect 0 '^1 adopted, 0 default\|^0 adopted, 1 default' eftune --check --db classes.db
+check '--check: one line of one class' [ "$(wc -l <out)" -eq 2 ]
+check 'and the others stay' [ "$(grep -c '"accuracy":"strict"' classes.db)" -eq 2 ]
+EF_ACCURACY=strict
+export EF_ACCURACY
+refused 3 'nothing is tuned for strict accuracy' eftune --check --db new/folder/db
+unset EF_ACCURACY
+
+# ---- CLBlast: a set takes too long to build for more here ----
+
+printf 'clblast\nlinear.forward B4 D8 E8\n' >linear.txt
+expect 0 '^clblast .* built-in: ' eftune --shapes linear.txt --ops clblast --budget 5 --db clblast.db
+expect 0 '"choice":"built-in"' eftune --shapes linear.txt --ops clblast --budget 5 --json --db clblast.db
+check '--json: lines of JSON' parses out
+check 'CLBlast keeps its own parameters' lacks '"op":"clblast"' clblast.db
 
 # ---- several devices ----
 
@@ -169,21 +201,13 @@ check 'one of each kind of device' [ "$(wc -l <out)" -eq "$(wc -l <keys)" ]
 check 'each has a database' [ "$(find several -name '*.eftune' | wc -l)" -eq "$(wc -l <keys)" ]
 unset XDG_DATA_HOME POCL_DEVICES
 
-# ---- CLBlast: a set takes too long to build for more here ----
-
-printf 'clblast\nlinear.forward B4 D8 E8\n' >linear.txt
-expect 0 '^clblast .* built-in: ' eftune --shapes linear.txt --ops clblast --budget 5 --db clblast.db
-expect 0 '"choice":"built-in"' eftune --shapes linear.txt --ops clblast --budget 5 --json --db clblast.db
-check '--json: lines of JSON' parses out
-check 'CLBlast keeps its own parameters' lacks '"op":"clblast"' clblast.db
-
 # ---- runs that are ended ----
 
 echo 'gelu.forward H3000' >many.txt # it has many choices
 many="--shapes many.txt --budget 300"
 # A shell's background has SIGINT ignored; who presses ^C has not.
 foreground=
-env --default-signal=INT true 2>/dev/null && foreground='env --default-signal=INT'
+env --default-signal=INT,HUP true 2>/dev/null && foreground='env --default-signal=INT,HUP'
 start() { # eftune ARGUMENTS..., in the background
     $foreground "$build/eftune" "$@" >out 2>err </dev/null &
     started=$!
@@ -251,6 +275,12 @@ else
         check 'SIGINT ends with 130' [ "$status" -eq 130 ]
         check 'SIGINT says how to go on' grep -q '^eftune: interrupted; run again' err
         check 'SIGINT leaves no worker' no_workers
+        start $many --db cut.db
+        more_lines cut.db.journal 5
+        kill -HUP "$started"
+        finish
+        check 'SIGHUP, too' [ "$status" -eq 130 ]
+        check 'and says it' grep -q '^eftune: interrupted; run again' err
         check 'and a database that parses' parses cut.db
     else
         skip 'SIGINT' 'env(1) has no --default-signal'
@@ -365,7 +395,14 @@ echo 'gelu.forward H1000' >>two.txt
 plant masked_mean.cl '^#define BLOCK 32' '#error planted'
 expect 4 'masked_mean.*does not build' eftune --shapes two.txt --budget 60 --db planted.db
 check 'what does not run at all stops no other' grep -q '^gelu.forward' out
-unset EF_CL_DIR
+plant common.cl 'return fma(x \* s \* (e \* s),' 'return (VEC)0.01f + fma(x * s * (e * s),'
+echo 'linear.dx B5 D9 E7' >dx.txt
+EF_LINEAR=own
+export EF_LINEAR
+rm -f planted.db*
+expect 4 'the default failed' eftune --shapes dx.txt --budget 10 --db planted.db
+expect 0 'E7 with an epilogue: wrong, element' eftune --why linear.dx --db planted.db
+unset EF_CL_DIR EF_LINEAR
 
 # ---- the database in use ----
 
@@ -386,6 +423,20 @@ expect 0 '0 not finished: .*/own/energyflow/tune/[0-9a-f]*.eftune' $quick --ops 
 check 'the own one of the user is found' [ ${#first} -eq "$(digest env EF_TUNE=on | tr -d '\n' | wc -c)" ]
 expect 0 '^masked_mean' eftune --show
 unset XDG_DATA_HOME
+
+# Another driver: what is tuned anew counts, the rest when it was checked.
+sed 's/"driver":"[^"]*"/"driver":"of old"/' new/folder/db >old.db
+EF_TUNE=old.db
+export EF_TUNE
+echo 'masked_mean.forward B2 L16 D48' >more.txt
+expect 0 '^    not used  *2 choices of another driver, of old: eftune --check' efinfo
+expect 0 '^[01] adopted, [01] default, 0 tuned before, 0 not finished' eftune --shapes more.txt --budget 20 --db old.db
+expect 0 '^    not used  *2 choices of another driver, of old: eftune --check' efinfo
+check 'the new one is in force' grep -q 'tuned  *1 choice, old.db' out
+expect 0 '0 not finished' eftune --check --db old.db
+expect 0 'tuned  *3 choices, old.db' efinfo
+check 'all are of this driver' lacks 'another driver' out
+unset EF_TUNE
 
 [ "$failed" -eq 0 ] || { echo "eftune: $failed of $checked checks failed"; exit 1; }
 echo "eftune: $checked checks passed"

@@ -6,6 +6,7 @@
  * a file for each thing that happens once, and "dead", the file of a device that runs nothing. */
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "ef_test.h"
+#include "../tune/check.h"
 #include "../tune/run.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -810,7 +812,7 @@ static const tune_device device = {
     .name = "fake", .key = "k1", .driver = "1", .accuracy = "normal"};
 static const char *const shapes[] = {"gelu.forward H1000", "gelu.forward H90000"};
 
-static int run_for(const char *scenario, bool retry_failed, double budget_s)
+static int run_request(const char *scenario, tune_request request)
 {
     tune_target targets[3];
     char db[512];
@@ -820,21 +822,19 @@ static int run_for(const char *scenario, bool retry_failed, double budget_s)
     targets[2] = targets[1]; /* not for the fake, which is a CPU */
     targets[2].devices = TUNE_NO_CPUS;
     fake_argv[2] = (char *)scenario;
-    const tune_request request = {.command = "test",
-                                  .worker = fake_argv,
-                                  .db = db,
-                                  .target = targets,
-                                  .count = 3,
-                                  .budget_s = budget_s,
-                                  .seed = 1,
-                                  .retry_failed = retry_failed,
-                                  .json = true};
+    request.command = "test";
+    request.worker = fake_argv;
+    request.db = db;
+    request.target = targets;
+    request.count = 3;
+    request.seed = 1;
+    request.json = true;
     return tune_run(&request);
 }
 
 static int run_fake(const char *scenario, bool retry_failed)
 {
-    return run_for(scenario, retry_failed, 100);
+    return run_request(scenario, (tune_request){.budget_s = 100, .retry_failed = retry_failed});
 }
 
 static bool take_variant(void *user, json_t *line)
@@ -902,7 +902,7 @@ END_TEST
 /* A half of it is too little for the default to be built. */
 START_TEST(one_target_is_finished_rather_than_two_begun)
 {
-    ck_assert_int_eq(run_for("time * drowsily", false, 1.95), 0);
+    ck_assert_int_eq(run_request("time * drowsily", (tune_request){.budget_s = 1.95}), 0);
     ck_assert_ptr_nonnull(strstr(read_file("new/folders/db"), shapes[0]));
 }
 END_TEST
@@ -977,6 +977,85 @@ START_TEST(the_first_samples_of_many_do_not_come_back)
     for (size_t i = 0; i < TUNE_SAMPLES; i++)
         ck_assert_double_eq(known->ms[i], 1 + 0.01 * (double)(i + 4));
     free(known);
+}
+END_TEST
+
+/* ---- choices that are checked again ---- */
+
+static char *copy_of_database(void)
+{
+    char *copy = strdup(read_file("new/folders/db"));
+    ck_assert_ptr_nonnull(copy);
+    return copy;
+}
+
+/* What says nothing against a choice leaves its record. */
+START_TEST(a_check_gives_up_what_lost_and_nothing_else)
+{
+    static const struct {
+        const char *scenario;
+        double budget_s;
+        int status;
+        const char *database; /* NULL: as it was */
+    } plans[] = {{"", INFINITY, 0, "chunk,chunk,"},
+                 {"verify 1 wrong", INFINITY, 0, "default,default,"},
+                 {"time 1 segv", INFINITY, 0, "default,default,"},
+                 {"time 0 segv", INFINITY, 4, NULL},
+                 {"verify 0 wrong,time 1 segv", INFINITY, 4, NULL},
+                 {"time * sick", INFINITY, 4, NULL},
+                 {"verify 1 hang", 0.6, 0, NULL},
+                 {"open * segv", INFINITY, 4, NULL}};
+    for (size_t p = 0; p < sizeof plans / sizeof *plans; p++) {
+        ck_assert_int_eq(run_fake("", false), 0);
+        ck_assert_str_eq(in_database(), "chunk,chunk,");
+        char *before = copy_of_database();
+        int status = run_request(plans[p].scenario,
+                                 (tune_request){.budget_s = plans[p].budget_s, .check = true});
+        ck_assert_msg(status == plans[p].status, "%s: %d", plans[p].scenario, status);
+        if (plans[p].database)
+            ck_assert_str_eq(in_database(), plans[p].database);
+        else
+            ck_assert_str_eq(read_file("new/folders/db"), before);
+        free(before);
+        remove_folder();
+        make_folder();
+    }
+}
+END_TEST
+
+/* A default that fails is not written down, with no time at all. */
+START_TEST(a_check_of_a_default_wants_it_to_run)
+{
+    ck_assert_int_eq(run_fake("", false), 0);
+    ck_assert_int_eq(run_request("verify 1 wrong", (tune_request){.budget_s = 9, .check = true}),
+                     0);
+    ck_assert_str_eq(in_database(), "default,default,");
+    ck_assert_int_eq(run_request("", (tune_request){.budget_s = 9, .check = true}), 0);
+    char *before = copy_of_database();
+    ck_assert_ptr_nonnull(strstr(before, "\"ms\":1.5,"));
+    ck_assert_int_eq(run_request("time 0 log", (tune_request){.budget_s = 9, .check = true}), 4);
+    ck_assert_str_eq(read_file("new/folders/db"), before);
+    ck_assert_int_eq(run_request("verify 0 wrong", (tune_request){.budget_s = 9, .check = true}),
+                     4);
+    ck_assert_str_eq(read_file("new/folders/db"), before);
+    free(before);
+}
+END_TEST
+
+START_TEST(a_check_ends_when_it_is_asked_to)
+{
+    const volatile sig_atomic_t stop = 1;
+    tune_verdict v;
+    ck_assert_int_eq(run_fake("", false), 0);
+    begin("");
+    int asked = count_log(" 1");
+    ck_assert_int_eq(tune_check(&session, path_of("new/folders/db"), INFINITY, &stop, &v), EF_OK);
+    ck_assert_int_eq(v.end, TUNE_UNCHECKED);
+    ck_assert_str_eq(v.why, "interrupted");
+    ck_assert_int_eq(tune_check(&session, path_of("new/folders/db"), 0, NULL, &v), EF_OK);
+    ck_assert_int_eq(v.end, TUNE_UNCHECKED);
+    ck_assert_str_eq(v.why, "the time was up");
+    ck_assert_int_eq(count_log(" 1"), asked);
     end();
 }
 END_TEST
@@ -1444,6 +1523,41 @@ START_TEST(a_result_replaces_its_targets_and_no_other)
 }
 END_TEST
 
+static bool take_driver(void *user, json_t *line)
+{
+    const char *shape = json_string_value(json_object_get(line, "shape"));
+    if (shape)
+        sprintf((char *)user + strlen(user), "%s by %s,", shape,
+                json_string_value(json_object_get(line, "driver")));
+    return true;
+}
+
+START_TEST(a_result_is_of_the_driver_that_it_was_measured_with)
+{
+    char text[512] = "";
+    ef_error error;
+    tune_device updated = device;
+    tune_record record = {
+        .knobs = json_object(), .source = "s", .identity = "j", .samples = 13, .mad_ms = 0.5};
+    ck_assert_int_eq(put("db", gelu, "chunk", 1), EF_OK);
+    ck_assert_ptr_null(strstr(read_file("db"), "pci"));
+    ck_assert_ptr_null(strstr(read_file("db"), "samples"));
+    updated.vendor_id = 0x10de;
+    updated.local_bytes = 49152;
+    strcpy(updated.pci, "0000:1b:00");
+    ck_assert_int_eq(put("db", "gelu.forward H2000", NULL, 2), EF_OK);
+    strcpy(updated.driver, "2");
+    ck_assert(tune_target_parse("gelu.forward H2000", &record.target));
+    ck_assert_int_eq(tune_database_put(path_of("db"), &updated, &record, 1, &error), EF_OK);
+    ck_assert_int_eq(tune_database_read(path_of("db"), take_driver, text, &error), EF_OK);
+    ck_assert_str_eq(text, "gelu.forward H1000 by 1,gelu.forward H2000 by 2,");
+    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"vendor_id\":4318,"));
+    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"local_bytes\":49152,\"pci\":\"0000:1b:00\""));
+    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"samples\":13,\"mad_ms\":0.5"));
+    json_decref(record.knobs);
+}
+END_TEST
+
 START_TEST(folders_are_made)
 {
     ef_error error;
@@ -1468,6 +1582,7 @@ END_TEST
 START_TEST(files_of_something_else_are_left_alone)
 {
     static const char *const texts[] = {
+        "",
         "important notes\n",
         "{}\n",
         "\x7f"
@@ -1564,6 +1679,30 @@ START_TEST(each_device_has_its_batches)
 }
 END_TEST
 
+/* ---- progress ---- */
+
+START_TEST(progress_says_what_is_known)
+{
+    tune_progress p = {.stage = TUNE_EXPLORE, .done = 1, .total = 34};
+    char text[256], cut[16];
+    tune_progress_text(&p, text, sizeof text);
+    ck_assert_str_eq(text, "exploring 1/34");
+    p = (tune_progress){.stage = TUNE_FINALS,
+                        .done = 3,
+                        .total = 15,
+                        .best_ms = 1,
+                        .control_ms = 2,
+                        .ratio = {.median = 0.5, .low = 0.4, .high = 0.8}};
+    p.failed[TUNE_COMPILE] = 2;
+    p.failed[TUNE_TIMEOUT] = 1;
+    tune_progress_text(&p, text, sizeof text);
+    ck_assert_str_eq(text, "finals 3/15, best 1 ms, default 2 ms, 2.00 times as fast "
+                           "(1.25 to 2.50), failed: 2 compile, 1 timeout");
+    tune_progress_text(&p, cut, sizeof cut);
+    ck_assert_str_eq(cut, "finals 3/15, be");
+}
+END_TEST
+
 START_TEST(targets_that_cannot_be_are_refused)
 {
     static const char *const bad[] = {
@@ -1574,6 +1713,7 @@ START_TEST(targets_that_cannot_be_are_refused)
         "gelu.forward H0",
         "gelu.forward H-1",
         "gelu.forward H1x",
+        "gelu.forward H5 H5",
         "gelu.forward H2147483648",
         "gelu.forward H99999999999999999999",
         "gelu.forward D5",
@@ -1621,7 +1761,7 @@ static int run_clblast(const char *scenario, bool check, double budget_s)
 
 static int stored(const char *kernel, const char *name)
 {
-    json_t *kernels = tune_database_clblast(path_of("db"));
+    json_t *kernels = tune_database_clblast(path_of("db"), "1");
     int value = kernels ? parameter(kernels, kernel, name) : -1;
     json_decref(kernels);
     return value;
@@ -1636,6 +1776,7 @@ START_TEST(clblast_gets_one_set_for_all_products)
     ck_assert_int_eq(stored("Pad", "PAD_WPTX"), 4);
     ck_assert_int_eq(stored("XgemmDirect", "WGD"), 32);
     ck_assert_int_eq(stored("GemmRoutine", "XGEMM_MIN_INDIRECT_SIZE"), 40);
+    ck_assert_ptr_null(tune_database_clblast(path_of("db"), "of old"));
     ck_assert_int_eq(count_log("own"), 0);
     ck_assert_int_eq(count_log("tuned"), 2);
     int times = count_log("time");
@@ -1649,7 +1790,7 @@ START_TEST(clblast_gets_one_set_for_all_products)
     ck_assert_int_eq(run_clblast("", true, 200),
                      0); /* checked, it stays, and goes if it is wrong */
     ck_assert_int_eq(stored("Pad", "PAD_WPTX"), 4);
-    ck_assert_int_eq(run_clblast("verify 0 wrong", true, 200), 0);
+    ck_assert_int_eq(run_clblast("verify 0 once_wrong", true, 200), 0);
     ck_assert_int_eq(stored("Pad", "PAD_WPTX"), -1);
 }
 END_TEST
@@ -1703,6 +1844,9 @@ static Suite *suite(void)
     tcase_add_test(t, a_target_that_does_not_open_again_stops_no_other);
     tcase_add_test(t, a_search_that_had_its_share_is_not_made_again);
     tcase_add_test(t, the_first_samples_of_many_do_not_come_back);
+    tcase_add_test(t, a_check_gives_up_what_lost_and_nothing_else);
+    tcase_add_test(t, a_check_of_a_default_wants_it_to_run);
+    tcase_add_test(t, a_check_ends_when_it_is_asked_to);
     tcase_add_test(t, what_is_known_goes_into_the_next_search);
     tcase_add_test(t, a_run_that_is_killed_at_any_moment_goes_on);
     t = ef_test_case(s, "clblast");
@@ -1726,12 +1870,14 @@ static Suite *suite(void)
     t = ef_test_case(s, "database");
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, a_result_replaces_its_targets_and_no_other);
+    tcase_add_test(t, a_result_is_of_the_driver_that_it_was_measured_with);
     tcase_add_test(t, folders_are_made);
     tcase_add_test(t, files_of_something_else_are_left_alone);
     tcase_add_test(t, looking_writes_nothing);
     tcase_add_test(t, heavy_targets_of_the_device_come_first);
     tcase_add_test(t, each_device_has_its_batches);
     tcase_add_test(t, targets_that_cannot_be_are_refused);
+    tcase_add_test(t, progress_says_what_is_known);
     return s;
 }
 

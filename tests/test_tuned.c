@@ -22,8 +22,10 @@ static void write_database(ef_actor *a, const char *lines)
     ck_assert_int_eq(fclose(f), 0);
 }
 
-/* A record of the variant with its untuned knobs, of the kernels that are there. */
-static const char *record(ef_actor *a, ef__op_id id, const char *variant, size_t n)
+/* A record of the variant with its untuned knobs, of the kernels that are there, measured with that
+ * driver. */
+static const char *record_by(ef_actor *a, const char *driver, ef__op_id id, const char *variant,
+                             size_t n)
 {
     char *line = ef_test_alloc(1024), hex[EF__SHA256_HEX] = "", *end;
     ef__choice c = ef__op_untuned(ef__device_of(a), id, variant);
@@ -32,12 +34,17 @@ static const char *record(ef_actor *a, ef__op_id id, const char *variant, size_t
     end = line + sprintf(line,
                          "{\"op\": \"%s\", \"n\": [%zu], \"parts\": 0, \"accuracy\": \"normal\", "
                          "\"variant\": \"%s\", "
-                         "\"source\": \"%s\", \"knobs\": {",
-                         ef__op_row(id)->name, n, variant, hex);
+                         "\"source\": \"%s\", \"driver\": \"%s\", \"knobs\": {",
+                         ef__op_row(id)->name, n, variant, hex, driver);
     for (size_t i = 0; c.variant && i < ef__knobs(c.variant); i++)
         end += sprintf(end, "%s\"%s\": %d", i ? ", " : "", c.variant->knobs[i].name, c.knob[i]);
     sprintf(end, "}}\n");
     return line;
+}
+
+static const char *record(ef_actor *a, ef__op_id id, const char *variant, size_t n)
+{
+    return record_by(a, ef_actor_device(a)->driver, id, variant, n);
 }
 
 /* Of what is in force. */
@@ -142,31 +149,39 @@ START_TEST(lines_that_are_no_records_are_passed_over)
     ck_assert_uint_eq(t->info.choices, 1);
     ck_assert_uint_eq(t->info.broken + t->info.stale,
                       sizeof bad / sizeof *bad); /* the empty one is none */
-    ck_assert_str_eq(t->info.driver, ef_actor_device(a)->driver);
+    ck_assert_str_eq(t->info.driver, "");
     ef__tuned_free(t);
     ef_test_close(a);
 }
 END_TEST
 
+static const struct {
+    const char *text, *says;
+} unreadable[] = {
+    {"", "not a file of"},
+    {"{}", "not a file of"},
+    {"\x7f"
+     "ELF",
+     "not a file of"},
+    {"{\"format\": \"energyflow tune 2\", \"key\": \"x\", \"driver\": \"\"}\n", "not a file of"},
+    {"{\"format\": \"energyflow tune 1\", \"driver\": \"\"}\n", "another device"},
+    {"{\"format\": \"energyflow tune 1\", \"key\": \"x\", \"driver\": \"\"}\n", "another device"}};
+enum { UNREADABLE = sizeof unreadable / sizeof *unreadable };
+
+static void write_unreadable(const char *to, int which)
+{
+    FILE *f = fopen(to, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs(unreadable[which].text, f);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
 START_TEST(files_of_something_else_are_refused)
 {
-    static const struct {
-        const char *text, *says;
-    } files[] = {{"", "not a file of"},
-                 {"{}", "not a file of"},
-                 {"\x7f"
-                  "ELF",
-                  "not a file of"},
-                 {"{\"format\": \"energyflow tune 2\", \"key\": \"x\", \"driver\": \"\"}\n",
-                  "not a file of"},
-                 {"{\"format\": \"energyflow tune 1\", \"key\": \"x\", \"driver\": \"\"}\n",
-                  "another device"}};
     ef_actor *a = ef_test_open();
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        FILE *f = fopen(path, "w");
-        fputs(files[i].text, f);
-        fclose(f);
-        ef_test_refused(a, ef_tune_load(a, path), EF_EFORMAT, files[i].says);
+    for (int i = 0; i < UNREADABLE; i++) {
+        write_unreadable(path, i);
+        ef_test_refused(a, ef_tune_load(a, path), EF_EFORMAT, unreadable[i].says);
     }
     ck_assert_int_eq(truncate(path, EF__TUNE_MOST_BYTES + 1), 0);
     ef_test_refused(a, ef_tune_load(a, path), EF_EFORMAT, "bytes, more than");
@@ -177,10 +192,40 @@ START_TEST(files_of_something_else_are_refused)
 }
 END_TEST
 
+/* At `place` is the database that nobody named. */
+static void works_without(const char *place, ef_status status, const char *says)
+{
+    ef_tune_info info;
+    ef_actor *a = ef_test_open();
+    ef_test_ok(
+        a, ef_gelu_forward(a, ef_test_f32(a, SHAPE(10), NULL), ef_test_f32(a, SHAPE(10), NULL)));
+    ef_test_ok(a, ef_tune_get(a, &info));
+    ck_assert_str_eq(info.path, place);
+    ck_assert_msg(strstr(info.error, place) && strstr(info.error, says), "%s", info.error);
+    ck_assert(!info.choices && !*info.digest);
+    ef_test_refused(a, ef_tune_load(a, place), status, says); /* now it is asked for */
+    ef_test_close(a);
+}
+
+static void unreadable_databases_stop_nothing(const char *place)
+{
+    for (int i = 0; i < UNREADABLE; i++) {
+        write_unreadable(place, i);
+        works_without(place, EF_EFORMAT, unreadable[i].says);
+    }
+    ck_assert_int_eq(truncate(place, EF__TUNE_MOST_BYTES + 1), 0);
+    works_without(place, EF_EFORMAT, "bytes, more than");
+    unlink(place);
+    ck_assert_int_eq(mkdir(place, 0777), 0);
+    works_without(place, EF_EIO, place);
+    rmdir(place);
+}
+
 START_TEST(the_environment_says_which)
 {
     char key[EF__SHA256_HEX], home[] = "test_tuned_home.XXXXXX", own[4096], found[4096],
                               absolute[4096];
+    bool named;
     ef_actor *a = ef_test_open();
     const char *untuned = chosen(a, 1000), *tuned = ef_actor_device(a)->is_cpu ? other(a) : untuned;
     write_database(a, record(a, EF__GELU_FORWARD, other(a), 1000));
@@ -208,8 +253,8 @@ START_TEST(the_environment_says_which)
     setenv("XDG_DATA_HOME", own, 1);
     setenv("EF_TUNE", "on", 1);
     a = ef_test_open();
-    ef_test_ok(a, ef__tuned_path(a, found, sizeof found));
-    ck_assert_str_eq(found, "");
+    ef_test_ok(a, ef__tuned_path(a, found, sizeof found, &named));
+    ck_assert(!*found && !named);
     ck_assert_str_eq(digest(a), ""); /* none is there */
     ck_assert_str_eq(chosen(a, 1000), untuned);
     ef_test_close(a);
@@ -231,7 +276,8 @@ START_TEST(the_environment_says_which)
     ck_assert_str_eq(digest(a), "");
     ck_assert_str_eq(chosen(a, 1000), untuned);
     ef_test_close(a);
-    unlink(found);
+    unsetenv("EF_TUNE");
+    unreadable_databases_stop_nothing(found);
     rmdir(own);
     *strrchr(own, '/') = '\0';
     rmdir(own);
@@ -239,26 +285,62 @@ START_TEST(the_environment_says_which)
 }
 END_TEST
 
+/* With the first occurrence of `old` replaced. */
+static const char *replaced(const char *text, const char *old, const char *new)
+{
+    const char *at = strstr(text, old);
+    ck_assert_ptr_nonnull(at);
+    char *all = ef_test_alloc(strlen(text) + strlen(new) + 1);
+    sprintf(all, "%.*s%s%s", (int)(at - text), text, new, at + strlen(old));
+    return all;
+}
+
+/* The header says who wrote last; each record, what it was measured with. */
 START_TEST(another_drivers_choices_are_not_used)
 {
-    char key[EF__SHA256_HEX];
     ef_tune_info info;
     ef_actor *a = ef_test_open();
-    const char *line = record(a, EF__GELU_FORWARD, "item", 1000);
-    ef__tuned_key(a, key);
+    const char *own = record(a, EF__GELU_FORWARD, "item", 1000),
+               *older = record_by(a, "0.1", EF__GELU_FORWARD, "item", 2000),
+               *found_best = record_by(a, "0.1", EF__GELU_BACKWARD, "default", 2000),
+               *unsaid =
+                   replaced(record(a, EF__GELU_BACKWARD, "item", 1000), "\"driver\"", "\"x\"");
+    write_database(a, join(join(own, older), join(found_best, unsaid)));
     for (int use = 0; use < 2; use++) {
-        FILE *f = fopen(path, "w");
-        fprintf(f, "{\"format\": \"%s\", \"key\": \"%s\", \"driver\": \"0.1\"}\n%s",
-                EF__TUNE_FORMAT, key, line);
-        fclose(f);
         if (use)
             setenv("EF_TUNE_STALE", "use", 1);
         ef_test_ok(a, ef_tune_load(a, path));
         ef_test_ok(a, ef_tune_get(a, &info));
-        ck_assert_uint_eq(info.choices, (size_t)use);
-        ck_assert(!info.is_of_driver);
+        ck_assert_uint_eq(info.choices, use ? 4 : 1);
+        ck_assert_uint_eq(info.of_other_driver, use ? 0 : 3);
+        ck_assert_uint_eq(info.broken + info.stale, 0);
         ck_assert_str_eq(info.driver, "0.1");
     }
+    ef_test_close(a);
+}
+END_TEST
+
+static const char *loose_variant(ef__op_id id)
+{
+    const ef__variant *v = ef__op_row(id)->variants;
+    while (v->name && !v->loose)
+        v++;
+    ck_assert_ptr_nonnull(v->name);
+    return v->name;
+}
+
+START_TEST(the_strict_class_gets_no_loose_variant)
+{
+    ef_tune_info info;
+    ef_actor *a = ef_test_open();
+    const char *loose = record(a, EF__CONV1D_FORWARD, loose_variant(EF__CONV1D_FORWARD), 1),
+               *strict = replaced(loose, "\"normal\"", "\"strict\""),
+               *neither = replaced(loose, "\"normal\"", "\"stricter\"");
+    write_database(a, join(loose, join(strict, neither)));
+    ef_test_ok(a, ef_tune_load(a, path));
+    ef_test_ok(a, ef_tune_get(a, &info));
+    ck_assert_uint_eq(info.choices, 1);
+    ck_assert_uint_eq(info.broken, 2);
     ef_test_close(a);
 }
 END_TEST
@@ -282,6 +364,75 @@ START_TEST(the_digest_is_of_the_choices)
 }
 END_TEST
 
+/* ---- EF_TUNE_CAPTURE ---- */
+
+/* The lines of path. */
+static json_t *read_capture(void)
+{
+    char text[4096];
+    json_t *lines = json_array();
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    while (fgets(text, sizeof text, f)) {
+        json_t *line = json_loads(text, 0, NULL);
+        ck_assert_msg(json_is_object(line), "%s", text);
+        json_array_append_new(lines, line);
+    }
+    fclose(f);
+    return lines;
+}
+
+static void check_capture(json_t *line, json_int_t size, json_int_t count)
+{
+    const ef__op *row = ef__op_row(EF__GELU_FORWARD);
+    const ef__args args = {.n = {(size_t)size}};
+    ck_assert_str_eq(json_string_value(json_object_get(line, "op")), "gelu.forward");
+    ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(line, "n"), 0)), size);
+    ck_assert_int_eq(json_integer_value(json_object_get(line, "count")), count);
+    ck_assert_double_eq(json_number_value(json_object_get(line, "flops")), row->flops(&args));
+    ck_assert_double_eq(json_number_value(json_object_get(line, "bytes")), row->bytes(&args));
+}
+
+static void run_gelu(ef_actor *a, size_t n)
+{
+    ef_test_ok(a,
+               ef_gelu_forward(a, ef_test_f32(a, SHAPE(n), NULL), ef_test_f32(a, SHAPE(n), NULL)));
+}
+
+START_TEST(what_ran_is_captured_when_the_actor_closes)
+{
+    ck_assert_int_eq(truncate(path, 0), 0);
+    setenv("EF_TUNE_CAPTURE", path, 1);
+    ef_actor *a = ef_test_open(), *b = ef_test_open();
+    setenv("EF_TUNE_CAPTURE", "/nonexistent/later", 1); /* they have theirs */
+    run_gelu(a, 100);
+    run_gelu(a, 100);
+    run_gelu(b, 300);
+    ef_test_close(a);
+    ef_test_close(b);
+    json_t *lines = read_capture();
+    ck_assert_uint_eq(json_array_size(lines), 2);
+    check_capture(json_array_get(lines, 0), 100, 2);
+    check_capture(json_array_get(lines, 1), 300, 1);
+    json_decref(lines);
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_captured_to_is_said_at_once)
+{
+    static const char *const bad[] = {"/nonexistent/file", ".", "/"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ef_actor *a;
+        ef_error e;
+        setenv("EF_TUNE_CAPTURE", bad[i], 1);
+        ck_assert_int_eq(ef_actor_open(NULL, &a, &e), EF_EIO);
+        ck_assert_msg(strstr(e.text, "EF_TUNE_CAPTURE") && strstr(e.text, bad[i]), "%s", e.text);
+    }
+    setenv("EF_TUNE_CAPTURE", "", 1);
+    ef_test_close(ef_test_open());
+}
+END_TEST
+
 /* ---- CLBlast's parameters: a process has one set, and each test is a process ---- */
 
 static const char xgemm[] = "\"Xgemm\": {\"GEMMK\": 1, \"KREG\": 4, \"KWG\": 1, \"KWI\": 1, "
@@ -291,16 +442,18 @@ static const char xgemm[] = "\"Xgemm\": {\"GEMMK\": 1, \"KREG\": 4, \"KWG\": 1, 
                   routine[] = "\"GemmRoutine\": {\"XGEMM_MIN_INDIRECT_SIZE\": 1}";
 
 /* With one occurrence of `old` in kernels replaced. */
-static const char *clblast_record(const char *source, const char *kernels, const char *old,
-                                  const char *new)
+static const char *clblast_record(ef_actor *a, const char *source, const char *kernels,
+                                  const char *old, const char *new)
 {
     char *line = ef_test_alloc(2048);
     const char *at = old ? strstr(kernels, old) : kernels + strlen(kernels);
     ck_assert_ptr_nonnull(at);
     sprintf(line,
             "{\"op\": \"clblast\", \"n\": [], \"parts\": 0, \"accuracy\": \"normal\", "
-            "\"variant\": \"set\", \"source\": \"%s\", \"knobs\": {%.*s%s%s}}\n",
-            source, (int)(at - kernels), kernels, old ? new : "", old ? at + strlen(old) : "");
+            "\"variant\": \"set\", \"source\": \"%s\", \"driver\": \"%s\", \"knobs\": "
+            "{%.*s%s%s}}\n",
+            source, ef_actor_device(a)->driver, (int)(at - kernels), kernels, old ? new : "",
+            old ? at + strlen(old) : "");
     return line;
 }
 
@@ -331,21 +484,21 @@ START_TEST(parameters_of_clblast_that_are_not_valid_never_reach_it)
     ef_actor *a = ef_test_open();
     ef_tune_info info;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        write_database(a, clblast_record(ef__clblast_source(), xgemm, bad[i][0], bad[i][1]));
+        write_database(a, clblast_record(a, ef__clblast_source(), xgemm, bad[i][0], bad[i][1]));
         ef_test_ok(a, ef_tune_load(a, path));
         ef_test_ok(a, ef_tune_get(a, &info));
         ck_assert_msg(info.broken == 1 && !*info.clblast && !*info.digest, "%s", bad[i][1]);
     }
-    write_database(a, clblast_record(ef__clblast_source(), routine, " 1}", " 1048577}"));
+    write_database(a, clblast_record(a, ef__clblast_source(), routine, " 1}", " 1048577}"));
     ef_test_ok(a, ef_tune_load(a, path));
     ck_assert_str_eq(in_force(a), "");
-    write_database(a, clblast_record("CLBlast 0.1", xgemm, NULL, NULL));
+    write_database(a, clblast_record(a, "CLBlast 0.1", xgemm, NULL, NULL));
     ef_test_ok(a, ef_tune_load(a, path));
     ef_test_ok(a, ef_tune_get(a, &info));
     ck_assert(info.stale == 1 && !*info.clblast);
     if (ef__clblast_version() < EF__CLBLAST_MENDED) { /* tiles that are not square */
-        write_database(a,
-                       clblast_record(ef__clblast_source(), xgemm, "\"NWG\": 16", "\"NWG\": 32"));
+        write_database(
+            a, clblast_record(a, ef__clblast_source(), xgemm, "\"NWG\": 16", "\"NWG\": 32"));
         ef_test_ok(a, ef_tune_load(a, path));
         ck_assert_str_eq(in_force(a), "");
     }
@@ -364,7 +517,7 @@ START_TEST(a_process_has_one_set_of_clblasts_parameters)
         for (size_t k = 0; k < D; k++)
             want[i] += (double)x[i / E * D + k] * w[i % E * D + k];
     setenv("EF_LINEAR", "clblast", 1);
-    write_database(a, clblast_record(ef__clblast_source(), routine, NULL, NULL));
+    write_database(a, clblast_record(a, ef__clblast_source(), routine, NULL, NULL));
     ef_test_ok(a, ef_tune_load(a, path));
     ck_assert_str_eq(in_force(a), "GemmRoutine XGEMM_MIN_INDIRECT_SIZE 1");
     ck_assert_uint_eq(strlen(digest(a)), 64);
@@ -375,7 +528,7 @@ START_TEST(a_process_has_one_set_of_clblasts_parameters)
 
     ef_test_ok(b, ef_tune_load(b, path));
     ck_assert_str_eq(digest(a), digest(b));
-    write_database(a, clblast_record(ef__clblast_source(), xgemm, NULL, NULL));
+    write_database(a, clblast_record(a, ef__clblast_source(), xgemm, NULL, NULL));
     ck_assert_int_eq(ef_tune_load(b, path), EF_ESTATE);
     ck_assert_ptr_nonnull(strstr(ef_actor_message(b), "other tuned parameters"));
     ck_assert_str_eq(digest(a), digest(b)); /* it keeps what it has */
@@ -447,8 +600,12 @@ static Suite *suite(void)
     tcase_add_test(t, files_of_something_else_are_refused);
     tcase_add_test(t, the_environment_says_which);
     tcase_add_test(t, another_drivers_choices_are_not_used);
+    tcase_add_test(t, the_strict_class_gets_no_loose_variant);
     tcase_add_test(t, the_digest_is_of_the_choices);
     tcase_add_test(t, a_choice_that_was_made_costs_little);
+    t = ef_test_case(s, "capture");
+    tcase_add_test(t, what_ran_is_captured_when_the_actor_closes);
+    tcase_add_test(t, a_file_that_cannot_be_captured_to_is_said_at_once);
     t = ef_test_case(s, "clblast");
     tcase_add_test(t, parameters_of_clblast_that_are_not_valid_never_reach_it);
     tcase_add_test(t, a_process_has_one_set_of_clblasts_parameters);

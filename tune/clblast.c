@@ -376,7 +376,7 @@ ef_status tune_clblast(tune_session *s, const tune_plan *plan, const tune_bench 
 ef_status tune_clblast_stored(tune_session *s, const char *db, const ef__clblast_limits *limits)
 {
     ef__clblast_set set;
-    json_t *kernels = tune_database_clblast(db);
+    json_t *kernels = tune_database_clblast(db, NULL);
     bool good = kernels && ef__clblast_read(kernels, limits, &set);
     json_decref(kernels);
     return tune_session_sets(s, &set, good);

@@ -35,10 +35,13 @@ static ef_status make_folders(const char *path, ef_error *error)
 
 static json_t *header(const tune_device *d)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "format", EF__TUNE_FORMAT,
-                     "library", ef_version(), "key", d->key, "device", d->name, "platform",
-                     d->platform, "version", d->version, "driver", d->driver, "cpu", d->cpu,
-                     "units", d->units);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:s*, s:s*}",
+                     "format", EF__TUNE_FORMAT, "library", ef_version(), "key", d->key, "device",
+                     d->name, "platform", d->platform, "version", d->version, "driver", d->driver,
+                     "cpu", d->cpu, "units", d->units, "vendor_id", (json_int_t)d->vendor_id,
+                     "max_work_group", (json_int_t)d->max_work_group, "local_bytes",
+                     (json_int_t)d->local_bytes, "pci", *d->pci ? d->pci : NULL, "uuid",
+                     *d->uuid ? d->uuid : NULL);
 }
 
 static json_t *sizes(const tune_target *t)
@@ -57,14 +60,20 @@ static json_t *record_line(const tune_device *d, const tune_record *r)
     gmtime_r(&now, &utc);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
     tune_target_text(&r->target, shape, sizeof shape);
-    return json_pack("{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I, "
-                     "s:I, s:f, s:s}",
-                     "op", tune_target_op(&r->target), "n", sizes(&r->target), "parts", 0,
-                     "accuracy", d->accuracy, "variant", r->variant ? r->variant : "default",
-                     "knobs", r->knobs, "source", r->source, "identity", r->identity, "shape",
-                     shape, "ms", r->ms, "base_ms", r->base_ms, "ratio_low", r->low, "ratio_high",
-                     r->high, "worst", r->worst, "tried", (json_int_t)r->tried, "of",
-                     (json_int_t)r->of, "seconds", r->seconds, "date", date);
+    json_t *line =
+        json_pack("{s:s, s:o, s:i, s:s, s:s, s:O, s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, "
+                  "s:I, s:I, s:f, s:s}",
+                  "op", tune_target_op(&r->target), "n", sizes(&r->target), "parts", 0, "accuracy",
+                  d->accuracy, "variant", r->variant ? r->variant : "default", "knobs", r->knobs,
+                  "source", r->source, "driver", d->driver, "identity", r->identity, "shape", shape,
+                  "ms", r->ms, "base_ms", r->base_ms, "ratio_low", r->low, "ratio_high", r->high,
+                  "worst", r->worst, "tried", (json_int_t)r->tried, "of", (json_int_t)r->of,
+                  "seconds", r->seconds, "date", date);
+    if (line && r->samples) {
+        json_object_set_new(line, "samples", json_integer((json_int_t)r->samples));
+        json_object_set_new(line, "mad_ms", json_real(r->mad_ms));
+    }
+    return line;
 }
 
 /* ---- the file ---- */
@@ -87,41 +96,26 @@ static bool is_replaced(json_t *line, const char *accuracy, const tune_record *r
     for (size_t i = 0; i < count; i++)
         if (tune_database_is_of(line, &results[i].target, accuracy))
             return true;
-    return !json_is_object(line);
+    return false;
+}
+
+typedef struct viewer {
+    bool (*see)(void *user, json_t *line);
+    void *user;
+} viewer;
+
+/* Lines that are broken are passed over. */
+static bool see_good(void *user, json_t *line)
+{
+    viewer *v = user;
+    return !line || v->see(v->user, line);
 }
 
 ef_status tune_database_read(const char *path, bool (*see)(void *user, json_t *line), void *user,
                              ef_error *error)
 {
-    int fd;
-    char *text = NULL;
-    size_t room = 0, bytes = 0;
-    ssize_t length;
-    ef_status status = ef__file_open(path, &fd, &bytes, error);
-    if (status)
-        return status;
-    FILE *file = fdopen(fd, "r");
-    if (!file) {
-        close(fd);
-        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
-    }
-    if (bytes > EF__TUNE_MOST_BYTES)
-        status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: more than %d bytes", path,
-                               EF__TUNE_MOST_BYTES);
-    for (bool go = true, first = true; go && !status && (length = getline(&text, &room, file)) > 0;
-         first = false) {
-        json_t *line = json_loadb(text, (size_t)length, 0, NULL);
-        const char *format = json_string_value(json_object_get(line, "format"));
-        if (first && (!format || strcmp(format, EF__TUNE_FORMAT)))
-            status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s:1: not a file of \"%s\"", path,
-                                   EF__TUNE_FORMAT);
-        else if (json_is_object(line)) /* else it is broken: passed over */
-            go = see(user, line);
-        json_decref(line);
-    }
-    free(text);
-    fclose(file);
-    return status;
+    viewer v = {see, user};
+    return ef__tuned_lines(path, see_good, &v, error);
 }
 
 typedef struct reading {
@@ -235,22 +229,29 @@ bool tune_database_has(const char *path, const tune_target *target, const char *
     return !tune_database_read(path, see_wanted, &w, NULL) && w.found;
 }
 
+typedef struct stored {
+    const char *driver; /* NULL: any */
+    json_t *kernels;
+} stored;
+
 static bool see_clblast(void *user, json_t *line)
 {
+    stored *s = user;
     const char *op = json_string_value(json_object_get(line, "op"));
     const char *variant = json_string_value(json_object_get(line, "variant"));
     const char *source = json_string_value(json_object_get(line, "source"));
+    const char *driver = json_string_value(json_object_get(line, "driver"));
     json_t *knobs = json_object_get(line, "knobs");
     if (!op || strcmp(op, EF__TUNE_CLBLAST))
         return true;
     if (variant && source && strcmp(variant, "default") && !strcmp(source, ef__clblast_source()) &&
-        json_is_object(knobs))
-        *(json_t **)user = json_incref(knobs);
+        json_is_object(knobs) && (!s->driver || (driver && !strcmp(driver, s->driver))))
+        s->kernels = json_incref(knobs);
     return false;
 }
 
-json_t *tune_database_clblast(const char *path)
+json_t *tune_database_clblast(const char *path, const char *driver)
 {
-    json_t *kernels = NULL;
-    return tune_database_read(path, see_clblast, &kernels, NULL) ? NULL : kernels;
+    stored s = {driver, NULL};
+    return tune_database_read(path, see_clblast, &s, NULL) ? NULL : s.kernels;
 }

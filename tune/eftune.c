@@ -144,11 +144,20 @@ static int check_ops(const char *list)
     return 0;
 }
 
+/* The class that the process on the device has. */
+static const char *accuracy(void)
+{
+    const char *class = getenv("EF_ACCURACY");
+    return class && !strcmp(class, "strict") ? class : "normal";
+}
+
+/* Records of the other class are not this run's. */
 static bool see_shape(void *user, json_t *line)
 {
     const char *shape = json_string_value(json_object_get(line, "shape"));
     tune_target one;
-    return !shape || !tune_target_parse(shape, &one) || append(user, &one);
+    return !shape || !tune_target_parse(shape, &one) ||
+           !tune_database_is_of(line, &one, accuracy()) || append(user, &one);
 }
 
 static int read_database(const settings *s, targets *t)
@@ -159,7 +168,8 @@ static int read_database(const settings *s, targets *t)
     if (!code && tune_database_read(path, see_shape, t, &error))
         code = ef__say_error(NAME, EF__DATA, "%s", error.text);
     if (!code && !t->count)
-        code = ef__say_error(NAME, EF__DATA, "%s: nothing is tuned", path);
+        code =
+            ef__say_error(NAME, EF__DATA, "%s: nothing is tuned for %s accuracy", path, accuracy());
     return code;
 }
 
@@ -258,28 +268,34 @@ static void show_knobs(json_t *knobs)
     }
 }
 
+typedef struct shown {
+    bool json, any;
+} shown;
+
 static bool show_line(void *user, json_t *line)
 {
-    const char *shape, *variant, *date;
+    shown *s = user;
+    const char *shape, *variant, *date, *class;
     json_t *knobs;
     double ms, base, low, high;
-    if (*(bool *)user) {
+    s->any = true;
+    if (s->json) {
         print_json(json_incref(line));
         return true;
     }
     if (json_object_get(line, "format"))
         printf("# %s, driver %s\n", json_string_value(json_object_get(line, "device")),
                json_string_value(json_object_get(line, "driver")));
-    if (json_unpack(line, "{s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:F}", "shape", &shape, "variant",
-                    &variant, "date", &date, "knobs", &knobs, "ms", &ms, "base_ms", &base,
-                    "ratio_low", &low, "ratio_high", &high))
+    if (json_unpack(line, "{s:s, s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:F}", "shape", &shape,
+                    "variant", &variant, "date", &date, "accuracy", &class, "knobs", &knobs, "ms",
+                    &ms, "base_ms", &base, "ratio_low", &low, "ratio_high", &high))
         return true;
     printf("%s # %.4g ms: %s", shape, ms, variant);
     if (strcmp(variant, "default")) {
         show_knobs(knobs);
         printf(", default %.4g ms, %.2f to %.2f times as fast", base, 1 / high, 1 / low);
     }
-    printf(", %s\n", date);
+    printf(", %s accuracy, %s\n", class, date);
     return true;
 }
 
@@ -287,10 +303,13 @@ static int show(const settings *s)
 {
     char path[4096];
     ef_error error;
-    bool json = s->json;
+    shown lines = {.json = s->json};
     int code = find_database(s, path, sizeof path);
-    if (!code && tune_database_read(path, show_line, &json, &error))
+    if (!code && tune_database_read(path, show_line, &lines, &error))
         code = ef__say_error(NAME, EF__DATA, "%s", error.text);
+    else if (!code && !lines.any)
+        code = ef__say_error(NAME, EF__DATA, "%s: is empty, not a file of \"%s\"", path,
+                             EF__TUNE_FORMAT);
     return code;
 }
 
@@ -332,7 +351,8 @@ static void print_why(const settings *s, const tune_entry *e)
         printf("  %10s     %-44s %s\n", "", e->choice, fate);
 }
 
-/* OP or "OP SIZES": every option of each target, fastest first, and why it is where it is. */
+/* A family, OP or "OP SIZES": every option of each target, fastest first, and why it is where it
+ * is. */
 static int why(const settings *s)
 {
     char path[4200];
@@ -350,7 +370,7 @@ static int why(const settings *s)
     size_t count = 0, wanted = strlen(s->why);
     for (size_t i = 0; list && i < j.count; i++)
         if (!strncmp(j.entries[i].target, s->why, wanted) &&
-            strchr(" ", j.entries[i].target[wanted]))
+            strchr(" .", j.entries[i].target[wanted]))
             list[count++] = &j.entries[i];
     if (list)
         qsort(list, count, sizeof *list, by_target_and_time);
@@ -399,13 +419,19 @@ static void on_signal(int number)
 
 static void catch_signals(void)
 {
-    const int numbers[] = {SIGINT, SIGTERM};
-    for (int i = 0; i < 2; i++) {
+    const int numbers[] = {SIGINT, SIGTERM, SIGHUP}; /* the last: its terminal was closed */
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         struct sigaction old, own = {.sa_handler = on_signal};
         if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
             sigaction(numbers[i], &own, NULL);
     }
     signal(SIGPIPE, SIG_IGN); /* of a worker that died */
+}
+
+/* What is checked is all that there is, unless someone has less time. */
+static double budget(const settings *s)
+{
+    return s->budget > 0 ? s->budget : s->check ? INFINITY : budgets[s->effort];
 }
 
 static int tune(const settings *s)
@@ -430,7 +456,7 @@ static int tune(const settings *s)
                                       .count = t.count,
                                       .products = t.products,
                                       .product_count = t.product_count,
-                                      .budget_s = s->budget > 0 ? s->budget : budgets[s->effort],
+                                      .budget_s = budget(s),
                                       .seed = s->seed,
                                       .check = s->check,
                                       .fresh = s->fresh,
@@ -486,6 +512,43 @@ static int tune_several(settings *s)
     return tune_jobs_run(&jobs);
 }
 
+/* ---- the command line ---- */
+
+typedef struct given {
+    const char *name;
+    bool is;
+} given;
+
+static int exclude(const char *one, const char *other)
+{
+    return ef__say_error(NAME, EF__USAGE, "%s and %s exclude each other", one, other);
+}
+
+/* One thing at a time, but --export and --plot; what is only looked at needs no words on how to
+ * tune. */
+static int check_together(const settings *s)
+{
+    const given modes[] = {{"--check", s->check},        {"--list", s->list},
+                           {"--show", s->show},          {"--why", s->why},
+                           {"--export", s->format >= 0}, {"--plot", s->plot}};
+    const given tuning[] = {{"--shapes", s->shapes},
+                            {"--ops", s->ops},
+                            {"--budget", s->budget > 0},
+                            {"--fresh", s->fresh},
+                            {"--retry-failed", s->retry_failed},
+                            {"--jobs", s->jobs}};
+    enum { CHECK = 0, EXPORT = 4, MODES = 6, SHAPES = 0, TUNING = 6 };
+    for (int i = 0; i < MODES; i++) {
+        for (int k = i + 1; k < MODES && modes[i].is; k++)
+            if (modes[k].is && i != EXPORT)
+                return exclude(modes[i].name, modes[k].name);
+        for (int k = 0; k < TUNING && modes[i].is; k++)
+            if (tuning[k].is && (i != CHECK || k == SHAPES))
+                return exclude(modes[i].name, tuning[k].name);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     settings s = {.effort = 1, .format = -1, .seed = 1};
@@ -499,7 +562,7 @@ int main(int argc, char **argv)
          .help = "what to tune for, a line each"},
         {"effort", EF__CHOICE, &s.effort, "quick|normal|patient",
          .help = "at most 40 s, 10 minutes, 50 minutes"},
-        {"budget", EF__REAL, &s.budget, "SECONDS", 0, 1e6, "the effort's", "how long at most"},
+        {"budget", EF__REAL, &s.budget, "SECONDS", 0.1, 1e6, "the effort's", "how long at most"},
         {"seed", EF__U64, &s.seed, "N", .help = "of what is tried when not all can be"},
         {"db", EF__TEXT, &s.db, "FILE", .fallback = "the user's, for the device",
          .help = "the database"},
@@ -539,6 +602,8 @@ int main(int argc, char **argv)
         return ef__say_error(NAME, EF__USAGE, "unexpected argument \"%s\"", argv[argc - 1]);
     if (s.worker)
         return tune_worker(s.device);
+    if ((code = check_together(&s)) != 0)
+        return code;
     if (s.list)
         code = list_devices(s.json);
     else if (s.show)

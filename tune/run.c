@@ -30,7 +30,7 @@ typedef struct run {
     bool without_clblast;        /* its own parameters compute wrong numbers here */
 } run;
 
-/* ---- progress: a line that changes on a terminal, else one every ten seconds ---- */
+/* ---- progress: a line that changes every second on a terminal, else one in ten ---- */
 
 static void clear(run *r)
 {
@@ -49,27 +49,45 @@ static void look_at_load(run *r)
     ef__say_error(r->request->command, 0, "warning: %s: times will scatter", text);
 }
 
-static void show(void *user, const tune_progress *p)
+static void add_failures(char *text, size_t size, size_t used, const tune_progress *p)
+{
+    const char *before = ", failed: ";
+    for (int i = TUNE_COMPILE; i < TUNE_LATE && used < size; i++)
+        if (p->failed[i]) {
+            used += (size_t)snprintf(text + used, size - used, "%s%zu %s", before, p->failed[i],
+                                     tune_outcome_text(i));
+            before = ", ";
+        }
+}
+
+/* The speed-up is that of the finals' rounds; before them there are two medians. */
+void tune_progress_text(const tune_progress *p, char *text, size_t size)
 {
     static const char *const stages[] = {"exploring", "first round", "second round", "finals",
                                          "confirming"};
+    size_t used = (size_t)snprintf(text, size, "%s %zu/%zu", stages[p->stage], p->done, p->total);
+    if (p->best_ms > 0 && p->control_ms > 0 && used < size)
+        used += (size_t)snprintf(text + used, size - used, ", best %.3g ms, default %.3g ms",
+                                 p->best_ms, p->control_ms);
+    if (p->ratio.median > 0 && used < size)
+        used += (size_t)snprintf(text + used, size - used, ", %.2f times as fast (%.2f to %.2f)",
+                                 1 / p->ratio.median, 1 / p->ratio.high, 1 / p->ratio.low);
+    add_failures(text, size, used, p);
+}
+
+static void show(void *user, const tune_progress *p)
+{
     run *r = user;
+    char text[256];
     double now = ef__now(), left = r->end_s - now;
     look_at_load(r);
-    if (now - r->shown_s < (r->on_terminal ? 0.5 : 10))
+    if (now - r->shown_s < (r->on_terminal ? 1 : 10))
         return;
     clear(r);
     r->shown_s = now;
-    size_t failed = 0;
-    for (int i = TUNE_COMPILE; i < TUNE_OUTCOME_COUNT; i++)
-        failed += p->failed[i];
-    fprintf(stderr, "[%zu/%zu] %s: %s %zu/%zu", r->at + 1, r->count, r->session.shape,
-            stages[p->stage], p->done, p->total);
-    if (p->best_ms > 0 && p->control_ms > 0)
-        fprintf(stderr, ", best %.3g ms, default %.3g ms", p->best_ms, p->control_ms);
-    if (failed)
-        fprintf(stderr, ", %zu failed", failed);
-    fprintf(stderr, ", at most %.0f s left%s", fmax(0, left), r->on_terminal ? "" : "\n");
+    tune_progress_text(p, text, sizeof text);
+    fprintf(stderr, "[%zu/%zu] %s: %s, at most %.0f s left%s", r->at + 1, r->count,
+            r->session.shape, text, fmax(0, left), r->on_terminal ? "" : "\n");
     fflush(stderr);
 }
 
@@ -192,6 +210,8 @@ static ef_status keep(run *r, const tune_result *found)
                                 .source = s->source,
                                 .identity = identity,
                                 .ms = found->candidate[found->choice].median_ms,
+                                .samples = found->candidate[found->choice].samples,
+                                .mad_ms = found->candidate[found->choice].mad_ms,
                                 .base_ms = control->median_ms,
                                 .low = found->adopted ? found->ratio.low : 1,
                                 .high = found->adopted ? found->ratio.high : 1,
@@ -267,24 +287,37 @@ static double share(const run *r, size_t first, double seconds)
     return seconds * tune_target_share(own) / all;
 }
 
-static void say_verdict(const run *r, const tune_verdict *v)
+static void print_verdict(const run *r, const tune_verdict *v)
 {
     const char *shape = r->session.shape;
-    if (r->request->json) {
-        json_t *line = json_pack("{s:s, s:s, s:b, s:s, s:f, s:f, s:f}", "target", shape, "choice",
-                                 v->was_default ? "default" : v->choice, "kept", (int)v->kept,
-                                 "why", v->why ? v->why : "", "ratio", v->ratio.median, "low",
-                                 v->ratio.low, "high", v->ratio.high);
-        json_dumpf(line, stdout, JSON_COMPACT);
-        putchar('\n');
-        json_decref(line);
-    } else if (v->was_default)
+    if (v->end == TUNE_DEFAULT)
         printf("%-44s default\n", shape);
-    else if (v->kept)
+    else if (v->end == TUNE_KEPT)
         printf("%-44s %s: %.2f to %.2f times as fast\n", shape, v->choice, 1 / v->ratio.high,
                1 / v->ratio.low);
     else
-        printf("%-44s %s given up: %s\n", shape, v->choice, v->why);
+        printf("%-44s %s %s: %s\n", shape, v->choice,
+               v->end == TUNE_UNCHECKED ? "not checked" : "given up", v->why);
+}
+
+static void say_verdict(run *r, const tune_verdict *v)
+{
+    clear(r);
+    if (v->end == TUNE_NO_DEFAULT) {
+        ef__say_error(r->request->command, EF__DEVICE, "%s: the default: %s", r->session.shape,
+                      v->why);
+    } else if (r->request->json) {
+        json_t *line =
+            json_pack("{s:s, s:s, s:b, s:b, s:s, s:f, s:f, s:f}", "target", r->session.shape,
+                      "choice", v->choice, "checked", v->end != TUNE_UNCHECKED, "kept",
+                      v->end != TUNE_GIVEN_UP, "why", v->why ? v->why : "", "ratio",
+                      v->ratio.median, "low", v->ratio.low, "high", v->ratio.high);
+        json_dumpf(line, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(line);
+    } else {
+        print_verdict(r, v);
+    }
     fflush(stdout);
 }
 
@@ -304,7 +337,7 @@ static ef_status pass_over(run *r, ef_status status)
 static void install(run *r)
 {
     const tune_session *s = &r->session;
-    json_t *kernels = tune_database_clblast(r->db);
+    json_t *kernels = tune_database_clblast(r->db, s->device.driver);
     if (kernels || s->kernels || s->target.id == TUNE_CLBLAST)
         tune_session_kernels(&r->session, kernels);
     json_decref(kernels);
@@ -328,14 +361,15 @@ static ef_status check_one(run *r)
     ef_status status = open_stored(r);
     if (status)
         return pass_over(r, status);
-    status = tune_check(&r->session, r->db, &v);
+    status = tune_check(&r->session, r->db, r->end_s, r->request->stop, &v);
     if (status)
         return pass_over(r, status);
     say_verdict(r, &v);
     if (r->target[r->at].id == TUNE_CLBLAST)
         install(r);
-    r->adopted += v.kept && !v.was_default;
-    r->kept += v.was_default || !v.kept;
+    r->adopted += v.end == TUNE_KEPT;
+    r->kept += v.end == TUNE_DEFAULT || v.end == TUNE_GIVEN_UP;
+    r->broken += v.end == TUNE_NO_DEFAULT;
     return EF_OK;
 }
 
@@ -493,9 +527,26 @@ static ef_status list_targets(run *r)
     return ef__error_set(&r->session.error, EF_ENOMEM, 0, NULL, "no host memory");
 }
 
+/* The database and its journal, in a place that can be written. */
+static ef_status open_books(run *r)
+{
+    char path[sizeof r->db + 16], text[sizeof r->session.error.text];
+    tune_session *s = &r->session;
+    ef_status status = tune_database_prepare(r->db, &s->device, &s->error);
+    snprintf(path, sizeof path, "%s.journal", r->db);
+    if (!status)
+        status = tune_journal_open(&s->journal, path, s->identity, &s->error);
+    if (!status) /* can it be written? */
+        status = tune_database_put(r->db, &s->device, NULL, 0, &s->error);
+    if (status == EF_EIO && !strstr(s->error.text, "--db")) {
+        strcpy(text, s->error.text);
+        ef__error_set(&s->error, status, 0, NULL, "%s; --db FILE names another place", text);
+    }
+    return status;
+}
+
 static ef_status begin(run *r)
 {
-    char path[sizeof r->db + 16];
     tune_session *s = &r->session;
     ef_status status = tune_session_begin(s, r->request->worker);
     if (!status)
@@ -508,20 +559,14 @@ static ef_status begin(run *r)
         snprintf(r->db, sizeof r->db, "%s", r->request->db);
     else
         ef__tuned_user_path(s->device.key, r->db, sizeof r->db);
-    status = tune_database_prepare(r->db, &s->device, &s->error);
-    snprintf(path, sizeof path, "%s.journal", r->db);
-    if (!status)
-        status = tune_journal_open(&s->journal, path, s->identity, &s->error);
-    if (!status) /* can it be written? */
-        status = tune_database_put(r->db, &s->device, NULL, 0, &s->error);
-    return status;
+    return open_books(r);
 }
 
 /* Nothing is begun that cannot be ended. */
 static bool is_spent(const run *r)
 {
     static const double least_s = 0.5;
-    return !r->request->check && r->end_s - ef__now() < least_s;
+    return r->end_s - ef__now() < least_s;
 }
 
 static bool is_stopped(const run *r)
@@ -529,23 +574,29 @@ static bool is_stopped(const run *r)
     return r->request->stop && *r->request->stop;
 }
 
+/* A file that cannot be written is not one that is wrong. */
+static int exit_code(ef_status status)
+{
+    return status == EF_EARG ? EF__USAGE : status == EF_EIO ? EF__RUNTIME : ef__exit_code(status);
+}
+
 static int say_end(run *r, ef_status status)
 {
     const tune_request *q = r->request;
     clear(r);
     if (status)
-        return ef__say_error(q->command, status == EF_EARG ? EF__USAGE : ef__exit_code(status),
-                             "%s", r->session.error.text);
+        return ef__say_error(q->command, exit_code(status), "%s", r->session.error.text);
     size_t left = r->count - r->adopted - r->kept - r->old;
     if (!q->json)
         printf("%zu adopted, %zu default, %zu tuned before, %zu not finished: %s\n", r->adopted,
                r->kept, r->old, left, r->db);
     if (is_stopped(r))
-        return ef__say_error(q->command, EF__INTERRUPTED, "interrupted; run again to go on");
+        return ef__say_error(q->command, EF__INTERRUPTED,
+                             q->check ? "interrupted" : "interrupted; run again to go on");
     if (r->broken)
         return ef__say_error(q->command, EF__DEVICE, "the default does not run at %zu of them",
                              r->broken);
-    if (left && !q->json)
+    if (left && !q->json && !q->check)
         printf("The time is up; run again to go on.\n");
     return EXIT_SUCCESS;
 }

@@ -13,7 +13,7 @@ typedef struct tune_request {
     const tune_target *products; /* [product_count] what CLBlast's parameters are tuned for, where
                                     they are the first target */
     size_t product_count;
-    double budget_s;
+    double budget_s; /* may be infinite */
     uint64_t seed;
     bool check; /* what the database has, instead of searching */
     bool fresh, retry_failed, json;
@@ -23,5 +23,8 @@ typedef struct tune_request {
 
 /* The status to exit with; what went wrong was said. */
 int tune_run(const tune_request *request);
+
+/* "finals 3/15, best 1.1 ms, default 2 ms, 1.82 times as fast (1.79 to 1.85), failed: 2 compile" */
+void tune_progress_text(const tune_progress *p, char *text, size_t size);
 
 #endif

@@ -234,7 +234,8 @@ static size_t narrow(tune__search *s, tune_candidate **list, size_t n, tune_stag
     const tune_fate fate = stage == TUNE_FIRST ? TUNE_FATE_THIRD : TUNE_FATE_FEW;
     size_t reached = 0;
     tune__begin(s, later);
-    bring(s, s->plan->control, stage, samples);
+    if (tune__left(s) > 0)
+        bring(s, s->plan->control, stage, samples);
     for (size_t i = 0; i < n && !tune__halted(s) && tune__left(s) > 0; i++) {
         if (bring(s, (size_t)(list[i] - s->candidate), stage, samples))
             list[reached++] = list[i];

@@ -62,6 +62,19 @@ static tune_outcome outcome_of(tune_process *p, tune_answer answer, json_t *repl
     return answer == TUNE_SILENT ? TUNE_TIMEOUT : TUNE_RUNTIME;
 }
 
+static void learn_hardware(tune_device *d, json_t *hardware)
+{
+    json_int_t vendor = 0, group = 0, local = 0;
+    const char *pci = "", *uuid = "";
+    json_unpack(hardware, "{s?I, s?I, s?I, s?s, s?s}", "vendor_id", &vendor, "max_work_group",
+                &group, "local_bytes", &local, "pci", &pci, "uuid", &uuid);
+    d->vendor_id = (unsigned)vendor;
+    d->max_work_group = (size_t)group;
+    d->local_bytes = (size_t)local;
+    snprintf(d->pci, sizeof d->pci, "%s", pci);
+    snprintf(d->uuid, sizeof d->uuid, "%s", uuid);
+}
+
 static ef_status learn_device(tune_session *s)
 {
     json_t *reply;
@@ -84,6 +97,7 @@ static ef_status learn_device(tune_session *s)
     snprintf(d->version, sizeof d->version, "%s", version);
     snprintf(d->driver, sizeof d->driver, "%s", driver);
     snprintf(d->cpu, sizeof d->cpu, "%s", cpu);
+    learn_hardware(d, json_object_get(reply, "hardware"));
     snprintf(d->key, sizeof d->key, "%s", key);
     snprintf(d->accuracy, sizeof d->accuracy, "%s", accuracy);
     snprintf(s->identity, sizeof s->identity, "%s", identity);
@@ -418,18 +432,16 @@ static ef_status ready(tune_session *s, size_t i)
     return status;
 }
 
-/* ---- asking ---- */
-
 /* One request about option i, or NULL: another line of the answer; in the seconds that it may take
  * and those that are left of the budget: where these are fewer, it is LATE and has not failed. */
 static tune_outcome ask(tune_session *s, size_t i, json_t *request, double seconds, double left_s,
                         json_t **reply, char *why, size_t size)
 {
-    tune_process *worker = worker_of(s, i);
     const double left = fmax(left_s, s->patience.run_s), wait = fmin(seconds, left);
-    tune_answer answer = request ? tune_process_ask(worker, request, wait, reply)
-                                 : tune_process_next(worker, wait, reply);
-    tune_outcome outcome = outcome_of(worker, answer, *reply, why, size);
+    tune_process *p = worker_of(s, i);
+    tune_answer answer =
+        request ? tune_process_ask(p, request, wait, reply) : tune_process_next(p, wait, reply);
+    tune_outcome outcome = outcome_of(p, answer, *reply, why, size);
     return outcome == TUNE_TIMEOUT && left < seconds ? TUNE_LATE : outcome;
 }
 
@@ -470,12 +482,13 @@ static bool read_times(json_t *times, size_t count, double *ms)
     return good;
 }
 
+/* Of CLBlast's parameters nobody knows: it drops what it has built. */
 static bool is_built(tune_session *s, size_t i)
 {
-    return s->options[i].built_in == worker_of(s, i)->started;
+    return s->target.id != TUNE_CLBLAST && s->options[i].built_in == worker_of(s, i)->started;
 }
 
-/* Of options that one worker tries. What is not built must be alone: the worker says when it is, or
+/* Options that one worker tries. What is not built must be alone: the worker says when it is, or
  * has run it when it answers. */
 static tune_outcome ask_times(tune_session *s, const size_t *list, size_t count, tune_limit limit,
                               double *ms, char *why, size_t size)
@@ -499,18 +512,6 @@ static tune_outcome ask_times(tune_session *s, const size_t *list, size_t count,
     return outcome;
 }
 
-/* In a worker that is new. */
-static tune_outcome build(tune_session *s, const size_t *list, size_t count, tune_limit limit,
-                          char *why, size_t size)
-{
-    tune_outcome outcome = TUNE_CORRECT;
-    double ms;
-    for (size_t i = 0; i < count && outcome == TUNE_CORRECT; i++)
-        if (!is_built(s, list[i]))
-            outcome = ask_times(s, &list[i], 1, limit, &ms, why, size);
-    return outcome;
-}
-
 bool tune_session_each(tune_session *s, size_t i, double *ms)
 {
     json_t *reply = NULL;
@@ -522,6 +523,18 @@ bool tune_session_each(tune_session *s, size_t i, double *ms)
                 read_times(json_object_get(reply, "each"), s->product_count, ms);
     json_decref(reply);
     return good;
+}
+
+/* In a worker that is new. */
+static tune_outcome build(tune_session *s, const size_t *list, size_t count, tune_limit limit,
+                          char *why, size_t size)
+{
+    tune_outcome outcome = TUNE_CORRECT;
+    double ms;
+    for (size_t i = 0; i < count && outcome == TUNE_CORRECT; i++)
+        if (s->target.id != TUNE_CLBLAST && !is_built(s, list[i]))
+            outcome = ask_times(s, &list[i], 1, limit, &ms, why, size);
+    return outcome;
 }
 
 /* ---- the device's health ---- */

@@ -97,7 +97,8 @@ static bool parse_size(const row *r, const char *word, tune_target *t)
     const char *at = strchr(r->at, *word);
     char *end;
     unsigned long long value = strtoull(word + 1, &end, 10);
-    if (!at || *word == '-' || word[1] < '1' || word[1] > '9' || *end || value > INT32_MAX)
+    if (!at || *word == '-' || word[1] < '1' || word[1] > '9' || *end || value > INT32_MAX ||
+        t->n[at - r->at] /* named before */)
         return false;
     t->n[at - r->at] = (size_t)value;
     return true;

@@ -1,15 +1,19 @@
 /* verify.h -- is a choice right? Through the public operation, against double precision, at the
- * tuned shape and three small ones; outputs full of NaN before, guard bands around every tensor,
- * three runs with the same bits. */
+ * tuned shape, alone and with an epilogue, and three small ones; outputs full of NaN before, guard
+ * bands around every tensor, three runs with the same bits. */
 #ifndef TUNE_VERIFY_H
 #define TUNE_VERIFY_H
 
 #include "target.h"
 
-/* The cases of a target: itself and its probes. */
+/* The cases of a target: itself, its probes, and for an operation that takes an epilogue itself
+ * with those parts of one that go together. */
+enum { TUNE_EPILOGUE = 1 + TUNE_PROBES, TUNE_CASES };
+
 typedef struct tune_cases {
-    tune_target targets[1 + TUNE_PROBES];
-    bench_case cases[1 + TUNE_PROBES];
+    tune_target targets[TUNE_CASES];
+    bench_case cases[TUNE_CASES];
+    int count;
     float
         *plain[EF__MAX_TENSORS]; /* what the always-fitting variant gives for the target; where that
                                       does not run, the untuned choice */

@@ -97,6 +97,20 @@ static json_t *device(worker *w)
                      (int)d->compute_units, "identity", all);
 }
 
+/* With what else tells it from others, for people. */
+static json_t *describe(worker *w)
+{
+    json_t *all = device(w);
+    ef__identity own;
+    ef__identity_get(w->actor, &own);
+    json_object_set_new(
+        all, "hardware",
+        json_pack("{s:I, s:I, s:I, s:s, s:s}", "vendor_id", (json_int_t)own.vendor_id,
+                  "max_work_group", (json_int_t)own.info.max_work_group, "local_bytes",
+                  (json_int_t)own.info.local_bytes, "pci", own.pci, "uuid", own.uuid));
+    return all;
+}
+
 /* ---- opening a target ---- */
 
 static void close_target(worker *w)
@@ -374,7 +388,7 @@ static json_t *answer(worker *w, json_t *request)
     const char *what = json_string_value(json_object_get(request, "do"));
     const char *target = json_string_value(json_object_get(request, "target"));
     if (what && !strcmp(what, "device"))
-        return device(w);
+        return describe(w);
     if (what && !strcmp(what, "open") && target && json_object_get(request, "products"))
         return open_clblast(w, json_object_get(request, "products"));
     if (what && !strcmp(what, "open") && target)

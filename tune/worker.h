@@ -2,7 +2,7 @@
  * standard input, with one line each on standard output, and ends with its input. It may die of any
  * of them: the supervisor keeps the books.
  *
- *   {"do": "device"}          {"name", "platform", "driver", "key", "identity", ...}
+ *   {"do": "device"}          {"name", "platform", "driver", "key", "identity", "hardware", ...}
  *   {"do": "open", "target"}  {"choices": [{"variant", "knobs", "untuned"}, ..],
  *                              "default": its number, "source", "flops", "bytes",
  *                              "floor_ms": of both at the device's ceilings}

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void ef__lock(ef_actor *a)
 {
@@ -242,6 +243,8 @@ void ef_actor_close(ef_actor *a)
     ef__programs_close(a);
     if (a->trace)
         ef__trace_close(a);
+    if (a->capture >= 0)
+        close(a->capture);
     clReleaseCommandQueue(a->queue);
     clReleaseContext(a->context);
     pthread_cond_broadcast(&a->changed);
@@ -318,6 +321,11 @@ const ef_device_info *ef_actor_device(const ef_actor *a)
 const ef__device *ef__device_of(const ef_actor *a)
 {
     return &a->about;
+}
+
+int ef__actor_capture(const ef_actor *a)
+{
+    return a->capture;
 }
 
 ef__slot *ef__actor_slot(ef_actor *a)

@@ -28,6 +28,9 @@ typedef struct ef__slot {
 } ef__slot;
 ef__slot *ef__actor_slot(ef_actor *a);
 
+/* The file of EF_TUNE_CAPTURE, open to append to until the actor is closed; below 0: none. */
+int ef__actor_capture(const ef_actor *a);
+
 /* ---- what the device is ---- */
 
 typedef struct ef__device {

@@ -2,6 +2,7 @@
  * knows is an error: a misspelt setting must not pass for one that is in force. */
 #include "actor/internal.h"
 #include "base/error.h"
+#include "base/file.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,16 @@ static ef_status check(const variable *v, ef_error *error)
     return EF_OK;
 }
 
+/* Now, not when hours of work are to be written. */
+static ef_status open_capture(ef_actor *a, ef_error *error)
+{
+    const char *path = getenv("EF_TUNE_CAPTURE");
+    ef_error why;
+    if (!path || !*path || !ef__file_append(path, &a->capture, &why))
+        return EF_OK;
+    return ef__error_set(error, EF_EIO, 0, "open", "open: EF_TUNE_CAPTURE=%s", why.text);
+}
+
 ef_status ef__environment_read(ef_actor *a, ef_error *error)
 {
     static const variable variables[] = {{"EF_GUARD", "trap|error", false},
@@ -47,6 +58,7 @@ ef_status ef__environment_read(ef_actor *a, ef_error *error)
                                          {"EF_DEBUG", "sync|canary", true},
                                          {"EF_LINEAR", "clblast|own", false}, /* op/linear.c */
                                          {"EF_TUNE_STALE", "use", false}};    /* op/tuned.c */
+    a->capture = -1;
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
         ef_status status = check(&variables[i], error);
         if (status)
@@ -56,5 +68,5 @@ ef_status ef__environment_read(ef_actor *a, ef_error *error)
     a->accuracy = is_set("EF_ACCURACY", "strict") ? EF_STRICT : EF_NORMAL;
     a->debug_sync = is_set("EF_DEBUG", "sync");
     a->debug_canary = is_set("EF_DEBUG", "canary");
-    return EF_OK;
+    return open_capture(a, error);
 }

@@ -134,6 +134,7 @@ struct ef_actor {
     const char *op;    /* its name */
     unsigned op_depth;
 
+    int capture;                   /* EF_TUNE_CAPTURE's file, to append to; below 0: none */
     ef__trace *trace;              /* NULL: EF_TRACE is not set */
     uint64_t timed_from, timed_ns; /* of the operations from this sequence on: their device time */
 
@@ -149,8 +150,8 @@ struct ef_actor {
 ef_actor *ef__actor_retain(ef_actor *a);
 void ef__actor_release(ef_actor *a); /* lock not held */
 
-/* environment.c: guard, accuracy, debug settings; EARG if a variable has a value that nothing
- * knows. */
+/* environment.c: guard, accuracy, debug settings, the file to capture to; EARG if a variable has a
+ * value that nothing knows, EIO. */
 ef_status ef__environment_read(ef_actor *a, ef_error *error);
 
 /* device.c */

@@ -232,6 +232,12 @@ static ef_status ended(ef_error *error, int fd, const char *path, size_t at)
                          "%s: was changed while in use: it ends at byte %zu now", path, end);
 }
 
+ef_status ef__file_append(const char *path, int *fd, ef_error *error)
+{
+    *fd = open_again(AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0666);
+    return *fd < 0 ? failed(error, path, "cannot write") : EF_OK;
+}
+
 ef_status ef__file_read(int fd, const char *path, size_t at, void *to, size_t bytes,
                         ef_error *error)
 {

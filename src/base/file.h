@@ -31,6 +31,10 @@ void ef__file_abandon(ef__file *file);
  * Errors: EIO. */
 ef_status ef__file_open(const char *path, int *fd, size_t *bytes, ef_error *error);
 
+/* ef__file_append -- open a file to append to, made if it is missing: its descriptor (close it).
+ * What one write(2) adds stays together. Errors: EIO. */
+ef_status ef__file_append(const char *path, int *fd, ef_error *error);
+
 /* ef__file_read -- so many bytes from any place of an open file; path is for messages. Errors: EIO,
  * also when the file has become too short for that. */
 ef_status ef__file_read(int fd, const char *path, size_t at, void *to, size_t bytes,

@@ -97,20 +97,38 @@ static bool get_tuned(size_t index, ef_tune_info *tuned, ef_error *error)
     return known;
 }
 
+static const char *plural(size_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+static void print_choices(const ef_tune_info *t)
+{
+    printf("    %-16s%zu choice%s", "tuned", t->choices, plural(t->choices));
+    if (t->stale)
+        printf(", %zu of other kernels", t->stale);
+    if (t->broken)
+        printf(", %zu broken line%s", t->broken, plural(t->broken));
+    printf(", %s\n", t->path);
+    if (t->of_other_driver)
+        printf("    %-16s%zu choice%s of another driver%s%s: eftune --check brings back those that "
+               "are still good\n",
+               "not used", t->of_other_driver, plural(t->of_other_driver), *t->driver ? ", " : "",
+               t->driver);
+}
+
 static void print_tuned(size_t index)
 {
     ef_tune_info t = {.clblast = ""};
     ef_error error;
     if (!get_tuned(index, &t, &error))
         print_line("tuned", error.text);
+    else if (*t.error)
+        printf("    %-16sno: %s\n", "tuned", t.error);
     else if (!*t.path)
         print_line("tuned", "no (see eftune)");
-    else if (!t.is_of_driver)
-        printf("    %-16s%zu choices, by driver %s: run eftune again, %s\n", "tuned", t.choices,
-               t.driver, t.path);
     else
-        printf("    %-16s%zu choices, %zu of other kernels, %s\n", "tuned", t.choices, t.stale,
-               t.path);
+        print_choices(&t);
     if (*t.clblast)
         print_line("CLBlast", t.clblast);
 }
@@ -177,10 +195,10 @@ static json_t *tuned_json(size_t index)
     ef_error error;
     if (!get_tuned(index, &t, &error))
         return json_pack("{s:s}", "error", error.text);
-    return json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:s,s:s}", "path", t.path, "driver", t.driver,
-                     "is_of_driver", (int)t.is_of_driver, "choices", (json_int_t)t.choices, "stale",
-                     (json_int_t)t.stale, "broken", (json_int_t)t.broken, "clblast", t.clblast,
-                     "digest", t.digest);
+    return json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:s,s:s}", "path", t.path, "error", t.error,
+                     "driver", t.driver, "choices", (json_int_t)t.choices, "of_other_driver",
+                     (json_int_t)t.of_other_driver, "stale", (json_int_t)t.stale, "broken",
+                     (json_int_t)t.broken, "clblast", t.clblast, "digest", t.digest);
 }
 
 static json_t *describe(size_t index, const ef_device_info *d, bool chosen)

@@ -100,8 +100,10 @@ int main(int argc, char **argv)
     if (status)
         return ef__say_error(NAME, ef__exit_code(status), "%s", error.text);
     code = ef__open_device(NAME, s.device, &actor);
-    if (!code)
+    if (!code) {
+        ef__warn_untuned(NAME, actor);
         code = evaluate(&s, actor, data);
+    }
     ef_actor_close(actor);
     ef_dataset_free(data);
     return ef__command_end(NAME, code);

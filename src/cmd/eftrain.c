@@ -377,8 +377,10 @@ int main(int argc, char **argv)
     }
     if (!code) {
         code = ef__open_device(NAME, s.device, &actor);
-        if (!code)
+        if (!code) {
+            ef__warn_untuned(NAME, actor);
             code = train(&s, actor, &w);
+        }
         ef_actor_close(actor);
         release_signals(&w);
     }

@@ -316,6 +316,21 @@ int ef__open_device(const char *command, const char *device, ef_actor **actor)
                          error.text);
 }
 
+void ef__warn_untuned(const char *command, ef_actor *actor)
+{
+    ef_tune_info t;
+    if (ef_tune_get(actor, &t))
+        return; /* the first operation says why */
+    if (*t.error)
+        ef__say_error(command, 0, "not tuned: %s", t.error);
+    else if (t.of_other_driver)
+        ef__say_error(command, 0,
+                      "%zu tuned choice%s of another driver%s%s: eftune --check brings back those "
+                      "that are still good",
+                      t.of_other_driver, t.of_other_driver == 1 ? "" : "s", *t.driver ? ", " : "",
+                      t.driver);
+}
+
 int ef__command_end(const char *command, int code)
 {
     if (fflush(stdout) || ferror(stdout))

@@ -59,6 +59,10 @@ int ef__exit_code(ef_status status);
 /* ef__open_device -- open the device of --device; 0, or the status to exit with. */
 int ef__open_device(const char *command, const char *device, ef_actor **actor);
 
+/* ef__warn_untuned -- say it on stderr if the device's database cannot be read, or has choices that
+ * are not used because the driver is another one. */
+void ef__warn_untuned(const char *command, ef_actor *actor);
+
 /* ef__command_end -- what went to stdout is out, or the status becomes EF__RUNTIME. */
 int ef__command_end(const char *command, int code);
 

@@ -7,11 +7,12 @@
 
 typedef struct ef__capture ef__capture;
 
-/* NULL: the environment does not ask for one, or there is no memory for it. */
-ef__capture *ef__capture_new(void);
+/* NULL: the environment did not ask for one when the actor opened, or there is no memory for it. */
+ef__capture *ef__capture_new(const ef_actor *a);
 void ef__capture_add(ef__capture *c, ef__op_id id, const ef__args *args);
 
-/* Writes, as far as that can be done, and frees; NULL is fine. */
+/* Writes all lines at once, so that those of several processes do not mix, and frees; NULL is fine.
+ * What cannot be written is said on stderr. */
 void ef__capture_end(ef__capture *c);
 
 #endif

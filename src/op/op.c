@@ -159,7 +159,7 @@ static choices *choices_of(ef_actor *a, const char *op)
         choices *c = slot->data = calloc(1, sizeof(choices));
         slot->destroy = destroy;
         if (c) {
-            c->capture = ef__capture_new();
+            c->capture = ef__capture_new(a);
             c->verbose = getenv("EF_TUNE_VERBOSE") != NULL;
         }
     }
@@ -196,11 +196,25 @@ ef_status ef__op_force(ef_actor *a, ef__op_id id, const char *variant, const int
 
 /* ---- what was tuned ---- */
 
-static ef_status load(ef_actor *a, choices *c, const char *path)
+/* No choices, for a reason. NULL: no memory. */
+static ef__tuned *without(const char *path, const ef_error *why)
 {
-    ef__tuned *tuned;
+    ef__tuned *t = calloc(1, sizeof *t);
+    if (t) {
+        snprintf(t->info.path, sizeof t->info.path, "%s", path);
+        snprintf(t->info.error, sizeof t->info.error, "%s", why->text);
+    }
+    return t;
+}
+
+/* A database that nobody named does not stop who cannot read it: there are the built-in choices. */
+static ef_status load(ef_actor *a, choices *c, const char *path, bool named)
+{
+    ef__tuned *tuned = NULL;
     ef_error error;
     ef_status status = ef__tuned_read(a, path, &tuned, &error);
+    if (!named && (status == EF_EIO || status == EF_EFORMAT) && (tuned = without(path, &error)))
+        status = EF_OK;
     if (status)
         return ef__fail(a, status, error.code, "tune", "tune: %s", error.text);
     if (!ef__clblast_is_empty(&tuned->clblast))
@@ -223,7 +237,7 @@ ef_status ef_tune_load(ef_actor *a, const char *path)
     ef_status status = ef__ready(a);
     choices *c = status ? NULL : choices_of(a, "tune");
     if (!status)
-        status = c ? load(a, c, path) : EF_ENOMEM;
+        status = c ? load(a, c, path, true) : EF_ENOMEM;
     ef__unlock(a);
     return status;
 }
@@ -232,11 +246,12 @@ ef_status ef_tune_load(ef_actor *a, const char *path)
 static ef_status look(ef_actor *a, choices *c)
 {
     char path[4096];
+    bool named;
     if (c->looked)
         return EF_OK;
-    ef_status status = ef__tuned_path(a, path, sizeof path);
+    ef_status status = ef__tuned_path(a, path, sizeof path, &named);
     if (!status && *path)
-        status = load(a, c, path);
+        status = load(a, c, path, named);
     c->looked = !status;
     return status;
 }
@@ -244,7 +259,7 @@ static ef_status look(ef_actor *a, choices *c)
 ef_status ef_tune_get(ef_actor *a, ef_tune_info *info)
 {
     assert(info);
-    *info = (ef_tune_info){.is_of_driver = true};
+    memset(info, 0, sizeof *info);
     ef__lock(a);
     ef_status status = ef__ready(a);
     choices *c = status ? NULL : choices_of(a, "tune");

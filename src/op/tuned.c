@@ -3,7 +3,6 @@
 #include "actor/identity.h"
 #include "base/error.h"
 #include "base/file.h"
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,90 +51,161 @@ static bool read_knobs(json_t *json, ef__choice *c)
     return true;
 }
 
-typedef enum reading { GOOD, BROKEN, STALE } reading;
+typedef enum reading { GOOD, BROKEN, STALE, OTHER_DRIVER } reading;
+
+/* A file that is being read. */
+typedef struct reader {
+    ef_actor *actor;
+    const char *path;
+    bool any_driver;                    /* EF_TUNE_STALE=use */
+    bool begun;                         /* the header is read */
+    char hash[EF__OPS][EF__SHA256_HEX]; /* of the operations' kernels; "": not known yet */
+    ef__tuned *tuned;
+    ef_error *error;
+    ef_status status;
+} reader;
 
 /* The kernels that the record was measured with are those that would run. */
-static bool is_current(ef_actor *a, ef__op_id id, const char *source)
+static bool is_current(reader *r, ef__op_id id, const char *source)
 {
-    char hex[EF__SHA256_HEX];
-    return !ef__op_hash(a, id, hex) && !strcmp(hex, source);
+    if (!*r->hash[id] && ef__op_hash(r->actor, id, r->hash[id]))
+        *r->hash[id] = '\0';
+    return *r->hash[id] && !strcmp(r->hash[id], source);
 }
 
-static reading read_record(ef_actor *a, json_t *line, ef__tuned_record *r)
+/* Another driver may be faster otherwise, or wrong. */
+static reading by_driver(reader *r, const char *driver)
 {
-    const char *op, *accuracy, *variant, *source;
+    ef_tune_info *info = &r->tuned->info;
+    if (driver && !strcmp(driver, ef_actor_device(r->actor)->driver))
+        return GOOD;
+    if (!*info->driver)
+        snprintf(info->driver, sizeof info->driver, "%s", driver ? driver : "");
+    return r->any_driver ? GOOD : OTHER_DRIVER;
+}
+
+static bool find_accuracy(const char *name, ef_accuracy *accuracy)
+{
+    *accuracy = strcmp(name, "strict") ? EF_NORMAL : EF_STRICT;
+    return *accuracy == EF_STRICT || !strcmp(name, "normal");
+}
+
+static reading read_record(reader *r, json_t *line, ef__tuned_record *to)
+{
+    const char *op, *accuracy, *variant, *source, *driver = NULL;
     json_t *sizes, *knobs;
     int parts;
-    *r = (ef__tuned_record){0};
-    if (json_unpack(line, "{s:s, s:o, s:i, s:s, s:s, s:o, s:s}", "op", &op, "n", &sizes, "parts",
-                    &parts, "accuracy", &accuracy, "variant", &variant, "knobs", &knobs, "source",
-                    &source) ||
-        !read_sizes(sizes, r->n) || parts & ~EF__ALL_PARTS)
+    *to = (ef__tuned_record){0};
+    if (json_unpack(line, "{s:s, s:o, s:i, s:s, s:s, s:o, s:s, s?s}", "op", &op, "n", &sizes,
+                    "parts", &parts, "accuracy", &accuracy, "variant", &variant, "knobs", &knobs,
+                    "source", &source, "driver", &driver) ||
+        !read_sizes(sizes, to->n) || parts & ~EF__ALL_PARTS ||
+        !find_accuracy(accuracy, &to->accuracy))
         return BROKEN;
-    r->parts = parts;
-    r->accuracy = strcmp(accuracy, "strict") ? EF_NORMAL : EF_STRICT;
-    if (!find_op(op, &r->id))
+    to->parts = parts;
+    if (!find_op(op, &to->id))
         return STALE;
     if (!strcmp(variant, "default"))
-        return GOOD;
-    r->choice = ef__op_untuned(ef__device_of(a), r->id, variant);
-    if (!r->choice.variant || !read_knobs(knobs, &r->choice))
+        return by_driver(r, driver);
+    to->choice = ef__op_untuned(ef__device_of(r->actor), to->id, variant);
+    if (!to->choice.variant || !read_knobs(knobs, &to->choice))
         return STALE;
-    return is_current(a, r->id, source) ? GOOD : STALE;
+    if (to->choice.variant->loose && to->accuracy == EF_STRICT)
+        return BROKEN;
+    return is_current(r, to->id, source) ? by_driver(r, driver) : STALE;
 }
 
 /* Of another CLBlast, or that nothing but CLBlast's own was better: none. */
-static reading read_clblast(ef_actor *a, json_t *line, ef__clblast_set *set)
+static reading read_clblast(reader *r, json_t *line, ef__clblast_set *set)
 {
-    const char *variant, *source;
+    const char *variant, *source, *driver = NULL;
     json_t *kernels;
-    const ef__clblast_limits limits = ef__clblast_limits_of(ef__device_of(a));
+    const ef__clblast_limits limits = ef__clblast_limits_of(ef__device_of(r->actor));
     *set = (ef__clblast_set){.has = {0}};
-    if (json_unpack(line, "{s:s, s:o, s:s}", "variant", &variant, "knobs", &kernels, "source",
-                    &source))
+    if (json_unpack(line, "{s:s, s:o, s:s, s?s}", "variant", &variant, "knobs", &kernels, "source",
+                    &source, "driver", &driver))
         return BROKEN;
     if (strcmp(source, ef__clblast_source()))
         return STALE;
-    return !strcmp(variant, "default") || ef__clblast_read(kernels, &limits, set) ? GOOD : BROKEN;
+    if (strcmp(variant, "default") && !ef__clblast_read(kernels, &limits, set))
+        return BROKEN;
+    return by_driver(r, driver);
 }
 
 /* ---- the file ---- */
 
-static ef_status read_header(ef_actor *a, const char *path, json_t *line, ef__tuned *t,
-                             ef_error *error)
+static bool is_format(json_t *line)
 {
-    const char *format, *key, *driver;
-    char own[EF__SHA256_HEX];
-    if (json_unpack(line, "{s:s, s:s, s:s}", "format", &format, "key", &key, "driver", &driver) ||
-        strcmp(format, EF__TUNE_FORMAT))
-        return ef__error_set(error, EF_EFORMAT, 0, NULL, "%s:1: not a file of \"%s\"", path,
-                             EF__TUNE_FORMAT);
-    ef__tuned_key(a, own);
-    if (strcmp(key, own))
-        return ef__error_set(error, EF_EFORMAT, 0, NULL,
-                             "%s:1: tuned for another device (%.12s, this one is %.12s)", path, key,
-                             own);
-    snprintf(t->info.driver, sizeof t->info.driver, "%s", driver);
-    t->info.is_of_driver = !strcmp(driver, ef_actor_device(a)->driver);
+    const char *format = json_string_value(json_object_get(line, "format"));
+    return format && !strcmp(format, EF__TUNE_FORMAT);
+}
+
+static ef_status see_lines(const char *path, const char *text, size_t bytes,
+                           bool (*see)(void *user, json_t *line), void *user, ef_error *error)
+{
+    bool go = true;
+    for (size_t at = 0, next; go && (at < bytes || at == 0); at = next) {
+        const char *end = bytes > at ? memchr(text + at, '\n', bytes - at) : NULL;
+        const size_t length = end ? (size_t)(end - text) - at : bytes - at;
+        next = at + length + 1;
+        if (at && !length)
+            continue;
+        json_t *line = json_loadb(text + at, length, 0, NULL);
+        const bool good = at || is_format(line);
+        go = good && see(user, json_is_object(line) ? line : NULL);
+        json_decref(line);
+        if (!good)
+            return ef__error_set(error, EF_EFORMAT, 0, NULL, "%s:1: not a file of \"%s\"", path,
+                                 EF__TUNE_FORMAT);
+    }
     return EF_OK;
 }
 
-static ef_status keep(ef__tuned *t, const ef__tuned_record *r, const char *path, ef_error *error)
+ef_status ef__tuned_lines(const char *path, bool (*see)(void *user, json_t *line), void *user,
+                          ef_error *error)
 {
+    int fd;
+    size_t bytes;
+    char *text = NULL;
+    ef_status status = ef__file_open(path, &fd, &bytes, error);
+    if (status)
+        return status;
+    if (bytes > EF__TUNE_MOST_BYTES)
+        status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: %zu bytes, more than %d", path,
+                               bytes, EF__TUNE_MOST_BYTES);
+    else if (!(text = malloc(bytes + 1)))
+        status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
+    if (!status)
+        status = ef__file_read(fd, path, 0, text, bytes, error);
+    close(fd);
+    if (!status)
+        status = see_lines(path, text, bytes, see, user, error);
+    free(text);
+    return status;
+}
+
+static ef_status check_header(reader *r, json_t *line)
+{
+    const char *key = json_string_value(json_object_get(line, "key"));
+    char own[EF__SHA256_HEX];
+    ef__tuned_key(r->actor, own);
+    if (key && !strcmp(key, own))
+        return EF_OK;
+    return ef__error_set(r->error, EF_EFORMAT, 0, NULL,
+                         "%s:1: tuned for another device (%.12s, this one is %.12s)", r->path,
+                         key ? key : "without a key", own);
+}
+
+static ef_status keep(reader *r, const ef__tuned_record *record)
+{
+    ef__tuned *t = r->tuned;
     ef__tuned_record *more = realloc(t->records, (t->count + 1) * sizeof *more);
     if (!more)
-        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
+        return ef__error_set(r->error, EF_ENOMEM, 0, NULL, "%s: no host memory", r->path);
     t->records = more;
-    t->records[t->count++] = *r;
+    t->records[t->count++] = *record;
     t->info.choices++;
     return EF_OK;
-}
-
-/* Another driver may be faster otherwise, or wrong. */
-static bool is_used(const ef__tuned *t)
-{
-    const char *stale = getenv("EF_TUNE_STALE");
-    return t->info.is_of_driver || (stale && !strcmp(stale, "use"));
 }
 
 static bool is_clblast(json_t *line)
@@ -144,47 +214,32 @@ static bool is_clblast(json_t *line)
     return op && !strcmp(op, EF__TUNE_CLBLAST);
 }
 
-static ef_status read_choice(ef_actor *a, const char *path, json_t *line, ef__tuned *t,
-                             ef_error *error)
+static ef_status read_choice(reader *r, json_t *line)
 {
-    ef__tuned_record r;
+    ef__tuned *t = r->tuned;
+    ef__tuned_record record;
     ef__clblast_set set;
     const bool clblast = is_clblast(line);
-    const reading got = clblast ? read_clblast(a, line, &set) : read_record(a, line, &r);
+    const reading got = clblast ? read_clblast(r, line, &set) : read_record(r, line, &record);
     t->info.broken += got == BROKEN;
     t->info.stale += got == STALE;
-    if (got != GOOD || !is_used(t))
+    t->info.of_other_driver += got == OTHER_DRIVER;
+    if (got != GOOD)
         return EF_OK;
     if (!clblast)
-        return keep(t, &r, path, error);
+        return keep(r, &record);
     t->clblast = set;
     t->info.choices++;
     ef__clblast_text(&set, t->info.clblast);
     return EF_OK;
 }
 
-static ef_status read_line(ef_actor *a, const char *path, const char *text, size_t bytes,
-                           bool first, ef__tuned *t, ef_error *error)
+static bool read_line(void *user, json_t *line)
 {
-    json_t *line = json_loadb(text, bytes, 0, NULL);
-    ef_status status =
-        first ? read_header(a, path, line, t, error) : read_choice(a, path, line, t, error);
-    json_decref(line);
-    return status;
-}
-
-static ef_status read_lines(ef_actor *a, const char *path, const char *text, size_t bytes,
-                            ef__tuned *t, ef_error *error)
-{
-    ef_status status = EF_OK;
-    for (size_t at = 0, next; !status && (at < bytes || at == 0); at = next) {
-        const char *end = bytes > at ? memchr(text + at, '\n', bytes - at) : NULL;
-        size_t length = end ? (size_t)(end - text) - at : bytes - at;
-        next = at + length + 1;
-        if (at == 0 || length)
-            status = read_line(a, path, text + at, length, at == 0, t, error);
-    }
-    return status;
+    reader *r = user;
+    r->status = r->begun ? read_choice(r, line) : check_header(r, line);
+    r->begun = true;
+    return !r->status;
 }
 
 static void digest(ef__tuned *t)
@@ -209,31 +264,24 @@ static void digest(ef__tuned *t)
 
 ef_status ef__tuned_read(ef_actor *a, const char *path, ef__tuned **tuned, ef_error *error)
 {
-    int fd;
-    size_t bytes;
-    char *text = NULL;
-    ef__tuned *t = NULL;
-    ef_status status = ef__file_open(path, &fd, &bytes, error);
-    if (status)
-        return status;
-    if (bytes > EF__TUNE_MOST_BYTES)
-        status = ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: %zu bytes, more than %d", path,
-                               bytes, EF__TUNE_MOST_BYTES);
-    else if (!(text = malloc(bytes + 1)) || !(t = calloc(1, sizeof *t)))
-        status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
+    const char *stale = getenv("EF_TUNE_STALE");
+    reader r = {.actor = a,
+                .path = path,
+                .any_driver = stale && !strcmp(stale, "use"),
+                .tuned = calloc(1, sizeof *r.tuned),
+                .error = error};
+    if (!r.tuned)
+        return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no host memory", path);
+    ef_status status = ef__tuned_lines(path, read_line, &r, error);
     if (!status)
-        status = ef__file_read(fd, path, 0, text, bytes, error);
-    if (!status)
-        status = read_lines(a, path, text, bytes, t, error);
-    close(fd);
-    free(text);
+        status = r.status;
     if (status) {
-        ef__tuned_free(t);
+        ef__tuned_free(r.tuned);
         return status;
     }
-    digest(t);
-    snprintf(t->info.path, sizeof t->info.path, "%s", path);
-    *tuned = t;
+    digest(r.tuned);
+    snprintf(r.tuned->info.path, sizeof r.tuned->info.path, "%s", path);
+    *tuned = r.tuned;
     return EF_OK;
 }
 
@@ -326,16 +374,17 @@ static bool is_there(const char *path)
     return !access(path, F_OK);
 }
 
-ef_status ef__tuned_path(ef_actor *a, char *path, size_t size)
+ef_status ef__tuned_path(ef_actor *a, char *path, size_t size, bool *named)
 {
     const char *tune = getenv("EF_TUNE");
     char key[EF__SHA256_HEX];
     int used = 0;
     path[0] = '\0';
+    *named = tune && *tune && strcmp(tune, "on") && strcmp(tune, "off");
     if (tune && !strcmp(tune, "off"))
         return EF_OK;
     ef__tuned_key(a, key);
-    if (tune && *tune && strcmp(tune, "on"))
+    if (*named)
         used = snprintf(path, size, "%s", tune);
     else {
         used = ef__tuned_user_path(key, path, size);

@@ -1,14 +1,16 @@
 /* A device's tuned choices: the database that eftune writes, as dispatch reads it.
  *
  * A file of lines, each a JSON object. The first names the format and the device; each other is a
- * record, the choice for one operation at one shape (tune/README.md has the members). Unknown
- * members are ignored; a line that cannot be used is counted and passed over. */
+ * record, the choice for one operation at one shape (tune/README.md has the members), which counts
+ * for the driver that it names. Unknown members are ignored; a line that cannot be used is counted
+ * and passed over. */
 #ifndef EF_OP_TUNED_H
 #define EF_OP_TUNED_H
 
 #include "base/sha256.h"
 #include "op/clblast.h"
 #include "op/op.h"
+#include <jansson.h>
 
 #define EF__TUNE_FORMAT "energyflow tune 1"
 #define EF__TUNE_CLBLAST "clblast" /* the op of the record of CLBlast's parameters */
@@ -36,6 +38,12 @@ typedef struct ef__tuned {
 ef_status ef__tuned_read(ef_actor *a, const char *path, ef__tuned **tuned, ef_error *error);
 void ef__tuned_free(ef__tuned *tuned);
 
+/* Call see for the header and then for each line that is not empty, in their order, with NULL for
+ * what is no JSON object, until it returns false. Errors: EF_EIO, EF_EFORMAT (not such a file, or
+ * too large), EF_ENOMEM. */
+ef_status ef__tuned_lines(const char *path, bool (*see)(void *user, json_t *line), void *user,
+                          ef_error *error);
+
 /* The choice of the record of this accuracy that is nearest to args in the sum of |log2| of its
  * sizes' ratios, at most 4 away, with the same epilogue before another, among those that may run
  * args; variant NULL: none. */
@@ -55,8 +63,8 @@ void ef__tuned_key(ef_actor *a, char key[EF__SHA256_HEX]);
  * Returns its length, as snprintf. */
 int ef__tuned_user_path(const char *key, char *path, size_t size);
 
-/* The database that the actor takes: what EF_TUNE names, else the user's, else the system's. Empty:
- * EF_TUNE=off, or there is none. Errors: EARG (too long). */
-ef_status ef__tuned_path(ef_actor *a, char *path, size_t size);
+/* The database that the actor takes: what EF_TUNE names (then named), else the user's, else the
+ * system's. Empty: EF_TUNE=off, or there is none. Errors: EARG (too long). */
+ef_status ef__tuned_path(ef_actor *a, char *path, size_t size, bool *named);
 
 #endif
