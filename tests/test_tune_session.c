@@ -189,20 +189,20 @@ static const char *planned(const char *scenario, const char *when, int choice)
     return NULL;
 }
 
-/* Every point of the operation's table, in its order. */
+/* Every point of the operation's table, in its order; the first of a variant is its untuned one. */
 static json_t *fake_choices(void)
 {
     const ef__op *op = ef__op_row(EF__GELU_FORWARD);
     json_t *list = json_array();
     for (const ef__variant *v = op->variants; v < op->variants + EF__MAX_VARIANTS && v->name; v++) {
-        size_t at[EF__MAX_KNOBS] = {0}, i;
+        size_t at[EF__MAX_KNOBS] = {0}, i, number = 0;
         do {
             json_t *knobs = json_object();
             for (i = 0; i < ef__knobs(v); i++)
                 json_object_set_new(knobs, v->knobs[i].name,
                                     json_integer(v->knobs[i].values[at[i]]));
             json_array_append_new(list, json_pack("{s:s, s:o, s:b}", "variant", v->name, "knobs",
-                                                  knobs, "untuned", 0));
+                                                  knobs, "untuned", number++ == 0));
             for (; i > 0 && ++at[i - 1] == ef__knob_values(&v->knobs[i - 1]); i--)
                 at[i - 1] = 0;
         } while (i > 0);
@@ -903,7 +903,7 @@ END_TEST
 START_TEST(one_target_is_finished_rather_than_two_begun)
 {
     ck_assert_int_eq(run_request("time * drowsily", (tune_request){.budget_s = 1.95}), 0);
-    ck_assert_int_eq(strncmp(in_database(), "chunk,", 6), 0);
+    ck_assert_ptr_nonnull(strstr(read_file("new/folders/db"), shapes[0]));
 }
 END_TEST
 

@@ -180,6 +180,7 @@ void tune__warm(tune__search *s)
     enum { STEADY = 5 };
     const double within = 1.03, most_s = 2, share = 0.05;
     double most = share * s->plan->budget_s, last[STEADY], began = tune__spent(s);
+    const bool cold = s->first_s == 0; /* not built, either */
     most = most < most_s ? most : most_s;
     for (size_t n = 0; tune__spent(s) - began < most; n++) {
         double ms = 0;
@@ -197,7 +198,7 @@ void tune__warm(tune__search *s)
         if (n + 1 >= STEADY && high <= within * low)
             break;
     }
-    s->warm_s = tune__spent(s) - began;
+    s->warm_s = tune__spent(s) - began - (cold ? s->first_s : 0);
 }
 
 void tune__report(tune__search *s, tune_stage stage, size_t done, size_t total)

@@ -24,8 +24,8 @@ typedef struct stage {
     double indirect_ms, direct_ms;    /* INFINITY: none */
 } stage;
 
-/* On a CPU CLBlast's program takes 7 s to build. A quarter of the least effort's budget is little
- * on any device. */
+/* On a CPU CLBlast's program takes 7 s to build. On any device, a quarter of the least effort's
+ * budget is too little. */
 bool tune_clblast_has_time(bool is_cpu, double seconds)
 {
     return seconds >= (is_cpu ? 60 : 12);

@@ -148,12 +148,24 @@ static void check_leader(tune__search *s)
         tune__verify(s, s->progress.best);
 }
 
-/* One that was cut short, much later than the others had ended? */
+/* One that was cut short, after so long that it hangs? Where there was less time than that, a
+ * search with more is made anyway. */
 static bool holds_up(const tune__search *s, double began)
 {
-    const double much = 5;
+    const double much = 5, least_s = 10;
     double took = tune__spent(s) - began, others = began - s->explored_at;
-    return s->late && (s->sampled == 1 || took * (double)(s->sampled - 1) > much * others);
+    return s->late && took >= least_s && took * (double)(s->sampled - 1) >= much * others;
+}
+
+/* The finals of those that are there now get their time. One that was cut short has ended what runs
+ * them: it is started again, and they are built again. */
+static void settle_finals(tune__search *s)
+{
+    const double slack = 1.5, start_s = 2;
+    double more = s->late ? start_s + (double)s->alive * s->first_s : 0;
+    double need = tune__spent(s) + slack * (stages_s(s, s->alive) + more);
+    s->budget_s = fmax(s->budget_s, least(s->plan->most_s, need));
+    s->progress.budget_s = s->budget_s;
 }
 
 static void explore(tune__search *s)
@@ -171,6 +183,7 @@ static void explore(tune__search *s)
         tune__report(s, TUNE_EXPLORE, s->points - s->untried, s->points);
     }
     s->result->exhaustive = s->untried == 0;
+    settle_finals(s);
 }
 
 /* ---- S1 and S2 ---- */

@@ -276,9 +276,9 @@ static bool has_hung(const tune_session *s, const tune_entry *e)
            (e->late_s[1] > 0 && e->late_s[1] >= default_s);
 }
 
-/* What an earlier run found out. One that it did not survive counts as failed, but may have been
- * ended by something else if it had run before. The default gets another chance in any case,
- * without it there is no search. */
+/* What an earlier run found out. One that it did not survive counts as failed, but one that had run
+ * before only the second time: something else may have ended it. The default gets another chance in
+ * any case: without it there is no search. */
 static void recall(tune_session *s, size_t i)
 {
     tune_option *o = &s->options[i];
