@@ -84,8 +84,8 @@ START_TEST(the_nearest_record_decides)
     ck_assert_str_eq(chosen(a, 2000), fits ? tuned : untuned);
     ck_assert_str_eq(chosen(a, 5000), untuned); /* nearer to 16000 */
     ck_assert_str_eq(chosen(a, 16000), untuned);
-    ck_assert_str_eq(chosen(a, 62), untuned); /* more than 4 doublings away */
-    ck_assert_str_eq(chosen(a, 64), fits ? tuned : untuned);
+    ck_assert_str_eq(chosen(a, 124), untuned); /* more than 3 doublings away */
+    ck_assert_str_eq(chosen(a, 126), fits ? tuned : untuned);
     ck_assert_str_eq(ef__op_choose(a, EF__GELU_BACKWARD, &(ef__args){.n = {1000}}).variant->name,
                      untuned);
     ef_test_close(a);

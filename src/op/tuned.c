@@ -314,7 +314,7 @@ static bool runs(const ef__tuned_record *r, const ef__device *device, const ef__
 ef__choice ef__tuned_find(const ef__tuned *t, const ef__device *device, ef__op_id id,
                           const ef__args *args, ef_accuracy accuracy)
 {
-    static const double most = 4, other_epilogue = 0.5;
+    static const double most = 3, other_epilogue = 0.5;
     const int parts = ef__epilogue_parts(&args->epilogue);
     const ef__tuned_record *best = NULL;
     double least = most;

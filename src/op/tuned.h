@@ -45,7 +45,7 @@ ef_status ef__tuned_lines(const char *path, bool (*see)(void *user, json_t *line
                           ef_error *error);
 
 /* The choice of the record of this accuracy that is nearest to args in the sum of |log2| of its
- * sizes' ratios, at most 4 away, with the same epilogue before another, among those that may run
+ * sizes' ratios, at most 3 away, with the same epilogue before another, among those that may run
  * args; variant NULL: none. */
 ef__choice ef__tuned_find(const ef__tuned *tuned, const ef__device *device, ef__op_id id,
                           const ef__args *args, ef_accuracy accuracy);
