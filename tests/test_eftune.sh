@@ -105,7 +105,7 @@ refused 2 'none of the shapes is of --ops conv1d' eftune --shapes one.txt --ops 
 refused 2 'none of the shapes is of --ops clblast' eftune --shapes one.txt --ops clblast
 refused 3 'missing.db' eftune --show --db missing.db
 : >empty.db
-refused 3 'empty.db: ' eftune --show --db empty.db
+refused 3 'empty.db:1: ' eftune --show --db empty.db
 refused 3 'missing.db.journal' eftune --why gelu.forward --db missing.db
 for text in 'notes' '{"format": "energyflow tune 9"}' \
     '{"format": "energyflow tune 1", "key": "of another", "driver": "1"}'; do
