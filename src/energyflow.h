@@ -155,13 +155,14 @@ const ef_device_info *ef_actor_device(const ef_actor *actor);
  * (~/.local/share), or the system's, SYSCONFDIR/energyflow/tune/KEY.eftune; without any, and with
  * EF_TUNE=off, choices are built in. A database that is found there and cannot be read is as none
  * (ef_tune_get says why); one that is named must be good. A shape that was not tuned takes the
- * choice of the nearest that was. Records of other kernels than this library's are passed over,
- * and those that were measured with another driver than the device has now, unless
- * EF_TUNE_STALE=use: eftune --check measures them anew. With EF_TUNE_VERBOSE set, each operation
- * says on stderr what was chosen for it, once for each shape. CLBlast's parameters
- * belong to the process: the first database that has some decides for its device and all actors on
- * it, until the process ends. CLBlast shows before its first product that it is right with them;
- * if not, products that take it are EDEVICE.
+ * choice of the nearest that was, at most three doublings of its sizes away. Records of other
+ * kernels than this library's are passed over, and those that were measured with another driver
+ * than the device has now, unless EF_TUNE_STALE=use: eftune --check measures them anew. With
+ * EF_TUNE_VERBOSE set, each operation says on stderr what was chosen for it, once for each shape.
+ * CLBlast's parameters belong to the process: the first database that has some decides for its
+ * device and all actors on it, until the process ends; one with others that is found, not named, is
+ * as none. CLBlast shows before its first product that it is right with them; if not, products that
+ * take it are EDEVICE.
  * Errors: EIO, EFORMAT (no such file, or of another device), ENOMEM, ESTATE (the process has other
  * parameters of CLBlast for the device; actors before this one and without a database keep on). */
 ef_status ef_tune_load(ef_actor *actor, const char *path);

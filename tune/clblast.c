@@ -22,6 +22,7 @@ typedef struct stage {
     size_t points;                    /* of the last search's space */
     ef__clblast_set indirect, direct; /* the fastest of each kernel so far, for all sizes */
     double indirect_ms, direct_ms;    /* INFINITY: none */
+    bool all_tried;                   /* of the kernels */
 } stage;
 
 /* On a CPU CLBlast's program takes 7 s to build. On any device, a quarter of the least effort's
@@ -60,13 +61,19 @@ static ef_status search(stage *st, const tune_plan *of, const tune_space *space,
     return status;
 }
 
+static bool goes_on(const stage *st, const tune_result *found)
+{
+    return found->end != TUNE_STOPPED && found->end != TUNE_LOST &&
+           !(st->plan->stop && *st->plan->stop) && !st->session->error.status;
+}
+
 /* The fastest of those sets of one kernel that is right: into *set unless that is faster. The
  * options are those of the search. */
 static void take_fastest(stage *st, tune_result *found, const ef__clblast_set *sets, bool direct,
                          ef__clblast_set *set, double *ms)
 {
     const tune_limit limit = {left_s(st), left_s(st)};
-    for (size_t best = 0; best < found->count && left_s(st) > 0;) {
+    for (size_t best = 0; best < found->count && left_s(st) > 0 && goes_on(st, found);) {
         best = found->count;
         double least = *ms;
         for (size_t i = 0; i < st->points; i++) {
@@ -150,6 +157,7 @@ static ef_status search_kernels(stage *st, tune_result *found)
         }
     }
     if (!status) {
+        st->all_tried = found->exhaustive;
         take_fastest(st, found, sets, false, &st->indirect, &st->indirect_ms);
         take_fastest(st, found, sets, true, &st->direct, &st->direct_ms);
     }
@@ -327,24 +335,38 @@ static ef_status compare(stage *st, tune_result *found)
     plan.rounds = few_rounds;
     ef_status status = search(st, &plan, space, sets, found);
     tune_space_free(space);
+    if (!status && number->count == 0 && !st->all_tried && found->end == TUNE_DONE)
+        found->end = TUNE_SPENT; /* no set was verified in time */
     return status;
 }
 
 /* ---- all of it ---- */
 
-static bool goes_on(const stage *st, const tune_result *found)
+/* Of a search that another one should have followed: nothing of it is a result. */
+static void cut_off(const tune_session *s, tune_result *found)
 {
-    return found->end != TUNE_STOPPED && found->end != TUNE_LOST &&
-           !(st->plan->stop && *st->plan->stop) && !st->session->error.status;
+    found->end = s->error.status ? TUNE_LOST : TUNE_STOPPED;
+    found->adopted = false;
+    found->choice = s->untuned;
 }
 
-/* Of a search that another one follows. */
-static void leave(tune_result *found, size_t *tried, size_t *all)
+/* A search that another one follows; those who lost in it stay losers. */
+static ef_status leave(tune_session *s, tune_result *found, size_t *tried, size_t *all)
 {
+    ef_status status = EF_OK;
     *all += found->count;
-    for (size_t i = 0; i < found->count; i++)
-        *tried += found->candidate[i].outcome != TUNE_UNTRIED;
+    for (size_t i = 0; i < found->count; i++) {
+        const tune_candidate *c = &found->candidate[i];
+        *tried += c->outcome != TUNE_UNTRIED;
+        if (!status && i != s->untuned)
+            status =
+                tune_journal_fate(&s->journal, s->booked, s->options[i].text,
+                                  c->fate < TUNE_FATE_CROWDED ? tune_fate_text(c->fate)
+                                                              : "ranked; another set was compared",
+                                  c->median_ms, &s->error);
+    }
     tune_result_free(found);
+    return status;
 }
 
 ef_status tune_clblast(tune_session *s, const tune_plan *plan, const tune_bench *bench,
@@ -363,14 +385,18 @@ ef_status tune_clblast(tune_session *s, const tune_plan *plan, const tune_bench 
     if (status || found->end == TUNE_CONTROL_FAILED) /* CLBlast's own */
         return status;
     if (goes_on(&st, found) && !isinf(st.indirect_ms)) {
-        leave(found, tried, all);
-        status = search_copies(&st, found);
+        status = leave(s, found, tried, all);
+        if (!status)
+            status = search_copies(&st, found);
     }
-    if (!status && goes_on(&st, found)) {
-        leave(found, tried, all);
-        status = compare(&st, found);
+    if (status)
+        return status;
+    if (!goes_on(&st, found)) {
+        cut_off(s, found);
+        return EF_OK;
     }
-    return status;
+    status = leave(s, found, tried, all);
+    return status ? status : compare(&st, found);
 }
 
 ef_status tune_clblast_stored(tune_session *s, const char *db, const ef__clblast_limits *limits)

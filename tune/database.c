@@ -245,9 +245,11 @@ static bool see_clblast(void *user, json_t *line)
     if (!op || strcmp(op, EF__TUNE_CLBLAST))
         return true;
     if (variant && source && strcmp(variant, "default") && !strcmp(source, ef__clblast_source()) &&
-        json_is_object(knobs) && (!s->driver || (driver && !strcmp(driver, s->driver))))
+        json_is_object(knobs) && (!s->driver || (driver && !strcmp(driver, s->driver)))) {
+        json_decref(s->kernels); /* of two the last, as programs do */
         s->kernels = json_incref(knobs);
-    return false;
+    }
+    return true;
 }
 
 json_t *tune_database_clblast(const char *path, const char *driver)

@@ -336,11 +336,12 @@ static int by_target_and_time(const void *x, const void *y)
 
 static void print_why(const settings *s, const tune_entry *e)
 {
-    const char *fate = e->text    ? e->text
-                       : e->begun ? "the run ended while it was tried"
-                       : e->fate  ? e->fate
-                       : e->count ? "the search has not ended"
-                                  : "not tried yet";
+    const char *fate = e->text            ? e->text
+                       : e->begun         ? "the run ended while it was tried"
+                       : e->fate          ? e->fate
+                       : e->late_s[0] > 0 ? "cut short: the time was up"
+                       : e->count         ? "the search has not ended"
+                                          : "not tried yet";
     if (s->json)
         print_json(json_pack("{s:s, s:s, s:f, s:s, s:s}", "target", e->target, "choice", e->choice,
                              "ms", median_of(e), "outcome", tune_outcome_text(e->outcome), "why",
@@ -506,6 +507,7 @@ static int tune_several(settings *s)
         return ef__say_error(NAME, EF__USAGE, "--jobs: each device has its own database, not --db");
     int code = s->check ? 0 : find_targets(s, &t); /* what is wrong is said once */
     free(t.at);
+    free(t.products);
     if (code)
         return code;
     catch_signals();
@@ -537,13 +539,13 @@ static int check_together(const settings *s)
                             {"--fresh", s->fresh},
                             {"--retry-failed", s->retry_failed},
                             {"--jobs", s->jobs}};
-    enum { CHECK = 0, EXPORT = 4, MODES = 6, SHAPES = 0, TUNING = 6 };
+    enum { CHECK = 0, EXPORT = 4, MODES = 6, SHAPES = 0, FRESH = 3, TUNING = 6 };
     for (int i = 0; i < MODES; i++) {
         for (int k = i + 1; k < MODES && modes[i].is; k++)
             if (modes[k].is && i != EXPORT)
                 return exclude(modes[i].name, modes[k].name);
         for (int k = 0; k < TUNING && modes[i].is; k++)
-            if (tuning[k].is && (i != CHECK || k == SHAPES))
+            if (tuning[k].is && (i != CHECK || k == SHAPES || k == FRESH))
                 return exclude(modes[i].name, tuning[k].name);
     }
     return 0;

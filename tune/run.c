@@ -172,7 +172,9 @@ static void say(const run *r, const tune_result *found)
 {
     const tune_session *s = &r->session;
     const tune_option *o = &s->options[found->choice];
-    const tune_candidate *control = &found->candidate[s->untuned];
+    const tune_candidate none = {0}; /* of a search that had another control */
+    const tune_candidate *control =
+        s->untuned < found->count ? &found->candidate[s->untuned] : &none;
     const size_t tried = count_tried(r, found);
     if (r->request->json) {
         json_t *line =
@@ -337,7 +339,15 @@ static ef_status pass_over(run *r, ef_status status)
 static void install(run *r)
 {
     const tune_session *s = &r->session;
+    const size_t group = s->device.max_work_group;
+    const ef__clblast_limits limits = {
+        group, {group, group}, s->device.local_bytes, ef__clblast_version()};
+    ef__clblast_set set;
     json_t *kernels = tune_database_clblast(r->db, s->device.driver);
+    if (kernels && !ef__clblast_read(kernels, &limits, &set)) { /* programs pass it over, too */
+        json_decref(kernels);
+        kernels = NULL;
+    }
     if (kernels || s->kernels || s->target.id == TUNE_CLBLAST)
         tune_session_kernels(&r->session, kernels);
     json_decref(kernels);
@@ -410,7 +420,8 @@ static ef_status give_up_clblast(run *r)
     tune_session *s = &r->session;
     clear(r);
     ef__say_error(r->request->command, EF__DEVICE,
-                  "CLBlast is left out: with its own parameters, %s", s->options[s->untuned].why);
+                  "CLBlast is left out: with its %s parameters, %s", s->kernels ? "tuned" : "own",
+                  s->options[s->untuned].why);
     r->without_clblast = true;
     setenv("EF_LINEAR", "own", 1);
     tune_session_kernels(s, NULL);
@@ -450,8 +461,11 @@ static ef_status search_clblast(run *r, double budget_s)
     status = tune_clblast(s, &plan, &bench, &limits, &found, &r->tried_before, &r->before);
     if (!status && found.end == TUNE_CONTROL_FAILED) {
         tune_result_free(&found);
+        r->kept++;
         return give_up_clblast(r);
     }
+    if (status && !s->error.status)
+        ef__error_set(&s->error, status, 0, NULL, "%s: %s", EF__TUNE_CLBLAST, ef_strerror(status));
     return finish(r, status, &found);
 }
 
@@ -463,7 +477,7 @@ static ef_status tune_clblast_one(run *r)
         r->old++;
     else
         status = search_clblast(r, r->budget_s);
-    if (!status)
+    if (!status && !r->without_clblast)
         install(r);
     return status;
 }

@@ -287,7 +287,6 @@ static void recall(tune_session *s, size_t i)
         return;
     const bool had_run = e->count > 0 || e->outcome == TUNE_CORRECT;
     const bool killed = e->begun && (!had_run || e->begun_twice);
-    o->tried = e->count > 0;
     o->late = e->late_s[0] > 0;
     o->outcome = killed ? TUNE_RUNTIME : e->outcome;
     o->worst = e->worst;
@@ -568,12 +567,15 @@ static ef_status forget_failures(tune_session *s)
  * does in a new process, they were; a device that is sick again ends the run. */
 static tune_outcome look_after(tune_session *s, size_t i, tune_outcome outcome)
 {
+    /* nobody knows that CLBlast's own parameters ever were right here */
+    const bool has_canary =
+        s->target.id != TUNE_CLBLAST || s->options[s->untuned].outcome == TUNE_CORRECT;
     if (outcome == TUNE_CORRECT)
         s->failures = 0;
     if (outcome == TUNE_CORRECT || outcome == TUNE_LATE)
         return outcome;
     s->failed[s->failures++] = i;
-    if (s->failures < TUNE_MOST_FAILURES || runs_default(s)) {
+    if (s->failures < TUNE_MOST_FAILURES || !has_canary || runs_default(s)) {
         s->failures %= TUNE_MOST_FAILURES;
         return outcome;
     }
@@ -648,7 +650,6 @@ static tune_outcome try(tune_session *s, size_t i, tune_limit limit, double *ms)
     if (outcome == TUNE_CORRECT && ms &&
         tune_journal_time(&s->journal, s->booked, o->text, *ms, &s->error))
         outcome = TUNE_GONE;
-    o->tried = true;
     return outcome == TUNE_GONE ? outcome : settle(s, i, outcome, !ms, ef__now() - began);
 }
 

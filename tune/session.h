@@ -16,9 +16,8 @@ typedef struct tune_option {
     json_t *knobs, *sent;        /* in a record; in requests */
     char text[EF__CLBLAST_TEXT]; /* "toom2 rows 6, vectors 2" */
     tune_outcome outcome;        /* TUNE_CORRECT: verified */
-    bool tried, untuned,
-        late;          /* late: cut short in an earlier run; untuned: its variant's own values */
-    unsigned built_in; /* the worker, by its number, that has run it */
+    bool untuned, late;          /* its variant's own values; cut short in an earlier run */
+    unsigned built_in;           /* the worker, by its number, that has run it */
     double worst;
     char why[256]; /* it was given up */
 } tune_option;

@@ -12,7 +12,7 @@
  *                              {"built": true}, if it is when it is enqueued
  *
  * {"do": "open", "target", "clblast": kernels} has CLBlast take these parameters first. The target
- * "clblast" has {"products": [{"target", "weight"}, ..]} and answers {"fits", "is_cpu", "group",
+ * "clblast" has {"products": [{"target", "weight"}, ..]} and answers {"fits", "group",
  * "local_bytes"}; a choice of it is an object of kernels with their parameters, or null for
  * CLBlast's own, to which there is no way back; with the times comes {"each": [of the last choice's
  * products]}.

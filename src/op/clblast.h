@@ -88,6 +88,9 @@ const char *ef__clblast_source(void);
  * whole process, until others are given; there is no way back to its own. */
 ef_status ef__clblast_override(ef_actor *a, const ef__clblast_set *set);
 
+/* ef__clblast_agrees -- would adopting the set be no error? */
+bool ef__clblast_agrees(ef_actor *a, const ef__clblast_set *set);
+
 /* The same for good: the device's first set stays, and another one is ESTATE. Before its first
  * product CLBlast has to show that it computes right with them, else all are EDEVICE. */
 ef_status ef__clblast_adopt(ef_actor *a, const ef__clblast_set *set);

@@ -2,8 +2,8 @@
  *
  * CLBlast's caches and parameters belong to the process and race before 1.6.1, so one lock guards
  * all calls into it: with the list of parameters under it, the library's only mutable state at file
- * scope. Untuned, CPU devices take the library's own
- * kernels and others CLBlast; EF_LINEAR=clblast|own decides for all. */
+ * scope. Untuned, CPU devices take the library's own kernels and others CLBlast;
+ * EF_LINEAR=clblast|own decides for all. */
 #include "actor/cl.h"
 #include "base/rng.h"
 #include "base/size.h"
@@ -193,6 +193,14 @@ static ef_status adopt(ef_actor *a, const ef__clblast_set *set)
     *d = (adopted){.next = adopted_devices, .device = device_of(a), .set = *set};
     adopted_devices = d;
     return EF_OK;
+}
+
+bool ef__clblast_agrees(ef_actor *a, const ef__clblast_set *set)
+{
+    pthread_mutex_lock(&clblast_lock);
+    const adopted *d = find_adopted(device_of(a));
+    pthread_mutex_unlock(&clblast_lock);
+    return !d || !memcmp(&d->set, set, sizeof *set);
 }
 
 ef_status ef__clblast_adopt(ef_actor *a, const ef__clblast_set *set)

@@ -1,5 +1,6 @@
 /* Dispatch: every operation is checked, given a variant and enqueued here, as one bracket on the
  * actor. The choices that were forced hang in the actor's slot. */
+#include "base/error.h"
 #include "op/capture.h"
 #include "op/tuned.h"
 #include <assert.h>
@@ -213,6 +214,12 @@ static ef_status load(ef_actor *a, choices *c, const char *path, bool named)
     ef__tuned *tuned = NULL;
     ef_error error;
     ef_status status = ef__tuned_read(a, path, &tuned, &error);
+    if (!status && !named && !ef__clblast_is_empty(&tuned->clblast) &&
+        !ef__clblast_agrees(a, &tuned->clblast)) {
+        ef__tuned_free(tuned);
+        status = ef__error_set(&error, EF_EFORMAT, 0, NULL,
+                               "%s: since this process began CLBlast was tuned again", path);
+    }
     if (!named && (status == EF_EIO || status == EF_EFORMAT) && (tuned = without(path, &error)))
         status = EF_OK;
     if (status)
