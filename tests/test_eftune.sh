@@ -209,8 +209,8 @@ many="--shapes many.txt --budget 300"
 # A shell's background has SIGINT ignored; who presses ^C has not.
 foreground=
 env --default-signal=INT,HUP true 2>/dev/null && foreground='env --default-signal=INT,HUP'
-start() { # eftune ARGUMENTS..., in the background
-    $foreground "$build/eftune" "$@" >out 2>err </dev/null &
+start() { # eftune ARGUMENTS..., in the background; others write out and err meanwhile
+    $foreground "$build/eftune" "$@" >started.out 2>started.err </dev/null &
     started=$!
 }
 finish() { # the status of what was started
@@ -274,14 +274,14 @@ else
         kill -INT "$started"
         finish
         check 'SIGINT ends with 130' [ "$status" -eq 130 ]
-        check 'SIGINT says how to go on' grep -q '^eftune: interrupted; run again' err
+        check 'SIGINT says how to go on' grep -q '^eftune: interrupted; run again' started.err
         check 'SIGINT leaves no worker' no_workers
         start $many --db cut.db
         more_lines cut.db.journal 5
         kill -HUP "$started"
         finish
         check 'SIGHUP, too' [ "$status" -eq 130 ]
-        check 'and says it' grep -q '^eftune: interrupted; run again' err
+        check 'and says it' grep -q '^eftune: interrupted; run again' started.err
         check 'and a database that parses' parses cut.db
     else
         skip 'SIGINT' 'env(1) has no --default-signal'
