@@ -1,10 +1,10 @@
-/* diary.h -- for the tests of whole runs: a place for files, and a run that remembers what it
- * said. */
+/* diary.h -- for the tests of whole runs: a run that remembers what it said. */
 #ifndef EF_TESTS_DIARY_H
 #define EF_TESTS_DIARY_H
 
 #include "actor/actor.h"
 #include "ef_test.h"
+#include "folder.h"
 #include "train_data.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,27 +23,10 @@ typedef struct diary {
     ef_error error;
 } diary;
 
-static char folder[64];
-
-static inline void make_folder(void)
-{
-    snprintf(folder, sizeof folder, "/tmp/ef_test_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-}
-
-static inline void remove_folder(void)
-{
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    ck_assert_int_eq(system(command), 0);
-}
-
 /* The path of a file in the folder: the kit's string. */
 static inline char *in_folder(const char *name)
 {
-    char *path = ef_test_alloc(256);
-    snprintf(path, 256, "%s/%s", folder, name);
-    return path;
+    return strcpy(ef_test_alloc(256), path_of(name));
 }
 
 static inline void on_notice(void *user, const char *text)

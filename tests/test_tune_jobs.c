@@ -3,6 +3,7 @@
 #include "ef_test.h"
 #include "../tune/jobs.h"
 #include "base/clock.h"
+#include "folder.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,27 +31,7 @@ static const char *const devices[] = {
     "\"key\": \"k7\", \"pci\": \"\", \"uuid\": \"\"}"};
 enum { DEVICES = sizeof devices / sizeof *devices };
 
-static char folder[] = "test_tune_jobs.XXXXXX";
 static volatile sig_atomic_t stopped;
-
-static const char *path_of(const char *name)
-{
-    static char path[64];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static const char *read_file(const char *name)
-{
-    static char text[65536];
-    FILE *f = fopen(path_of(name), "r");
-    text[0] = '\0';
-    if (f) {
-        text[fread(text, 1, sizeof text - 1, f)] = '\0';
-        fclose(f);
-    }
-    return text;
-}
 
 /* ---- the runs ---- */
 
@@ -103,7 +84,7 @@ static int run(void *user, const char *device)
         fputs(p->out, stdout);
     if (p->err)
         fputs(p->err, stderr);
-    for (double end = ef__now() + 10; count(read_file("log"), "begin") < p->company;) {
+    for (double end = ef__now() + 10; count(read_text("log"), "begin") < p->company;) {
         ck_assert(ef__now() < end);
         usleep(2000);
     }
@@ -150,20 +131,6 @@ static int run_jobs(tune_jobs jobs, const plan *p)
     return code;
 }
 
-static void make_folder(void)
-{
-    strcpy(folder + strlen(folder) - 6, "XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-}
-
-static void remove_folder(void)
-{
-    unlink(path_of("log"));
-    unlink(path_of("out"));
-    unlink(path_of("err"));
-    rmdir(folder);
-}
-
 /* ---- tests ---- */
 
 /* From the log: how many ran at once at most; never two of a group. */
@@ -193,7 +160,7 @@ START_TEST(so_many_run_at_once_and_none_beside_itself)
     for (size_t i = 0; i < 3; i++) {
         const plan p = {.company = most[i]};
         ck_assert_int_eq(run_jobs((tune_jobs){.at_once = at_once[i]}, &p), 0);
-        const char *log = read_file("log");
+        const char *log = read_text("log");
         ck_assert_uint_eq(most_at_once(log), most[i]);
         for (int d = 0; d < DEVICES; d++) { /* not 6, which is like 5, nor Oclgrind */
             char ended[16];
@@ -215,11 +182,11 @@ START_TEST(devices_are_named)
     const plan p = {0};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         ck_assert_int_eq(run_jobs((tune_jobs){.at_once = 9, .wanted = rows[i].wanted}, &p), 0);
-        ck_assert_str_eq(read_file("log"), rows[i].ran);
+        ck_assert_str_eq(read_text("log"), rows[i].ran);
     }
     ck_assert_int_eq(run_jobs((tune_jobs){.at_once = 9, .wanted = "8"}, &p), 2);
-    ck_assert_str_eq(read_file("err"), "test: no device \"8\"\n");
-    ck_assert_str_eq(read_file("log"), "");
+    ck_assert_str_eq(read_text("err"), "test: no device \"8\"\n");
+    ck_assert_str_eq(read_text("log"), "");
 }
 END_TEST
 
@@ -241,9 +208,9 @@ START_TEST(a_list_that_fails_is_said)
 {
     const plan p = {0};
     ck_assert_int_eq(run_jobs((tune_jobs){.at_once = 1, .list = list_badly}, &p), 4);
-    ck_assert_str_eq(read_file("err"), "test: the list of devices cannot be read\n");
+    ck_assert_str_eq(read_text("err"), "test: the list of devices cannot be read\n");
     ck_assert_int_eq(run_jobs((tune_jobs){.at_once = 1, .list = list_nothing}, &p), 4);
-    ck_assert_str_eq(read_file("err"), "test: no driver\n");
+    ck_assert_str_eq(read_text("err"), "test: no driver\n");
 }
 END_TEST
 
@@ -254,25 +221,25 @@ START_TEST(lines_say_whose_they_are)
     ck_assert_int_eq(run_jobs((tune_jobs){.at_once = 1, .wanted = "pocl"},
                               &(plan){.out = "one\n\ntwo", .err = "three\n"}),
                      0);
-    ck_assert_str_eq(read_file("out"), "device 0: one\ndevice 0: \ndevice 0: two\n"
+    ck_assert_str_eq(read_text("out"), "device 0: one\ndevice 0: \ndevice 0: two\n"
                                        "device 3: one\ndevice 3: \ndevice 3: two\n");
-    ck_assert_str_eq(read_file("err"), "device 0: three\ndevice 3: three\n");
+    ck_assert_str_eq(read_text("err"), "device 0: three\ndevice 3: three\n");
     run_jobs((tune_jobs){.at_once = 1, .wanted = "5", .json = true},
              &(plan){.out = "{\"target\":\"x\"}\n", .err = "{}\n"});
-    ck_assert_str_eq(read_file("out"), "{\"device\":5,\"target\":\"x\"}\n");
-    ck_assert_str_eq(read_file("err"), "device 5: {}\n");
+    ck_assert_str_eq(read_text("out"), "{\"device\":5,\"target\":\"x\"}\n");
+    ck_assert_str_eq(read_text("err"), "device 5: {}\n");
     run_jobs((tune_jobs){.at_once = 1, .wanted = "5"}, &(plan){.out = endless});
-    ck_assert_uint_eq(count(read_file("out"), "x"), 10000);
+    ck_assert_uint_eq(count(read_text("out"), "x"), 10000);
 }
 END_TEST
 
 START_TEST(the_worst_end_counts_and_stops_no_other)
 {
     ck_assert_int_eq(run_jobs((tune_jobs){.at_once = 1}, &(plan){.fails = "1"}), 3);
-    ck_assert_uint_eq(count(read_file("log"), "end"), 6);
+    ck_assert_uint_eq(count(read_text("log"), "end"), 6);
     ck_assert_int_eq(run_jobs((tune_jobs){.at_once = 1}, &(plan){.dies = "1"}), 1);
-    ck_assert_uint_eq(count(read_file("log"), "end"), 5);
-    ck_assert_str_eq(read_file("err"), "test: device 1: the process died of signal 9\n");
+    ck_assert_uint_eq(count(read_text("log"), "end"), 5);
+    ck_assert_str_eq(read_text("err"), "test: device 1: the process died of signal 9\n");
 }
 END_TEST
 
@@ -280,7 +247,7 @@ START_TEST(an_interrupt_reaches_all_and_none_begins_any_more)
 {
     ck_assert_int_eq(run_jobs((tune_jobs){.at_once = 2}, &(plan){.company = 2, .stops = true}),
                      130);
-    const char *log = read_file("log");
+    const char *log = read_text("log");
     ck_assert_uint_eq(count(log, "begin"), 2);
     ck_assert_uint_eq(count(log, "end"), 2);
 }

@@ -4,17 +4,16 @@
  * A scenario is a list of "WHEN CHOICE WHAT", parted by commas: WHEN is start, device, open, verify
  * or time, CHOICE a number or * for any. FOLDER holds what outlives one worker: a log of requests,
  * a file for each thing that happens once, and "dead", the file of a device that runs nothing. */
-#define _XOPEN_SOURCE 700 /* nftw */
 #include "ef_test.h"
 #include "../tune/check.h"
 #include "../tune/run.h"
 #include "base/clock.h"
 #include "base/rng.h"
+#include "folder.h"
 #include "op/tuned.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,21 +29,13 @@ enum { RIGHT = 0 }; /* the default: never the one that misbehaves, but where a t
 
 /* ---- the worker ---- */
 
-static const char *fake_folder;
 static bool fake_sick; /* this process runs nothing any more */
 static int fake_begun; /* requests that the scenario has something for */
-
-static const char *in_folder(const char *folder, const char *name)
-{
-    static char path[512];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
 
 /* Is this the first time, of all workers in this folder? */
 static bool first_time(const char *name)
 {
-    int fd = open(in_folder(fake_folder, name), O_CREAT | O_EXCL | O_WRONLY, 0666);
+    int fd = open(path_of(name), O_CREAT | O_EXCL | O_WRONLY, 0666);
     if (fd >= 0)
         close(fd);
     return fd >= 0;
@@ -52,12 +43,12 @@ static bool first_time(const char *name)
 
 static bool is_dead(void)
 {
-    return !access(in_folder(fake_folder, "dead"), F_OK);
+    return !access(path_of("dead"), F_OK);
 }
 
 static void note(const char *when, int choice)
 {
-    FILE *log = fopen(in_folder(fake_folder, "log"), "a");
+    FILE *log = fopen(path_of("log"), "a");
     fprintf(log, "%d %s %d\n", (int)getpid(), when, choice);
     fclose(log);
 }
@@ -87,7 +78,7 @@ static void die_of(int number)
 /* With a process of its own, as a driver's compiler: who has it, has the lock. */
 static void hang_with_a_child(void)
 {
-    int fd = open(in_folder(fake_folder, "child"), O_RDWR | O_CREAT, 0666);
+    int fd = open(path_of("child"), O_RDWR | O_CREAT, 0666);
     if (flock(fd, LOCK_EX) == 0 && fork() == 0)
         hang();
     close(fd);
@@ -291,9 +282,9 @@ static json_t *fake_answer(const char *when, json_t *request)
     size_t i;
     if (!strcmp(when, "device"))
         return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s, s:{s:i, s:i}}",
-                         "is_cpu", access(in_folder(fake_folder, "gpu"), F_OK) != 0, "name", "fake",
-                         "platform", "test", "version", "1", "driver", "1", "cpu", "none", "key",
-                         "k1", "accuracy", "normal", "units", 2, "identity", "i1", "hardware",
+                         "is_cpu", access(path_of("gpu"), F_OK) != 0, "name", "fake", "platform",
+                         "test", "version", "1", "driver", "1", "cpu", "none", "key", "k1",
+                         "accuracy", "normal", "units", 2, "identity", "i1", "hardware",
                          "max_work_group", 64, "local_bytes", 8448);
     if (!strcmp(when, "open"))
         return fake_open(request);
@@ -338,13 +329,13 @@ static void fake_serve(const char *scenario, json_t *request)
         die_of(SIGSEGV);
 }
 
-static int fake(const char *scenario, const char *folder)
+static int fake(const char *scenario, const char *place)
 {
     char line[65536];
-    fake_folder = folder;
+    snprintf(folder, sizeof folder, "%s", place);
     note("start", -1);
     const char *what = planned(scenario, "start", -1);
-    if (what && !strcmp(what, "unless") && !unlink(in_folder(fake_folder, "dead")))
+    if (what && !strcmp(what, "unless") && !unlink(path_of("dead")))
         exit(1);
     if (!what || !misbehave(what))
         say(json_pack("{s:b}", "ready", 1));
@@ -358,33 +349,10 @@ static int fake(const char *scenario, const char *folder)
 
 /* ---- a session with it ---- */
 
-static char self[4096], folder[] = "test_tune_session.XXXXXX";
+static char self[4096];
 static char *fake_argv[] = {self, (char[]){"--fake"}, NULL, folder, NULL};
 static const tune_limit enough = {0.1, 100};
 static tune_session session;
-
-static void make_folder(void)
-{
-    strcpy(folder + strlen(folder) - 6, "XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    signal(SIGPIPE, SIG_IGN);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static void remove_folder(void)
-{
-    nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-static const char *path_of(const char *name)
-{
-    return in_folder(folder, name);
-}
 
 static void write_file(const char *name, const char *mode, const char *text)
 {
@@ -392,18 +360,6 @@ static void write_file(const char *name, const char *mode, const char *text)
     ck_assert_ptr_nonnull(f);
     fputs(text, f);
     ck_assert_int_eq(fclose(f), 0);
-}
-
-static const char *read_file(const char *name)
-{
-    static char text[65536];
-    FILE *f = fopen(path_of(name), "r");
-    text[0] = '\0';
-    if (f) {
-        text[fread(text, 1, sizeof text - 1, f)] = '\0';
-        fclose(f);
-    }
-    return text;
 }
 
 static const char *gelu = "gelu.forward H1000";
@@ -906,7 +862,7 @@ END_TEST
 START_TEST(one_target_is_finished_rather_than_two_begun)
 {
     ck_assert_int_eq(run_request("time * drowsily", (tune_request){.budget_s = 1.95}), 0);
-    ck_assert_ptr_nonnull(strstr(read_file("new/folders/db"), shapes[0]));
+    ck_assert_ptr_nonnull(strstr(read_text("new/folders/db"), shapes[0]));
 }
 END_TEST
 
@@ -987,7 +943,7 @@ END_TEST
 
 static char *copy_of_database(void)
 {
-    char *copy = strdup(read_file("new/folders/db"));
+    char *copy = strdup(read_text("new/folders/db"));
     ck_assert_ptr_nonnull(copy);
     return copy;
 }
@@ -1018,7 +974,7 @@ START_TEST(a_check_gives_up_what_lost_and_nothing_else)
         if (plans[p].database)
             ck_assert_str_eq(in_database(), plans[p].database);
         else
-            ck_assert_str_eq(read_file("new/folders/db"), before);
+            ck_assert_str_eq(read_text("new/folders/db"), before);
         free(before);
         remove_folder();
         make_folder();
@@ -1037,10 +993,10 @@ START_TEST(a_check_of_a_default_wants_it_to_run)
     char *before = copy_of_database();
     ck_assert_ptr_nonnull(strstr(before, "\"ms\":1.5,"));
     ck_assert_int_eq(run_request("time 0 log", (tune_request){.budget_s = 9, .check = true}), 4);
-    ck_assert_str_eq(read_file("new/folders/db"), before);
+    ck_assert_str_eq(read_text("new/folders/db"), before);
     ck_assert_int_eq(run_request("verify 0 wrong", (tune_request){.budget_s = 9, .check = true}),
                      4);
-    ck_assert_str_eq(read_file("new/folders/db"), before);
+    ck_assert_str_eq(read_text("new/folders/db"), before);
     free(before);
 }
 END_TEST
@@ -1251,7 +1207,7 @@ START_TEST(a_journal_is_cut_off_anywhere)
     char all[4096];
     ef_error error;
     fill_journal();
-    snprintf(all, sizeof all, "%s", read_file("j"));
+    snprintf(all, sizeof all, "%s", read_text("j"));
     const size_t length = strlen(all), step = ef_test_size(7, 3, 1);
     for (size_t at = 0; at <= length; at += step) {
         FILE *f = fopen(path_of("j"), "w");
@@ -1349,7 +1305,7 @@ START_TEST(a_file_that_is_no_journal_is_left_alone)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         write_file("j", "w", texts[i]);
         ck_assert_int_eq(open_journal("i"), EF_EFORMAT);
-        ck_assert_str_eq(read_file("j"), texts[i]);
+        ck_assert_str_eq(read_text("j"), texts[i]);
     }
 }
 END_TEST
@@ -1543,8 +1499,8 @@ START_TEST(a_result_is_of_the_driver_that_it_was_measured_with)
     tune_record record = {
         .knobs = json_object(), .source = "s", .identity = "j", .samples = 13, .mad_ms = 0.5};
     ck_assert_int_eq(put("db", gelu, "chunk", 1), EF_OK);
-    ck_assert_ptr_null(strstr(read_file("db"), "pci"));
-    ck_assert_ptr_null(strstr(read_file("db"), "samples"));
+    ck_assert_ptr_null(strstr(read_text("db"), "pci"));
+    ck_assert_ptr_null(strstr(read_text("db"), "samples"));
     updated.vendor_id = 0x10de;
     updated.local_bytes = 49152;
     strcpy(updated.pci, "0000:1b:00");
@@ -1554,9 +1510,9 @@ START_TEST(a_result_is_of_the_driver_that_it_was_measured_with)
     ck_assert_int_eq(tune_database_put(path_of("db"), &updated, &record, 1, &error), EF_OK);
     ck_assert_int_eq(tune_database_read(path_of("db"), take_driver, text, &error), EF_OK);
     ck_assert_str_eq(text, "gelu.forward H1000 by 1,gelu.forward H2000 by 2,");
-    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"vendor_id\":4318,"));
-    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"local_bytes\":49152,\"pci\":\"0000:1b:00\""));
-    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"samples\":13,\"mad_ms\":0.5"));
+    ck_assert_ptr_nonnull(strstr(read_text("db"), "\"vendor_id\":4318,"));
+    ck_assert_ptr_nonnull(strstr(read_text("db"), "\"local_bytes\":49152,\"pci\":\"0000:1b:00\""));
+    ck_assert_ptr_nonnull(strstr(read_text("db"), "\"samples\":13,\"mad_ms\":0.5"));
     json_decref(record.knobs);
 }
 END_TEST
@@ -1598,7 +1554,7 @@ START_TEST(files_of_something_else_are_left_alone)
         write_file("db", "w", texts[i]);
         ck_assert_int_eq(tune_database_prepare(path_of("db"), &device, &error), EF_EFORMAT);
         ck_assert_int_eq(put("db", gelu, NULL, 1), EF_EFORMAT);
-        ck_assert_str_eq(read_file("db"), texts[i]);
+        ck_assert_str_eq(read_text("db"), texts[i]);
     }
     unlink(path_of("db"));
     ck_assert_int_eq(put("db", gelu, NULL, 1), EF_OK);
@@ -1815,8 +1771,8 @@ START_TEST(a_clblast_that_is_wrong_by_itself_is_left_out)
     unlink(path_of("db.journal"));
     unsetenv("EF_LINEAR");
     ck_assert_int_eq(run_clblast("verify 0 once_wrong", false, 200), 0);
-    ck_assert_ptr_nonnull(strstr(read_file("db"), "\"variant\":\"direct\""));
-    ck_assert_ptr_null(strstr(read_file("db"), "\"variant\":\"default\""));
+    ck_assert_ptr_nonnull(strstr(read_text("db"), "\"variant\":\"direct\""));
+    ck_assert_ptr_null(strstr(read_text("db"), "\"variant\":\"default\""));
 }
 END_TEST
 
@@ -1892,5 +1848,6 @@ int main(int argc, char **argv)
     if (length <= 0)
         return 99;
     self[length] = '\0';
+    signal(SIGPIPE, SIG_IGN); /* of a worker that died */
     return ef_test_main(suite, false);
 }
