@@ -223,14 +223,6 @@ static int find_targets(const settings *s, targets *t)
 
 /* ---- looking ---- */
 
-/* One line; it is freed. */
-static void print_json(json_t *line)
-{
-    json_dumpf(line, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(line);
-}
-
 static int list_devices(bool json)
 {
     size_t count = ef_device_count();
@@ -241,12 +233,12 @@ static int list_devices(bool json)
             return ef__say_error(NAME, EF__DEVICE, "%s", error.text);
         const ef_device_info *d = &id.info;
         if (json)
-            print_json(json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "index", (json_int_t)i,
-                                 "name", d->name, "platform", d->platform, "kind",
-                                 d->is_gpu   ? "gpu"
-                                 : d->is_cpu ? "cpu"
-                                             : "other",
-                                 "key", id.hash, "pci", id.pci, "uuid", id.uuid));
+            tune_print_json(json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "index", (json_int_t)i,
+                                      "name", d->name, "platform", d->platform, "kind",
+                                      d->is_gpu   ? "gpu"
+                                      : d->is_cpu ? "cpu"
+                                                  : "other",
+                                      "key", id.hash, "pci", id.pci, "uuid", id.uuid));
         else
             printf("%3zu: %s (%s)\n", i, d->name, d->platform);
     }
@@ -280,7 +272,7 @@ static bool show_line(void *user, json_t *line)
     double ms, base, low, high;
     s->any = true;
     if (s->json) {
-        print_json(json_incref(line));
+        tune_print_json(json_incref(line));
         return true;
     }
     if (json_object_get(line, "format"))
@@ -343,9 +335,9 @@ static void print_why(const settings *s, const tune_entry *e)
                        : e->count         ? "the search has not ended"
                                           : "not tried yet";
     if (s->json)
-        print_json(json_pack("{s:s, s:s, s:f, s:s, s:s}", "target", e->target, "choice", e->choice,
-                             "ms", median_of(e), "outcome", tune_outcome_text(e->outcome), "why",
-                             fate));
+        tune_print_json(json_pack("{s:s, s:s, s:f, s:s, s:s}", "target", e->target, "choice",
+                                  e->choice, "ms", median_of(e), "outcome",
+                                  tune_outcome_text(e->outcome), "why", fate));
     else if (median_of(e) > 0)
         printf("  %10.4g ms  %-44s %s\n", median_of(e), e->choice, fate);
     else

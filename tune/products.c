@@ -4,9 +4,6 @@
 #include "op/clblast.h"
 #include "train/trainer.h"
 #include <stdlib.h>
-#include <string.h>
-
-static const double least_ms = 5; /* of what is timed at once */
 
 struct tune_product {
     tune_cases cases;
@@ -43,8 +40,15 @@ ef_status tune_products_open(tune_products *p, ef_actor *a, json_t *list, ef_err
     return status;
 }
 
+static void drop_sets(tune_products *p)
+{
+    while (p->built_count > 0)
+        json_decref(p->built[--p->built_count]);
+}
+
 void tune_products_close(tune_products *p)
 {
+    drop_sets(p);
     for (size_t i = 0; i < p->count; i++) {
         bench_job_close(&p->at[i].job);
         tune_cases_free(&p->at[i].cases);
@@ -79,32 +83,21 @@ ef_status tune_clblast_take(ef_actor *a, json_t *kernels)
     return ef__clblast_override(a, &set);
 }
 
-static uint64_t hash(json_t *kernels)
-{
-    char *text = json_dumps(kernels, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (const char *c = text; c && *c; c++)
-        h = (h ^ (unsigned char)*c) * 0x100000001b3u;
-    free(text);
-    return h;
-}
-
 /* Were this set's programs built before? If not, there has to be room for them: CLBlast itself
  * drops none. */
 static ef_status make_room(tune_products *p, json_t *kernels, bool *built)
 {
-    const uint64_t own = hash(kernels);
     ef_status status = EF_OK;
     *built = true;
     for (size_t i = 0; i < p->built_count; i++)
-        if (p->built[i] == own)
+        if (json_equal(p->built[i], kernels))
             return EF_OK;
     *built = false;
     if (p->built_count == TUNE_SETS_KEPT) {
         status = ef__clblast_forget(p->actor);
-        p->built_count = 0;
+        drop_sets(p);
     }
-    p->built[p->built_count++] = own;
+    p->built[p->built_count++] = json_incref(kernels);
     return status;
 }
 
@@ -128,7 +121,7 @@ static ef_status time_one(tune_product *one, ef_actor *a, bool built, double *ms
     ef_status status = ef__op_force(a, one->cases.targets[0].id, "clblast", NULL);
     if (!status && !built)
         status = run(one, a, calls, ms);
-    while (!status && !(status = run(one, a, calls, ms)) && *ms < least_ms)
+    while (!status && !(status = run(one, a, calls, ms)) && *ms < TUNE_LEAST_MS)
         calls *= 2;
     *ms /= (double)calls;
     return status;

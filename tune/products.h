@@ -9,12 +9,13 @@
 typedef struct tune_product tune_product;
 
 enum { TUNE_SETS_KEPT = 16 };
+enum { TUNE_LEAST_MS = 5 }; /* of what is timed at once */
 
 typedef struct tune_products {
     ef_actor *actor;
     tune_product *at; /* [count] */
     size_t count;
-    uint64_t built[TUNE_SETS_KEPT]; /* hashes of the sets whose programs CLBlast keeps */
+    json_t *built[TUNE_SETS_KEPT]; /* the sets whose programs CLBlast keeps */
     size_t built_count;
 } tune_products;
 

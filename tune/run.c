@@ -168,6 +168,13 @@ static size_t count_tried(const run *r, const tune_result *found)
     return tried;
 }
 
+void tune_print_json(json_t *line)
+{
+    json_dumpf(line, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(line);
+}
+
 static void say(const run *r, const tune_result *found)
 {
     const tune_session *s = &r->session;
@@ -177,17 +184,14 @@ static void say(const run *r, const tune_result *found)
         s->untuned < found->count ? &found->candidate[s->untuned] : &none;
     const size_t tried = count_tried(r, found);
     if (r->request->json) {
-        json_t *line =
-            json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:s}", "target", s->shape,
-                      "choice", o->text, "adopted", (int)found->adopted, "default_ms",
-                      control->median_ms, "ratio", found->adopted ? found->ratio.median : 1.0,
-                      "low", found->adopted ? found->ratio.low : 1.0, "high",
-                      found->adopted ? found->ratio.high : 1.0, "tried", (json_int_t)tried, "of",
-                      (json_int_t)(r->before + found->count), "seconds", found->spent_s, "end",
-                      ends[found->end]);
-        json_dumpf(line, stdout, JSON_COMPACT);
-        putchar('\n');
-        json_decref(line);
+        tune_print_json(json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:s}",
+                                  "target", s->shape, "choice", o->text, "adopted",
+                                  (int)found->adopted, "default_ms", control->median_ms, "ratio",
+                                  found->adopted ? found->ratio.median : 1.0, "low",
+                                  found->adopted ? found->ratio.low : 1.0, "high",
+                                  found->adopted ? found->ratio.high : 1.0, "tried",
+                                  (json_int_t)tried, "of", (json_int_t)(r->before + found->count),
+                                  "seconds", found->spent_s, "end", ends[found->end]));
     } else if (found->adopted)
         printf("%-44s %s: %.2f times as fast (%.2f to %.2f), %zu of %zu tried\n", s->shape, o->text,
                1 / found->ratio.median, 1 / found->ratio.high, 1 / found->ratio.low, tried,
@@ -309,14 +313,11 @@ static void say_verdict(run *r, const tune_verdict *v)
         ef__say_error(r->request->command, EF__DEVICE, "%s: the default: %s", r->session.shape,
                       v->why);
     } else if (r->request->json) {
-        json_t *line =
-            json_pack("{s:s, s:s, s:b, s:b, s:s, s:f, s:f, s:f}", "target", r->session.shape,
-                      "choice", v->choice, "checked", v->end != TUNE_UNCHECKED, "kept",
-                      v->end != TUNE_GIVEN_UP, "why", v->why ? v->why : "", "ratio",
-                      v->ratio.median, "low", v->ratio.low, "high", v->ratio.high);
-        json_dumpf(line, stdout, JSON_COMPACT);
-        putchar('\n');
-        json_decref(line);
+        tune_print_json(json_pack("{s:s, s:s, s:b, s:b, s:s, s:f, s:f, s:f}", "target",
+                                  r->session.shape, "choice", v->choice, "checked",
+                                  v->end != TUNE_UNCHECKED, "kept", v->end != TUNE_GIVEN_UP, "why",
+                                  v->why ? v->why : "", "ratio", v->ratio.median, "low",
+                                  v->ratio.low, "high", v->ratio.high));
     } else {
         print_verdict(r, v);
     }
@@ -432,8 +433,8 @@ static ef_status keep_builtin(run *r, const char *why)
 {
     clear(r);
     if (r->request->json)
-        printf("{\"target\":\"%s\",\"choice\":\"built-in\",\"adopted\":false,\"end\":\"%s\"}\n",
-               EF__TUNE_CLBLAST, why);
+        tune_print_json(json_pack("{s:s, s:s, s:b, s:s}", "target", EF__TUNE_CLBLAST, "choice",
+                                  "built-in", "adopted", 0, "end", why));
     else
         printf("%-44s built-in: %s\n", EF__TUNE_CLBLAST, why);
     fflush(stdout);

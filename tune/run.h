@@ -24,6 +24,9 @@ typedef struct tune_request {
 /* The status to exit with; what went wrong was said. */
 int tune_run(const tune_request *request);
 
+/* One line on stdout; it is freed. */
+void tune_print_json(json_t *line);
+
 /* "finals 3/15, best 1.1 ms, default 2 ms, 1.82 times as fast (1.79 to 1.85), failed: 2 compile" */
 void tune_progress_text(const tune_progress *p, char *text, size_t size);
 

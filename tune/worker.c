@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 enum { MOST_CHOICES = 4096, MOST_SETS = 4 };
-static const double least_ms = 5; /* of what is timed at once */
 
 typedef struct timed {
     ef__choice choice;
@@ -310,7 +309,7 @@ static ef_status calibrate(worker *w, timed *t)
     status = time_calls(w, t, true, &ms);
     for (t->calls = 1; !status; t->calls *= 2) {
         status = time_calls(w, t, false, &ms);
-        if (ms >= least_ms)
+        if (ms >= TUNE_LEAST_MS)
             break;
     }
     if (status)
