@@ -464,7 +464,7 @@ EF_CL_DIR=$tmp/kernels
 export EF_CL_DIR
 run $train
 check 'a broken kernel ends with 4' [ $status -eq 4 ]
-check 'a broken kernel is named' grep -q '^eftrain: .*embedding.cl does not build' err
+check 'a broken kernel is named' grep -q '^eftrain: .*does not build.*embedding.cl:[0-9]' err
 unset EF_CL_DIR
 expect 4 'byte' $train --width 1000000 --hidden 1000000
 check 'a model that does not fit: both numbers, before training' \
