@@ -165,7 +165,7 @@ if type python3 >/dev/null 2>&1; then
     each_line='import json, sys; [json.loads(line)["verified"] for line in sys.stdin]'
     device_ms='import json, sys
 for line in sys.stdin: assert 0 < json.loads(line)["device_ms"] < 1e4'
-    for item in deferral launch ops encoder; do
+    for item in deferral launch ops encoder start; do
         run efbench --json $tiny $item
         check "efbench $item ends well" [ $status -eq 0 ]
         check "efbench --json $item prints JSON, a line each" python3 -c "$each_line" <out
