@@ -328,8 +328,9 @@ static int by_target_and_time(const void *x, const void *y)
 
 static void print_why(const settings *s, const tune_entry *e)
 {
-    const char *fate = e->text            ? e->text
-                       : e->begun         ? "the run ended while it was tried"
+    const char *failed = tune_journal_why(e);
+    const char *fate = failed             ? failed
+                       : e->begun         ? "the run ended while it was tried: once more it may be"
                        : e->fate          ? e->fate
                        : e->late_s[0] > 0 ? "cut short: the time was up"
                        : e->count         ? "the search has not ended"
@@ -337,7 +338,7 @@ static void print_why(const settings *s, const tune_entry *e)
     if (s->json)
         tune_print_json(json_pack("{s:s, s:s, s:f, s:s, s:s}", "target", e->target, "choice",
                                   e->choice, "ms", median_of(e), "outcome",
-                                  tune_outcome_text(e->outcome), "why", fate));
+                                  tune_outcome_text(tune_journal_outcome(e)), "why", fate));
     else if (median_of(e) > 0)
         printf("  %10.4g ms  %-44s %s\n", median_of(e), e->choice, fate);
     else
