@@ -108,6 +108,12 @@ refused 3 'missing.db' eftune --show --db missing.db
 : >empty.db
 refused 3 'empty.db:1: ' eftune --show --db empty.db
 refused 3 'missing.db.journal' eftune --why gelu.forward --db missing.db
+XDG_DATA_HOME=$tmp/none
+export XDG_DATA_HOME
+for look in --show --check '--why gelu' '--export t4 folder'; do
+    refused 3 'nothing is tuned for .* yet; eftune does$' eftune $look
+done
+unset XDG_DATA_HOME
 for text in 'notes' '{"format": "energyflow tune 9"}' \
     '{"format": "energyflow tune 1", "key": "of another", "driver": "1"}'; do
     echo "$text" >foreign.db

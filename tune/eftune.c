@@ -46,8 +46,11 @@ static int find_database(const settings *s, char *path, size_t size)
         return code;
     ef__tuned_key(actor, key);
     ef__tuned_user_path(key, path, size);
+    if (access(path, F_OK))
+        code = ef__say_error(NAME, EF__DATA, "%s: %s: nothing is tuned for %s yet; eftune does",
+                             path, strerror(errno), ef_actor_device(actor)->name);
     ef_actor_close(actor);
-    return access(path, F_OK) ? ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno)) : 0;
+    return code;
 }
 
 /* ---- targets ---- */
