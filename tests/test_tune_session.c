@@ -2,8 +2,9 @@
  * device: this program is the worker, too, run with --fake SCENARIO FOLDER.
  *
  * A scenario is a list of "WHEN CHOICE WHAT", parted by commas: WHEN is start, device, open, verify
- * or time, CHOICE a number or * for any; of CLBlast's parameters -1 is its own. FOLDER holds what outlives one worker: a log of requests,
- * a file for each thing that happens once, and "dead", the file of a device that runs nothing. */
+ * or time, CHOICE a number or * for any; of CLBlast's parameters -1 is its own. FOLDER holds what
+ * outlives one worker: a log of requests, a file for each thing that happens once, and "dead", the
+ * file of a device that runs nothing. */
 #include "ef_test.h"
 #include "../tune/check.h"
 #include "../tune/run.h"
@@ -276,8 +277,8 @@ static json_t *untuned_choice(const char *name)
     return json_pack("{s:s, s:o, s:b}", "variant", name, "knobs", knobs, "untuned", 1);
 }
 
-/* CLBlast, which is the faster one and the default of what is no CPU; and where it is the default no
- * longer, or never was, direct. */
+/* CLBlast, which is the faster one and the default of what is no CPU; and where it is the default
+ * no longer, or never was, direct. */
 static json_t *fake_linear_choices(void)
 {
     const bool pinned = getenv("EF_LINEAR") != NULL;
@@ -1859,8 +1860,8 @@ START_TEST(clblast_gets_one_set_for_all_products)
 }
 END_TEST
 
-/* Once there is a set, it keeps that, and says so; that it is not for these products any more is why
- * there is something to keep. */
+/* Once there is a set, it keeps that, and says so. It is tried again because the products are
+ * others. */
 START_TEST(without_time_clblast_keeps_the_set_that_there_is)
 {
     ck_assert_int_eq(run_clblast_aside("", (tune_request){.budget_s = 12}), 0);
@@ -1930,7 +1931,7 @@ static size_t tried_as(const char *const *parameters)
     return found;
 }
 
-/* It begins with tiles of which it is known that they may be good, and tries copies of all sizes. */
+/* It begins with tiles that may well be good, and tries copies of all sizes. */
 START_TEST(a_cpu_begins_with_what_may_be_good)
 {
     static const char *const start[] = {"KREG 1",  "MDIMA 4", "MDIMC 4", "MWG 32", "NDIMB 4",

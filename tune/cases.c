@@ -1,5 +1,5 @@
-/* The cases of a target, and what they should give: of large products double precision has a sample,
- * and the plain variant all. */
+/* The cases of a target, and what they should give: of large products double precision has a
+ * sample, and the plain variant all. */
 #include "base/error.h"
 #include "op/conv1d.h"
 #include "train/trainer.h"

@@ -84,8 +84,8 @@ ef_status tune_clblast_take(ef_actor *a, json_t *kernels)
     return ef__clblast_override(a, &set);
 }
 
-/* Have CLBlast take this set. Were its programs built before? If not, there has to be room for them:
- * CLBlast itself drops none. */
+/* Have CLBlast take this set. Were its programs built before? If not, there has to be room for
+ * them: CLBlast itself drops none. */
 static ef_status take(tune_products *p, json_t *kernels, bool *built)
 {
     ef_status status = EF_OK;

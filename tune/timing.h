@@ -18,8 +18,8 @@ typedef struct tune_timing {
 ef_status tune_timing_open(tune_timing *t, ef_actor *a, const bench_case *c);
 void tune_timing_close(tune_timing *t);
 
-/* *ms of one call with this choice, of *calls in a row or as many more as the clock needs. *calls 0:
- * the choice is new here; each set has a call first, to have it built and packed, and when these
+/* *ms of one call with this choice, of *calls in a row or as many more as the clock needs. *calls
+ * 0: the choice is new here; each set has a call first, to have it built and packed, and when these
  * are enqueued built(user) is called, unless built is NULL. */
 ef_status tune_timing_measure(tune_timing *t, const ef__choice *choice, size_t *calls,
                               void (*built)(void *user), void *user, double *ms);
