@@ -234,7 +234,7 @@ expect 0 '^old$' cat old.svg
 if command -v gnuplot >/dev/null; then
     expect 0 '' "$eftune" --db x.eftune --plot old.svg
     expect 0 drawn python3 picture.py old.svg "Bob's \"GPU\" <1>" \
-        'conv1d.forward B2 L8: 7 tried, 5 failed' choice default 'floor 0.5 ms' 'gelu.forward H16: 1 tried, 0 failed' \
+        'conv1d.forward B2 L8: 9 tried, 6 failed' choice default 'floor 0.5 ms' 'gelu.forward H16: 1 tried, 0 failed' \
         'default, kept'
 else
     skip pictures 'gnuplot is not installed'
