@@ -108,6 +108,12 @@ refused 3 'missing.db' eftune --show --db missing.db
 : >empty.db
 refused 3 'empty.db:1: ' eftune --show --db empty.db
 refused 3 'missing.db.journal' eftune --why gelu.forward --db missing.db
+XDG_DATA_HOME=$tmp/none
+export XDG_DATA_HOME
+for look in --show --check '--why gelu' '--export t4 folder'; do
+    refused 3 'nothing is tuned for .* yet; eftune does$' eftune $look
+done
+unset XDG_DATA_HOME
 for text in 'notes' '{"format": "energyflow tune 9"}' \
     '{"format": "energyflow tune 1", "key": "of another", "driver": "1"}'; do
     echo "$text" >foreign.db
@@ -241,25 +247,56 @@ no_workers() {
     return 1
 }
 # No choice that failed or ended its run is tried again, and none timed more often than a whole search
-# does. The default is: every run warms it up, and it has its chance in each.
+# does. The default is: every run warms it up, and it has its chance in each. What was cut short may be
+# tried again, as may what was forgotten.
 nothing_repeated() {
     awk '
         function field(name) {
             if (!match($0, "\"" name "\":\"[^\"]*\"")) return ""
             return substr($0, RSTART + length(name) + 4, RLENGTH - length(name) - 5)
         }
-        { what = field("what"); key = field("target") " / " field("choice") }
-        what == "begin" && (failed[key] || (begun[key] && !(times[key] && begun[key] == 1))) { again[key]++ }
+        { what = field("what"); target = field("target"); key = target " / " field("choice") }
+        what == "begin" && (failed[key] || begun[key] > 1 || (begun[key] && !ran[key])) { again[key]++ }
         what == "begin" { begun[key]++ }
-        what == "time" { begun[key] = 0; times[key]++ }
+        what == "time" { begun[key] = 0; times[key]++; ran[key] = 1 }
+        what == "late" { begun[key] = 0 }
         what == "end" { begun[key] = 0; failed[key] = field("outcome") !~ /^(correct|untried)$/ }
+        what == "end" && field("outcome") == "correct" { ran[key] = 1 }
         what == "fate" && field("fate") == "the default" { is_default[key] = 1 }
+        what == "forget" {
+            for (k in begun)
+                if (index(k, target " / ") == 1) { begun[k] = times[k] = failed[k] = ran[k] = 0 }
+        }
         END {
             for (k in again) if (!is_default[k]) { print "tried again: " k; bad = 1 }
             for (k in times) if (times[k] > 13 && !is_default[k]) { print times[k] " times: " k; bad = 1 }
             exit bad
         }' "$1" >>err
 }
+# journal WORD...: lines of one: begin, time, late and the outcomes are of target t and choice c; forget T.
+journal() {
+    for word; do
+        case $word in
+        begin | time | late) echo "{\"what\":\"$word\",\"target\":\"t\",\"choice\":\"c\"}" ;;
+        forget=*) echo "{\"what\":\"forget\",\"target\":\"${word#*=}\"}" ;;
+        *) echo "{\"what\":\"end\",\"target\":\"t\",\"choice\":\"c\",\"outcome\":\"$word\"}" ;;
+        esac
+    done >made.journal
+    nothing_repeated made.journal
+}
+not() { ! "$@"; }
+times13=$(for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13; do echo begin time; done)
+check 'cut short, it may be tried again' journal begin late begin late begin time
+check 'once more if it ran, or was right' journal begin time begin begin correct begin begin
+check 'not if it did not' not journal begin begin
+check 'nor a third time' not journal begin time begin begin begin
+check 'nor if it failed' not journal begin late begin runtime begin
+# shellcheck disable=SC2086 # words
+check 'nor more often than a search does' not journal $times13 begin time
+check 'forgotten, it is new' journal begin runtime forget=t begin
+# shellcheck disable=SC2086
+check 'with all of its times' journal $times13 forget=t $times13
+check 'but not if another was' not journal begin runtime forget=u begin
 # What is there in one file is the beginning of another.
 begins() { head -c "$(wc -c <"$1")" "$2" | cmp -s - "$1"; }
 

@@ -56,6 +56,8 @@ awk '
         end("panel rows 8", 70, "compile")
         time("panel rows 2", 5, 3); end("panel rows 2", 5, "correctness")
         time("direct", 20, 9)
+        time("panel rows 12", 5, 4); begin("panel rows 12") # it has one more try
+        time("panel rows 24", 5, 5); begin("panel rows 24"); begin("panel rows 24")
         begin("panel rows 4")
         end("panel rows 32", 1, "untried")
         end("panel rows 64", 1, "constraints")
@@ -150,7 +152,8 @@ if "books" in sys.argv:
     assert conv["metadata"]["device"] == "Bob's \"GPU\" <1>"
     got = [(list(r["configuration"].values()), r["invalidity"], r["correctness"]) for r in conv["results"]]
     assert got == [(["direct"], "correct", 0), (["toom2", 16, 2], "correct", 1), (["panel", 8], "compile", 0),
-                   (["panel", 2], "correctness", 0), (["panel", 4], "runtime", 0), (["panel", 64], "constraints", 0),
+                   (["panel", 2], "correctness", 0), (["panel", 12], "correct", 0), (["panel", 24], "runtime", 0),
+                   (["panel", 4], "runtime", 0), (["panel", 64], "constraints", 0),
                    (["panel", 6], "timeout", 0)], got
     first = conv["results"][1]
     assert first["times"] == {"compilation_time": 100, "compilation": 100, "benchmark": 25, "validation": 50,
@@ -159,11 +162,12 @@ if "books" in sys.argv:
     assert conv["results"][2]["times"]["compilation"] == 70
     cache = kt[folder / "kt" / "conv1d.forward_B2_L8_cache.json"]
     assert cache["problem_size"] == [2, 8] and cache["kernel_name"] == "conv1d.forward"
-    assert cache["tune_params"] == {"variant": ["direct", "toom2", "panel"], "rows": [0, 2, 4, 6, 8, 16, 64],
+    assert cache["tune_params"] == {"variant": ["direct", "toom2", "panel"], "rows": [0, 2, 4, 6, 8, 12, 16, 24, 64],
                                     "vectors": [0, 2]}, cache["tune_params"]
     assert {k: e.get("__error__") for k, e in cache["cache"].items()} == {
         "toom2,16,2": None, "panel,8,0": "CompilationFailedConfig", "panel,2,0": "RuntimeFailedConfig",
-        "direct,0,0": None, "panel,4,0": "RuntimeFailedConfig", "panel,64,0": "InvalidConfig",
+        "direct,0,0": None, "panel,12,0": None, "panel,24,0": "RuntimeFailedConfig",
+        "panel,4,0": "RuntimeFailedConfig", "panel,64,0": "InvalidConfig",
         "panel,6,0": "RuntimeFailedConfig"}
     assert cache["cache"]["toom2,16,2"]["time"] == 2
 
@@ -198,6 +202,8 @@ expect 0 '' "$eftune" --db x.eftune --export t4 x
 mkdir both && mv x both/t4
 mkdir both/kt && echo old >both/kt/gelu.forward_H16_cache.json
 expect 0 '' "$eftune" --export kt both/kt --db x.eftune
+expect 0 'panel rows 12  *the run ended while it was tried: once more it may be$' "$eftune" --why conv1d.forward --db x.eftune
+expect 0 'panel rows 24  *the run ended while it was tried$' "$eftune" --why conv1d.forward --db x.eftune
 expect 0 'checked 2 targets' python3 check.py both books
 grep kernel_tuner out
 
@@ -228,7 +234,7 @@ expect 0 '^old$' cat old.svg
 if command -v gnuplot >/dev/null; then
     expect 0 '' "$eftune" --db x.eftune --plot old.svg
     expect 0 drawn python3 picture.py old.svg "Bob's \"GPU\" <1>" \
-        'conv1d.forward B2 L8: 7 tried, 5 failed' choice default 'floor 0.5 ms' 'gelu.forward H16: 1 tried, 0 failed' \
+        'conv1d.forward B2 L8: 9 tried, 6 failed' choice default 'floor 0.5 ms' 'gelu.forward H16: 1 tried, 0 failed' \
         'default, kept'
 else
     skip pictures 'gnuplot is not installed'

@@ -2,6 +2,7 @@
 #include "ef_test.h"
 #include "../tune/load.h"
 #include "base/clock.h"
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -82,15 +83,22 @@ static double others(who burns, bool *high, double *burnt, int *cores)
     return used;
 }
 
+/* What is counted in ticks may be off by some, and who has the cores may change meanwhile. */
+enum { TRIES = 3 };
+
 /* On a machine whose cores are not all for us it may not get so many. */
 START_TEST(a_stranger_on_all_cores_is_seen)
 {
-    bool high;
-    double burnt;
-    int cores;
-    double used = others(STRANGER, &high, &burnt, &cores);
-    ck_assert_msg(used > 0.7 * burnt, "%g, not %g of %d cores", used, burnt, cores);
-    ck_assert_int_eq(high, used > 0.5 * cores);
+    bool high, seen = false;
+    double burnt = 0, used = 0;
+    int cores = 0;
+    for (int i = 0; i < TRIES && !seen; i++) {
+        used = others(STRANGER, &high, &burnt, &cores);
+        seen = used > 0.7 * burnt;
+        if (fabs(used - 0.5 * cores) > 0.1) /* it is said rounded */
+            ck_assert_int_eq(high, used > 0.5 * cores);
+    }
+    ck_assert_msg(seen, "%g, not %g of %d cores", used, burnt, cores);
 }
 END_TEST
 
@@ -98,11 +106,14 @@ END_TEST
 START_TEST(what_we_use_is_not_the_others)
 {
     const who ours = (who)(WORKER + _i);
-    bool high;
-    double burnt;
-    int cores;
-    double used = others(ours, &high, &burnt, &cores);
-    ck_assert_msg(used + burnt < 1.25 * cores, "%g and %g of %d cores", used, burnt, cores);
+    bool high, apart = false;
+    double burnt = 0, used = 0;
+    int cores = 0;
+    for (int i = 0; i < TRIES && !apart; i++) {
+        used = others(ours, &high, &burnt, &cores);
+        apart = used + burnt < 1.25 * cores;
+    }
+    ck_assert_msg(apart, "%g and %g of %d cores", used, burnt, cores);
 }
 END_TEST
 
@@ -115,7 +126,34 @@ static Suite *suite(void)
     return s;
 }
 
+/* What all cores were at work, in ticks; 0: that is not said. */
+static unsigned long long busy_ticks(void)
+{
+    unsigned long long user = 0, nice = 0, kernel = 0;
+    FILE *stat = fopen("/proc/stat", "r");
+    if (!stat)
+        return 0;
+    const bool said = fscanf(stat, "cpu %llu %llu %llu", &user, &nice, &kernel) == 3;
+    fclose(stat);
+    return said ? user + nice + kernel : 0;
+}
+
+/* In some containers the figures stand still, or are none. */
+static bool is_counted(void)
+{
+    double seconds = window;
+    const double before = seconds_of(RUSAGE_SELF);
+    const unsigned long long ticks = busy_ticks();
+    burn(&seconds);
+    const double burnt = seconds_of(RUSAGE_SELF) - before;
+    const double counted = (double)(busy_ticks() - ticks) / (double)sysconf(_SC_CLK_TCK);
+    return ticks > 0 && counted > 0.5 * burnt;
+}
+
 int main(void)
 {
-    return access("/proc/stat", R_OK) ? 77 : ef_test_main(suite, false);
+    if (is_counted())
+        return ef_test_main(suite, false);
+    puts("SKIP: /proc/stat does not count what runs here");
+    return 77;
 }

@@ -2,8 +2,9 @@
  * device: this program is the worker, too, run with --fake SCENARIO FOLDER.
  *
  * A scenario is a list of "WHEN CHOICE WHAT", parted by commas: WHEN is start, device, open, verify
- * or time, CHOICE a number or * for any. FOLDER holds what outlives one worker: a log of requests,
- * a file for each thing that happens once, and "dead", the file of a device that runs nothing. */
+ * or time, CHOICE a number or * for any; of CLBlast's parameters -1 is its own. FOLDER holds what
+ * outlives one worker: a log of requests, a file for each thing that happens once, and "dead", the
+ * file of a device that runs nothing. */
 #include "ef_test.h"
 #include "../tune/check.h"
 #include "../tune/run.h"
@@ -22,10 +23,12 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { RIGHT = 0 }; /* the default: never the one that misbehaves, but where a test says so */
+enum { RIGHT = 0 };     /* the default: never the one that misbehaves, but where a test says so */
+enum { BUILT_IN = -1 }; /* CLBlast's own parameters */
 
 /* ---- the worker ---- */
 
@@ -201,10 +204,12 @@ static json_t *fake_choices(void)
     return list;
 }
 
+static int fake_default = RIGHT; /* of the target that is open */
+
 /* The higher the number the slower, but the default is slowest of all. */
 static double fake_ms(int choice)
 {
-    return choice == RIGHT ? 1.5 : 1 + 0.01 * choice;
+    return choice == fake_default ? 1.5 : 1 + 0.01 * choice;
 }
 
 /* ---- CLBlast's parameters, as the worker has them ---- */
@@ -226,10 +231,10 @@ static double fake_product_ms(json_t *kernels, size_t i)
     if (!json_is_object(kernels))
         return 4 * size;
     if (parameter(kernels, "GemmRoutine", "XGEMM_MIN_INDIRECT_SIZE") > (i ? 50 : 0))
-        return i ? 6 * size : 4.0 / parameter(kernels, "XgemmDirect", "WGD");
+        return i ? 6 * size : 4.0 / fmax(parameter(kernels, "XgemmDirect", "WGD"), 8);
     const double tile = parameter(kernels, "Xgemm", "MWG") * parameter(kernels, "Xgemm", "VWM");
     const double copies = parameter(kernels, "Pad", "PAD_WPTX") == 4 ? 0.8 : 1;
-    return (2 * size - tile / 256) * copies;
+    return (2 * size - tile / 768) * copies;
 }
 
 /* A worker of CLBlast's own parameters has to be one that never took others. */
@@ -253,26 +258,51 @@ static json_t *fake_products_ms(json_t *choices)
     return json_pack("{s:o, s:o}", "ms", ms, "each", each);
 }
 
-/* CLBlast is the default of its products, and the only choice. */
+static bool fake_is_cpu(void)
+{
+    return access(path_of("gpu"), F_OK) != 0;
+}
+
+static int fake_group(void)
+{
+    return fake_is_cpu() ? 256 : 64;
+}
+
+static json_t *untuned_choice(const char *name)
+{
+    const ef__variant *v = ef__op_variant(EF__LINEAR_FORWARD, name);
+    json_t *knobs = json_object();
+    for (size_t i = 0; i < ef__knobs(v); i++)
+        json_object_set_new(knobs, v->knobs[i].name, json_integer(v->knobs[i].values[0]));
+    return json_pack("{s:s, s:o, s:b}", "variant", name, "knobs", knobs, "untuned", 1);
+}
+
+/* CLBlast, which is the faster one and the default of what is no CPU; and where it is the default
+ * no longer, or never was, direct. */
+static json_t *fake_linear_choices(void)
+{
+    const bool pinned = getenv("EF_LINEAR") != NULL;
+    json_t *list = json_array();
+    if (!pinned)
+        json_array_append_new(list, untuned_choice("clblast"));
+    if (pinned || fake_is_cpu())
+        json_array_append_new(list, untuned_choice("direct"));
+    return list;
+}
+
 static json_t *fake_open(json_t *request)
 {
     const char *target = json_string_value(json_object_get(request, "target"));
-    json_t *products = json_object_get(request, "products");
+    json_t *products = json_object_get(request, "products"), *choices;
     fake_products = json_array_size(products);
     if (products)
-        return json_pack("{s:b, s:i, s:i}", "fits", 1, "group", 64, "local_bytes", 8448);
-    if (!strncmp(target, "linear", 6)) {
+        return json_pack("{s:b, s:i, s:i}", "fits", 1, "group", fake_group(), "local_bytes", 8448);
+    const bool is_linear = !strncmp(target, "linear", 6);
+    if (is_linear)
         note(json_object_get(request, "clblast") ? "tuned" : "own", -1);
-        const char *name = getenv("EF_LINEAR") ? "direct" : "clblast";
-        const ef__variant *v = ef__op_variant(EF__LINEAR_FORWARD, name);
-        json_t *knobs = json_object();
-        for (size_t i = 0; i < ef__knobs(v); i++)
-            json_object_set_new(knobs, v->knobs[i].name, json_integer(v->knobs[i].values[0]));
-        return json_pack("{s:[{s:s, s:o, s:b}], s:i, s:f, s:f, s:s}", "choices", "variant", name,
-                         "knobs", knobs, "untuned", 1, "default", 0, "flops", 1.0, "bytes", 1.0,
-                         "source", "abc");
-    }
-    return json_pack("{s:o, s:i, s:f, s:f, s:s}", "choices", fake_choices(), "default", RIGHT,
+    choices = is_linear ? fake_linear_choices() : fake_choices();
+    fake_default = is_linear ? (int)json_array_size(choices) - 1 : RIGHT;
+    return json_pack("{s:o, s:i, s:f, s:f, s:s}", "choices", choices, "default", fake_default,
                      "flops", 1.0, "bytes", 1.0, "source", "abc");
 }
 
@@ -282,10 +312,10 @@ static json_t *fake_answer(const char *when, json_t *request)
     size_t i;
     if (!strcmp(when, "device"))
         return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:s, s:{s:i, s:i}}",
-                         "is_cpu", access(path_of("gpu"), F_OK) != 0, "name", "fake", "platform",
-                         "test", "version", "1", "driver", "1", "cpu", "none", "key", "k1",
-                         "accuracy", "normal", "units", 2, "identity", "i1", "hardware",
-                         "max_work_group", 64, "local_bytes", 8448);
+                         "is_cpu", fake_is_cpu(), "name", "fake", "platform", "test", "version",
+                         "1", "driver", "1", "cpu", "none", "key", "k1", "accuracy", "normal",
+                         "units", 2, "identity", "i1", "hardware", "max_work_group", fake_group(),
+                         "local_bytes", 8448);
     if (!strcmp(when, "open"))
         return fake_open(request);
     if (!strcmp(when, "time") && fake_products)
@@ -298,13 +328,18 @@ static json_t *fake_answer(const char *when, json_t *request)
     return json_pack("{s:o}", "ms", times);
 }
 
+static int number_of(json_t *choice)
+{
+    return !choice || json_is_null(choice) ? BUILT_IN : (int)json_integer_value(choice);
+}
+
 /* The choice that a request is about; where it is several, one that the scenario has. */
 static int choice_of(const char *scenario, const char *when, json_t *request)
 {
-    json_t *list = json_object_get(request, "choices"), *one = json_object_get(request, "choice");
-    int choice = one ? (int)json_integer_value(one) : -1;
+    json_t *list = json_object_get(request, "choices");
+    int choice = number_of(json_object_get(request, "choice"));
     for (size_t i = 0; i < json_array_size(list); i++) {
-        choice = (int)json_integer_value(json_array_get(list, i));
+        choice = number_of(json_array_get(list, i));
         if (planned(scenario, when, choice))
             break;
     }
@@ -403,6 +438,14 @@ static tune_outcome sample(size_t i)
 static tune_outcome verify(size_t i)
 {
     return tune_session_verify(&session, i, enough);
+}
+
+static int count_text(const char *all, const char *text)
+{
+    int count = 0;
+    while ((all = strstr(all, text)) != NULL)
+        all += strlen(text), count++;
+    return count;
 }
 
 /* Lines of the log with this text. */
@@ -1087,11 +1130,10 @@ static int count_files(const char *name)
     return count;
 }
 
-/* Has a choice had all its times, or failed, or ended a run? */
+/* Has a choice had all its times, or failed? */
 static bool is_finished(const tune_entry *e)
 {
-    return e->count >= TUNE_SAMPLES || (e->begun && (e->begun_twice || !e->count)) ||
-           (e->outcome != TUNE_UNTRIED && e->outcome != TUNE_CORRECT);
+    return e->count >= TUNE_SAMPLES || tune_is_failure(tune_journal_outcome(e));
 }
 
 /* A later journal has all that an earlier one has, and no more of what was finished; but of the
@@ -1295,6 +1337,33 @@ START_TEST(a_journal_forgets_one_target)
         tune_journal_close(&journal);
         ck_assert_int_eq(open_journal("i"), EF_OK);
     }
+    tune_journal_close(&journal);
+}
+END_TEST
+
+/* One that never ran, at once; one that did, or was right, the second time. */
+START_TEST(a_choice_that_ended_its_run_has_failed)
+{
+    static const char *const choices[] = {"new", "timed", "verified"};
+    ef_error error;
+    ck_assert_int_eq(open_journal("i"), EF_OK);
+    tune_journal_time(&journal, "timed", "timed", 1, &error);
+    tune_journal_end(&journal, "verified", "verified", TUNE_CORRECT, 0, NULL, &error);
+    for (int begun = 1; begun <= 3; begun++) {
+        for (size_t i = 0; i < 3; i++) {
+            const char *name = choices[i];
+            tune_journal_begin(&journal, name, name, &error);
+            const tune_entry *e = tune_journal_find(&journal, name, name);
+            const bool failed = i == 0 || begun > 1;
+            ck_assert_msg(tune_is_failure(tune_journal_outcome(e)) == failed, "%s", name);
+            ck_assert((tune_journal_why(e) != NULL) == failed);
+            ck_assert_msg(tune_journal_has_failures(&journal, name) == failed, "%s", name);
+        }
+        tune_journal_close(&journal);
+        ck_assert_int_eq(open_journal("i"), EF_OK);
+    }
+    tune_journal_late(&journal, "new", "new", 1, &error); /* it was not the choice */
+    ck_assert(!tune_journal_has_failures(&journal, "new"));
     tune_journal_close(&journal);
 }
 END_TEST
@@ -1693,29 +1762,66 @@ END_TEST
 
 /* ---- CLBlast ---- */
 
-static int run_clblast(const char *scenario, bool check, double budget_s)
+static volatile sig_atomic_t stopped;
+
+/* budget_s is that of three targets; CLBlast's share of it a quarter. */
+static int run_clblast(const char *scenario, tune_request request)
 {
     static const char *const texts[] = {"clblast", "linear.forward B4 D32 E32",
                                         "linear.dx B64 D64 E64"};
     tune_target targets[3];
     char db[512];
     snprintf(db, sizeof db, "%s/db", folder);
-    write_file("gpu", "w", "");
     for (size_t i = 0; i < 3; i++)
         ck_assert(tune_target_parse(texts[i], &targets[i]));
     fake_argv[2] = (char *)scenario;
-    const tune_request request = {.command = "test",
-                                  .worker = fake_argv,
-                                  .db = db,
-                                  .target = targets,
-                                  .count = 3,
-                                  .products = targets + 1,
-                                  .product_count = 2,
-                                  .budget_s = budget_s,
-                                  .seed = 1,
-                                  .check = check,
-                                  .json = true};
+    request.command = "test";
+    request.worker = fake_argv;
+    request.db = db;
+    request.target = targets;
+    request.count = 3;
+    request.products = targets + 1;
+    request.product_count = request.product_count ? request.product_count : 2;
+    request.budget_s = request.budget_s > 0 ? request.budget_s : 400;
+    request.seed = 1;
+    request.stop = &stopped;
+    request.json = true;
+    unsetenv("EF_LINEAR");
     return tune_run(&request);
+}
+
+/* Of a stream; returns where it went. */
+static int redirect(FILE *stream, const char *name)
+{
+    const int before = dup(fileno(stream));
+    const int to = open(path_of(name), O_CREAT | O_WRONLY | O_TRUNC, 0666);
+    fflush(stream);
+    ck_assert_int_ge(dup2(to, fileno(stream)), 0);
+    close(to);
+    return before;
+}
+
+static void restore(FILE *stream, int before)
+{
+    fflush(stream);
+    ck_assert_int_ge(dup2(before, fileno(stream)), 0);
+    close(before);
+}
+
+/* With what it says on standard output and error in the files out and err. */
+static int run_clblast_aside(const char *scenario, tune_request request)
+{
+    const int out = redirect(stdout, "out"), err = redirect(stderr, "err");
+    const int status = run_clblast(scenario, request);
+    restore(stdout, out);
+    restore(stderr, err);
+    return status;
+}
+
+static void make_gpu(void)
+{
+    make_folder();
+    write_file("gpu", "w", "");
 }
 
 static int stored(const char *kernel, const char *name)
@@ -1730,7 +1836,8 @@ static int stored(const char *kernel, const char *name)
  * 64; and whoever comes after takes them. */
 START_TEST(clblast_gets_one_set_for_all_products)
 {
-    ck_assert_int_eq(run_clblast("", false, 200), 0);
+    const tune_request usual = {0}, check = {.check = true};
+    ck_assert_int_eq(run_clblast("", usual), 0);
     ck_assert_int_eq(stored("Xgemm", "MWG"), 64);
     ck_assert_int_eq(stored("Pad", "PAD_WPTX"), 4);
     ck_assert_int_eq(stored("XgemmDirect", "WGD"), 32);
@@ -1739,24 +1846,38 @@ START_TEST(clblast_gets_one_set_for_all_products)
     ck_assert_int_eq(count_log("own"), 0);
     ck_assert_int_eq(count_log("tuned"), 2);
     int times = count_log("time");
-    ck_assert_int_eq(run_clblast("", false, 200), 0); /* all is there */
+    ck_assert_int_eq(run_clblast("", usual), 0); /* all is there */
     ck_assert_int_eq(count_log("time"), times);
     unlink(path_of("db"));
-    ck_assert_int_eq(run_clblast("", false, 200), 0); /* and most of it is in the journal */
+    ck_assert_int_eq(run_clblast("", usual), 0); /* and most of it is in the journal */
     ck_assert_int_lt(count_log("time"), times + times / 2);
     ck_assert_int_eq(stored("GemmRoutine", "XGEMM_MIN_INDIRECT_SIZE"), 40);
 
-    ck_assert_int_eq(run_clblast("", true, 200),
-                     0); /* checked, it stays, and goes if it is wrong */
+    ck_assert_int_eq(run_clblast("", check), 0); /* checked, it stays, and goes if it is wrong */
     ck_assert_int_eq(stored("Pad", "PAD_WPTX"), 4);
-    ck_assert_int_eq(run_clblast("verify 0 once_wrong", true, 200), 0);
+    ck_assert_int_eq(run_clblast("verify 0 once_wrong", check), 0);
     ck_assert_int_eq(stored("Pad", "PAD_WPTX"), -1);
+}
+END_TEST
+
+/* Once there is a set, it keeps that, and says so. It is tried again because the products are
+ * others. */
+START_TEST(without_time_clblast_keeps_the_set_that_there_is)
+{
+    ck_assert_int_eq(run_clblast_aside("", (tune_request){.budget_s = 12}), 0);
+    ck_assert_ptr_nonnull(strstr(read_text("out"), "\"choice\":\"built-in\",\"adopted\":false"));
+    ck_assert_int_eq(run_clblast("", (tune_request){0}), 0);
+    ck_assert_int_eq(run_clblast_aside("", (tune_request){.budget_s = 12, .product_count = 1}), 0);
+    const char *said = read_text("out");
+    ck_assert_msg(strstr(said, "\"choice\":\"Xgemm GEMMK 0, ") != NULL, "%s", said);
+    ck_assert_ptr_null(strstr(said, "built-in"));
+    ck_assert_int_eq(stored("Xgemm", "MWG"), 64);
 }
 END_TEST
 
 START_TEST(without_time_clblast_keeps_its_own_parameters)
 {
-    ck_assert_int_eq(run_clblast("", false, 12), 0);
+    ck_assert_int_eq(run_clblast("", (tune_request){.budget_s = 12}), 0);
     ck_assert_int_eq(stored("Xgemm", "MWG"), -1);
     ck_assert_int_eq(count_log("tuned"), 0);
     ck_assert_int_eq(count_log("own"), 2);
@@ -1766,13 +1887,131 @@ END_TEST
 /* The record says which variant: the default would be CLBlast. */
 START_TEST(a_clblast_that_is_wrong_by_itself_is_left_out)
 {
-    unsetenv("EF_LINEAR");
-    ck_assert_int_eq(run_clblast("verify 0 wrong", false, 200), 4); /* direct's is wrong, too */
+    ck_assert_int_eq(run_clblast("verify * wrong", (tune_request){0}), 4); /* direct's is, too */
     unlink(path_of("db.journal"));
-    unsetenv("EF_LINEAR");
-    ck_assert_int_eq(run_clblast("verify 0 once_wrong", false, 200), 0);
+    ck_assert_int_eq(run_clblast("verify -1 wrong", (tune_request){0}), 0);
     ck_assert_ptr_nonnull(strstr(read_text("db"), "\"variant\":\"direct\""));
     ck_assert_ptr_null(strstr(read_text("db"), "\"variant\":\"default\""));
+}
+END_TEST
+
+/* Tiles in registers alone, of all that CLBlast has; the direct kernel stays its own. */
+static void ck_set_of_cpu(void)
+{
+    ck_assert_int_eq(stored("Xgemm", "GEMMK"), 1);
+    ck_assert_int_eq(stored("Xgemm", "MWG"), 128);
+    ck_assert_int_eq(stored("Xgemm", "VWM"), 8);
+    ck_assert_int_eq(stored("Pad", "PAD_WPTX"), 4);
+    ck_assert_int_eq(stored("XgemmDirect", "WGD"), 0);
+    ck_assert_int_eq(stored("GemmRoutine", "XGEMM_MIN_INDIRECT_SIZE"), 40);
+    ck_assert_ptr_nonnull(strstr(read_text("db"), "\"variant\":\"clblast\""));
+}
+
+static bool has_all(const char *text, const char *const *parameters)
+{
+    char one[32];
+    for (const char *const *p = parameters; *p; p++) {
+        snprintf(one, sizeof one, " %s,", *p);
+        if (!strstr(text, one))
+            return false;
+    }
+    return true;
+}
+
+/* Of the sets that were tried, the number of the first with all of the parameters; 0: none. */
+static size_t tried_as(const char *const *parameters)
+{
+    tune_journal j;
+    ef_error error;
+    size_t found = 0;
+    ck_assert_int_eq(tune_journal_look(&j, path_of("db.journal"), &error), EF_OK);
+    for (size_t i = 1; i < j.count && !found; i++) /* 0: its own */
+        found = has_all(j.entries[i].choice, parameters) ? i : 0;
+    tune_journal_close(&j);
+    return found;
+}
+
+/* It begins with tiles that may well be good, and tries copies of all sizes. */
+START_TEST(a_cpu_begins_with_what_may_be_good)
+{
+    static const char *const start[] = {"KREG 1",  "MDIMA 4", "MDIMC 4", "MWG 32", "NDIMB 4",
+                                        "NDIMC 4", "NWG 32",  "VWM 8",   "VWN 1",  NULL};
+    static const char *const copies[] = {
+        "COPY_DIMX 32", "COPY_DIMY 8",   "COPY_VW 4",     "COPY_WPT 4",
+        "PAD_DIMX 32",  "PAD_DIMY 8",    "PAD_WPTX 4",    "PAD_WPTY 1",
+        "TRA_DIM 16",   "TRA_PAD 0",     "TRA_SHUFFLE 0", "TRA_WPT 1",
+        "PADTRA_PAD 0", "PADTRA_TILE 8", "PADTRA_WPT 4",  NULL};
+    ck_assert_int_eq(run_clblast("", (tune_request){0}), 0);
+    ck_assert_uint_eq(tried_as(start), 1);
+    ck_assert_uint_gt(tried_as(copies), 1);
+}
+END_TEST
+
+START_TEST(a_cpu_gets_the_kernel_that_works_in_registers)
+{
+    ck_assert_int_eq(run_clblast("", (tune_request){.budget_s = 200}), 0); /* of which a quarter */
+    ck_assert_int_eq(stored("Xgemm", "GEMMK"), -1);
+    ck_assert_int_eq(count_log("own"), 2);
+    ck_assert_int_eq(run_clblast("", (tune_request){0}), 0);
+    ck_set_of_cpu();
+    ck_assert_int_eq(count_log("tuned"), 2);
+}
+END_TEST
+
+static void on_alarm(int number)
+{
+    (void)number;
+    stopped = 1;
+}
+
+static void stop_after(double seconds)
+{
+    const struct itimerval moment = {.it_value = {.tv_usec = (suseconds_t)(1e6 * seconds) + 1}};
+    stopped = 0;
+    signal(SIGALRM, on_alarm);
+    ck_assert_int_eq(setitimer(ITIMER_REAL, &moment, NULL), 0);
+}
+
+/* Each run goes on behind the one before. One that ends before its moment does not count; the next
+ * begins where there is nothing. */
+START_TEST(a_cpus_run_that_is_stopped_at_any_moment_ends_the_same)
+{
+    const size_t stops = ef_test_size(3, 8, 20);
+    ef__rng rng = {2};
+    for (size_t count = 0; count < stops;) {
+        const double r = ef__rng_uniform(&rng);
+        stop_after(0.5 * r * r);
+        const int status = run_clblast("", (tune_request){0});
+        ck_assert_msg(status == (stopped ? 130 : 0), "%d", status);
+        count += stopped;
+        if (stopped)
+            continue;
+        ck_set_of_cpu();
+        remove_folder();
+        make_folder();
+    }
+    stopped = 0;
+    signal(SIGALRM, SIG_IGN);
+    ck_assert_int_eq(run_clblast("", (tune_request){0}), 0);
+    ck_set_of_cpu();
+}
+END_TEST
+
+/* There is a set that is right, but nothing to compare it with; the own kernels stay what they are,
+ * and are said to be. */
+START_TEST(a_cpus_clblast_that_is_wrong_by_itself_is_left_out)
+{
+    ck_assert_int_eq(run_clblast_aside("verify -1 wrong", (tune_request){0}), 0);
+    const char *err = read_text("err");
+    ck_assert_msg(strstr(err, "CLBlast is left out: with its own parameters") != NULL, "%s", err);
+    ck_assert_int_eq(stored("Xgemm", "GEMMK"), -1);
+    ck_assert_int_gt(count_log("verify 0"), 0);
+    ck_assert_int_eq(count_log("own"), 2);
+    const char *records = read_text("db"), *direct = "\"variant\":\"direct\"";
+    ck_assert(count_text(records, direct) == 2 && count_text(records, "\"variant\"") == 2);
+    const char *said = read_text("out");
+    ck_assert_int_eq(count_text(said, "\"choice\":\"direct"), 2);
+    ck_assert_int_eq(count_text(said, "\"target\":\"clblast\""), 1);
 }
 END_TEST
 
@@ -1809,10 +2048,17 @@ static Suite *suite(void)
     tcase_add_test(t, what_is_known_goes_into_the_next_search);
     tcase_add_test(t, a_run_that_is_killed_at_any_moment_goes_on);
     t = ef_test_case(s, "clblast");
-    tcase_add_checked_fixture(t, make_folder, remove_folder);
+    tcase_add_checked_fixture(t, make_gpu, remove_folder);
     tcase_add_test(t, clblast_gets_one_set_for_all_products);
     tcase_add_test(t, without_time_clblast_keeps_its_own_parameters);
+    tcase_add_test(t, without_time_clblast_keeps_the_set_that_there_is);
     tcase_add_test(t, a_clblast_that_is_wrong_by_itself_is_left_out);
+    t = ef_test_case(s, "clblast on a cpu");
+    tcase_add_checked_fixture(t, make_folder, remove_folder);
+    tcase_add_test(t, a_cpu_gets_the_kernel_that_works_in_registers);
+    tcase_add_test(t, a_cpu_begins_with_what_may_be_good);
+    tcase_add_test(t, a_cpus_run_that_is_stopped_at_any_moment_ends_the_same);
+    tcase_add_test(t, a_cpus_clblast_that_is_wrong_by_itself_is_left_out);
     t = ef_test_case(s, "journal");
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, a_journal_gives_back_what_was_put_in);
@@ -1820,6 +2066,7 @@ static Suite *suite(void)
     tcase_add_test(t, rubbish_in_a_journal_is_passed_over);
     tcase_add_test(t, a_journal_of_something_else_begins_anew);
     tcase_add_test(t, a_journal_forgets_one_target);
+    tcase_add_test(t, a_choice_that_ended_its_run_has_failed);
     tcase_add_test(t, a_file_that_is_no_journal_is_left_alone);
     tcase_add_test(t, only_one_has_the_journal);
     tcase_add_test(t, a_choice_that_ended_the_run_is_not_tried_again);

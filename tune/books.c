@@ -10,9 +10,8 @@
 
 static tune_outcome outcome_of(const tune_entry *e)
 {
-    if (e->begun)
-        return TUNE_RUNTIME;
-    return e->outcome == TUNE_UNTRIED && e->count ? TUNE_CORRECT : e->outcome;
+    const tune_outcome outcome = tune_journal_outcome(e);
+    return outcome == TUNE_UNTRIED && e->count ? TUNE_CORRECT : outcome;
 }
 
 static bool find_median(tune_tried *t)

@@ -8,7 +8,7 @@
 /* A choice that was tried. */
 typedef struct tune_tried {
     const tune_entry *entry;
-    tune_outcome outcome; /* one that was begun and never ended has failed */
+    tune_outcome outcome; /* the journal's; TUNE_CORRECT: it has run, and nothing was wrong */
     double ms;            /* the median of its times, 0: it has none */
 } tune_tried;
 

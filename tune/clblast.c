@@ -106,16 +106,24 @@ static const tune_clblast_set kinds_of_cpu[] = {TUNE_XGEMM_12},
                                                    TUNE_XGEMM_DIRECT_1};
 
 /* To begin with on a CPU: vectors of 8 and 4, rows of which an item keeps in registers. */
-static const int starts[][3] = {{8, 1, 1}, {8, 4, 4}, {4, 4, 4}}; /* VWM, VWN, KREG */
+static const struct start {
+    const char *name;
+    int value[3];
+} starts[] = {{"VWM", {8, 8, 4}},   {"VWN", {1, 4, 4}},   {"KREG", {1, 4, 4}},
+              {"MDIMC", {4, 4, 4}}, {"NDIMC", {4, 4, 4}}, {"MWG", {32, 32, 32}}};
 
 static bool is_start(const ef__clblast_set *set)
 {
-    enum { KREG = 1, MDIMC = 5, MWG, NDIMC = 8, VWM = 14, VWN };
-    const int *v = set->value[EF__XGEMM_REGISTERS];
-    bool found = false;
-    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
-        found |= v[VWM] == starts[i][0] && v[VWN] == starts[i][1] && v[KREG] == starts[i][2];
-    return set->has[EF__XGEMM_REGISTERS] && found && v[MDIMC] == 4 && v[NDIMC] == 4 && v[MWG] == 32;
+    const ef__clblast_id id = EF__XGEMM_REGISTERS;
+    bool any = false;
+    for (size_t which = 0; which < 3; which++) {
+        bool all = set->has[id];
+        for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+            all = all &&
+                  set->value[id][ef__clblast_place(id, starts[i].name)] == starts[i].value[which];
+        any |= all;
+    }
+    return any;
 }
 
 static void put_kernel(ef__clblast_set *set, tune_clblast_set kind,
@@ -170,26 +178,38 @@ static ef_status search_kernels(stage *st, tune_result *found)
 
 /* ---- the copies around the indirect kernel ---- */
 
-/* As CLBlast has them; or a few values of each, in all combinations. */
-static const tune_part copies[] = {{"own", {{NULL, {0}, 0}}},
-                                   {"copies",
-                                    {{"COPY_DIMX", {8, 32}, 2},
-                                     {"COPY_DIMY", {8}, 1},
-                                     {"COPY_VW", {1, 4}, 2},
-                                     {"COPY_WPT", {1, 4}, 2},
-                                     {"PAD_DIMX", {8, 32}, 2},
-                                     {"PAD_DIMY", {8}, 1},
-                                     {"PAD_WPTX", {1, 4}, 2},
-                                     {"PAD_WPTY", {1}, 1},
-                                     {"TRA_DIM", {4, 16}, 2},
-                                     {"TRA_PAD", {0}, 1},
-                                     {"TRA_SHUFFLE", {0}, 1},
-                                     {"TRA_WPT", {1, 4}, 2},
-                                     {"PADTRA_PAD", {0}, 1},
-                                     {"PADTRA_TILE", {8, 16}, 2},
-                                     {"PADTRA_WPT", {1, 4}, 2}}}};
+/* Of the copies' parameters the values that are tried, in all combinations; 0 ends. Of
+ * any other the least that there is. */
+static const struct few {
+    const char *name;
+    int value[3];
+} few[] = {{"COPY_DIMX", {8, 32}}, {"COPY_DIMY", {8}},      {"COPY_VW", {1, 4}},
+           {"COPY_WPT", {1, 4}},   {"PAD_DIMX", {8, 32}},   {"PAD_DIMY", {8}},
+           {"PAD_WPTX", {1, 4}},   {"TRA_DIM", {4, 16}},    {"TRA_WPT", {1, 4}},
+           {"PADTRA_WPT", {1, 4}}, {"PADTRA_TILE", {8, 16}}};
 
-/* The point's values in the set, kernel by kernel. */
+static tune_parameter few_of(const ef__clblast_parameter *from)
+{
+    tune_parameter p = {from->name, {from->values[0]}, 1};
+    for (size_t i = 0; i < sizeof few / sizeof *few; i++)
+        if (!strcmp(few[i].name, from->name))
+            for (p.count = 0; few[i].value[p.count]; p.count++)
+                p.values[p.count] = few[i].value[p.count];
+    return p;
+}
+
+/* Kernel by kernel, as put_copies takes them. */
+static tune_part copies_part(void)
+{
+    tune_part part = {.name = "copies"};
+    tune_parameter *to = part.parameter;
+    for (ef__clblast_id id = EF__COPY; id <= EF__PADTRANSPOSE; id++)
+        for (const ef__clblast_parameter *p = ef__clblast_parameters(id); p->name; p++)
+            *to++ = few_of(p);
+    return part;
+}
+
+/* The point's values in the set. */
 static void put_copies(ef__clblast_set *set, const tune_point *point)
 {
     const int *value = point->value;
@@ -213,7 +233,8 @@ static bool are_valid(const void *user, const tune_point *point)
 
 static ef_status search_copies(stage *st, tune_result *found)
 {
-    tune_space *space = tune_space_new(copies, 2, are_valid, st->limits);
+    const tune_part parts[] = {{.name = "own"}, copies_part()}; /* as CLBlast has them; or others */
+    tune_space *space = tune_space_new(parts, 2, are_valid, st->limits);
     const size_t count = space ? tune_space_count(space) : 0;
     ef__clblast_set *sets = calloc(count + 1, sizeof *sets);
     ef_status status = space && sets ? EF_OK : EF_ENOMEM;

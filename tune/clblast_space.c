@@ -71,11 +71,7 @@ tune_part tune_clblast_part(tune_clblast_set set)
 
 static int value_of(tune_clblast_set set, const tune_point *point, const char *name)
 {
-    const ef__clblast_parameter *p = ef__clblast_parameters(rows[set].id);
-    size_t i = 0;
-    while (strcmp(p[i].name, name) != 0)
-        i++;
-    return point->value[i];
+    return point->value[ef__clblast_place(rows[set].id, name)];
 }
 
 typedef struct context {

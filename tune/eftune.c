@@ -46,8 +46,11 @@ static int find_database(const settings *s, char *path, size_t size)
         return code;
     ef__tuned_key(actor, key);
     ef__tuned_user_path(key, path, size);
+    if (access(path, F_OK))
+        code = ef__say_error(NAME, EF__DATA, "%s: %s: nothing is tuned for %s yet; eftune does",
+                             path, strerror(errno), ef_actor_device(actor)->name);
     ef_actor_close(actor);
-    return access(path, F_OK) ? ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno)) : 0;
+    return code;
 }
 
 /* ---- targets ---- */
@@ -328,8 +331,9 @@ static int by_target_and_time(const void *x, const void *y)
 
 static void print_why(const settings *s, const tune_entry *e)
 {
-    const char *fate = e->text            ? e->text
-                       : e->begun         ? "the run ended while it was tried"
+    const char *failed = tune_journal_why(e);
+    const char *fate = failed             ? failed
+                       : e->begun         ? "the run ended while it was tried: once more it may be"
                        : e->fate          ? e->fate
                        : e->late_s[0] > 0 ? "cut short: the time was up"
                        : e->count         ? "the search has not ended"
@@ -337,7 +341,7 @@ static void print_why(const settings *s, const tune_entry *e)
     if (s->json)
         tune_print_json(json_pack("{s:s, s:s, s:f, s:s, s:s}", "target", e->target, "choice",
                                   e->choice, "ms", median_of(e), "outcome",
-                                  tune_outcome_text(e->outcome), "why", fate));
+                                  tune_outcome_text(tune_journal_outcome(e)), "why", fate));
     else if (median_of(e) > 0)
         printf("  %10.4g ms  %-44s %s\n", median_of(e), e->choice, fate);
     else

@@ -65,14 +65,29 @@ static void forget(tune_journal *j, const char *target)
     j->count = kept;
 }
 
+/* Was it the choice that ended its run? */
+static bool ended_run(const tune_entry *e)
+{
+    const bool had_run = e->count > 0 || e->outcome == TUNE_CORRECT;
+    return e->begun && (!had_run || e->begun_twice);
+}
+
+tune_outcome tune_journal_outcome(const tune_entry *e)
+{
+    return ended_run(e) ? TUNE_RUNTIME : e->outcome;
+}
+
+const char *tune_journal_why(const tune_entry *e)
+{
+    return ended_run(e) ? "the run ended while it was tried" : e->text;
+}
+
 bool tune_journal_has_failures(const tune_journal *j, const char *target)
 {
-    for (size_t i = 0; i < j->count; i++) {
-        const tune_entry *e = &j->entries[i];
-        const bool failed = e->outcome != TUNE_UNTRIED && e->outcome != TUNE_CORRECT;
-        if ((e->begun || failed) && !strcmp(e->target, target))
+    for (size_t i = 0; i < j->count; i++)
+        if (tune_is_failure(tune_journal_outcome(&j->entries[i])) &&
+            !strcmp(j->entries[i].target, target))
             return true;
-    }
     return false;
 }
 

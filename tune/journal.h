@@ -1,7 +1,6 @@
 /* journal.h -- what a tuning run has done, line by line, and on the disk before the next thing is
  * tried: a run that was killed goes on behind it. A choice that was begun and never ended killed
- * the run, or its machine: it is not tried again unless that is asked for, or it had run before and
- * this was the first time. */
+ * the run, or its machine: it has failed, unless it had run before and this was the first time. */
 #ifndef TUNE_JOURNAL_H
 #define TUNE_JOURNAL_H
 
@@ -23,7 +22,7 @@ typedef struct tune_entry {
     bool begun;           /* and nothing came after */
     bool begun_twice;     /* the second time after nothing came */
     double late_s[2];     /* it was cut short after so long: the two longest; 0: was not */
-    tune_outcome outcome; /* TUNE_CORRECT: it was verified */
+    tune_outcome outcome; /* as it ended; TUNE_CORRECT: it was verified */
     double *ms;           /* its times, in the order they were taken */
     size_t count;
     double worst; /* error over its bound */
@@ -55,7 +54,13 @@ ef_status tune_journal_look(tune_journal *j, const char *path, ef_error *error);
 /* NULL: nothing is known. */
 const tune_entry *tune_journal_find(const tune_journal *j, const char *target, const char *choice);
 
-/* Does the journal have a choice of the target that failed, or ended a run? */
+/* What the choice came to, and why it failed, or NULL: one that ended its run counts as
+ * TUNE_RUNTIME, but one that had run before only the second time: something else may have ended
+ * it. */
+tune_outcome tune_journal_outcome(const tune_entry *e);
+const char *tune_journal_why(const tune_entry *e);
+
+/* Does the journal have a choice of the target that failed? */
 bool tune_journal_has_failures(const tune_journal *j, const char *target);
 
 /* Nothing is known of the target any more. */

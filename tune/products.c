@@ -1,13 +1,13 @@
 /* Timing and verifying CLBlast's products. */
 #include "products.h"
-#include "base/clock.h"
 #include "op/clblast.h"
+#include "timing.h"
 #include "train/trainer.h"
 #include <stdlib.h>
 
 struct tune_product {
     tune_cases cases;
-    bench_job job;
+    tune_timing timing;
     double weight;
 };
 
@@ -19,7 +19,7 @@ static ef_status open_one(tune_product *one, ef_actor *a, json_t *json, ef_error
         !tune_target_parse(text, &target))
         return EF_EARG;
     ef_status status = tune_cases_make(&one->cases, a, &target, error);
-    if (!status && (status = tune_job_open(&one->job, &one->cases.cases[0], a)))
+    if (!status && (status = tune_timing_open(&one->timing, a, &one->cases.cases[0])))
         ef__actor_says(a, status, error);
     return status;
 }
@@ -50,7 +50,7 @@ void tune_products_close(tune_products *p)
 {
     drop_sets(p);
     for (size_t i = 0; i < p->count; i++) {
-        bench_job_close(&p->at[i].job);
+        tune_timing_close(&p->at[i].timing);
         tune_cases_free(&p->at[i].cases);
     }
     free(p->at);
@@ -65,7 +65,8 @@ static const ef__variant *variant_of(const tune_product *one)
 bool tune_products_fit(const tune_products *p)
 {
     for (size_t i = 0; i < p->count; i++)
-        if (!ef__variant_runs(variant_of(&p->at[i]), ef__device_of(p->actor), &p->at[i].job.args))
+        if (!ef__variant_runs(variant_of(&p->at[i]), ef__device_of(p->actor),
+                              &p->at[i].timing.sets[0].args))
             return false;
     return p->count > 0;
 }
@@ -83,59 +84,39 @@ ef_status tune_clblast_take(ef_actor *a, json_t *kernels)
     return ef__clblast_override(a, &set);
 }
 
-/* Were this set's programs built before? If not, there has to be room for them: CLBlast itself
- * drops none. */
-static ef_status make_room(tune_products *p, json_t *kernels, bool *built)
+/* Have CLBlast take this set. Were its programs built before? If not, there has to be room for
+ * them: CLBlast itself drops none. */
+static ef_status take(tune_products *p, json_t *kernels, bool *built)
 {
     ef_status status = EF_OK;
-    *built = true;
-    for (size_t i = 0; i < p->built_count; i++)
-        if (json_equal(p->built[i], kernels))
-            return EF_OK;
     *built = false;
-    if (p->built_count == TUNE_SETS_KEPT) {
+    for (size_t i = 0; i < p->built_count; i++)
+        *built |= json_equal(p->built[i], kernels);
+    if (!*built && p->built_count == TUNE_SETS_KEPT) {
         status = ef__clblast_forget(p->actor);
         drop_sets(p);
     }
-    p->built[p->built_count++] = json_incref(kernels);
-    return status;
+    if (!*built)
+        p->built[p->built_count++] = json_incref(kernels);
+    return status ? status : tune_clblast_take(p->actor, kernels);
 }
 
-/* ---- timing ---- */
+/* ---- of one set ---- */
 
-static ef_status run(tune_product *one, ef_actor *a, size_t calls, double *ms)
+static ef__choice choice_of(const tune_product *one)
 {
-    const double start = ef__now();
-    ef_status status = ef_batch_begin(a);
-    for (size_t i = 0; i < calls && !status; i++)
-        status = bench_job_run(&one->job);
-    ef_status synced = ef_batch_sync(a, "tune");
-    *ms = (ef__now() - start) * 1e3;
-    return status ? status : synced;
-}
-
-/* Of one call, of so many that the clock sees them. */
-static ef_status time_one(tune_product *one, ef_actor *a, bool built, double *ms)
-{
-    size_t calls = 1;
-    ef_status status = ef__op_force(a, one->cases.targets[0].id, "clblast", NULL);
-    if (!status && !built)
-        status = run(one, a, calls, ms);
-    while (!status && !(status = run(one, a, calls, ms)) && *ms < TUNE_LEAST_MS)
-        calls *= 2;
-    *ms /= (double)calls;
-    return status;
+    return (ef__choice){.variant = variant_of(one)};
 }
 
 ef_status tune_products_time(tune_products *p, json_t *kernels, double *ms, double *each)
 {
     bool built;
-    ef_status status = make_room(p, kernels, &built);
-    if (!status)
-        status = tune_clblast_take(p->actor, kernels);
+    ef_status status = take(p, kernels, &built);
     *ms = 0;
     for (size_t i = 0; i < p->count && !status; i++) {
-        status = time_one(&p->at[i], p->actor, built, &each[i]);
+        const ef__choice choice = choice_of(&p->at[i]);
+        size_t calls = built ? 1 : 0;
+        status = tune_timing_measure(&p->at[i].timing, &choice, &calls, NULL, NULL, &each[i]);
         *ms += p->at[i].weight * each[i];
     }
     return status;
@@ -144,11 +125,12 @@ ef_status tune_products_time(tune_products *p, json_t *kernels, double *ms, doub
 ef_status tune_products_verify(tune_products *p, json_t *kernels, double *worst, char *text,
                                size_t size)
 {
-    ef_status status = tune_clblast_take(p->actor, kernels);
+    bool built;
+    ef_status status = take(p, kernels, &built);
     *worst = 0;
     *text = '\0';
     for (size_t i = 0; i < p->count && !status; i++) {
-        const ef__choice choice = {.variant = variant_of(&p->at[i])};
+        const ef__choice choice = choice_of(&p->at[i]);
         char where[256];
         double own = 0;
         status = tune_verify(p->actor, &p->at[i].cases, &choice, &own, where, sizeof where);

@@ -9,7 +9,6 @@
 typedef struct tune_product tune_product;
 
 enum { TUNE_SETS_KEPT = 16 };
-enum { TUNE_LEAST_MS = 5 }; /* of what is timed at once */
 
 typedef struct tune_products {
     ef_actor *actor;

@@ -336,19 +336,26 @@ static ef_status pass_over(run *r, ef_status status)
     return EF_OK;
 }
 
-/* The workers of what follows take what the database has of CLBlast's parameters. */
+/* What the database has of CLBlast's parameters and programs take. NULL: none. */
+static json_t *stored_kernels(const run *r, ef__clblast_set *set)
+{
+    const tune_device *d = &r->session.device;
+    const size_t group = d->max_work_group;
+    const ef__clblast_limits limits = {
+        group, {group, group}, d->local_bytes, ef__clblast_version()};
+    json_t *kernels = tune_database_clblast(r->db, d->driver);
+    if (!kernels || ef__clblast_read(kernels, &limits, set))
+        return kernels;
+    json_decref(kernels);
+    return NULL;
+}
+
+/* The workers of what follows take them. */
 static void install(run *r)
 {
     const tune_session *s = &r->session;
-    const size_t group = s->device.max_work_group;
-    const ef__clblast_limits limits = {
-        group, {group, group}, s->device.local_bytes, ef__clblast_version()};
     ef__clblast_set set;
-    json_t *kernels = tune_database_clblast(r->db, s->device.driver);
-    if (kernels && !ef__clblast_read(kernels, &limits, &set)) { /* programs pass it over, too */
-        json_decref(kernels);
-        kernels = NULL;
-    }
+    json_t *kernels = stored_kernels(r, &set);
     if (kernels || s->kernels || s->target.id == TUNE_CLBLAST)
         tune_session_kernels(&r->session, kernels);
     json_decref(kernels);
@@ -429,16 +436,30 @@ static ef_status give_up_clblast(run *r)
     return EF_OK;
 }
 
-static ef_status keep_builtin(run *r, const char *why)
+/* What CLBlast runs with where no search has chosen that, and why. */
+static void say_clblast(run *r, const char *choice, const char *why)
 {
     clear(r);
     if (r->request->json)
         tune_print_json(json_pack("{s:s, s:s, s:b, s:s}", "target", EF__TUNE_CLBLAST, "choice",
-                                  "built-in", "adopted", 0, "end", why));
+                                  choice, "adopted", 0, "end", why));
     else
-        printf("%-44s built-in: %s\n", EF__TUNE_CLBLAST, why);
+        printf("%-44s %s: %s\n", EF__TUNE_CLBLAST, choice, why);
     fflush(stdout);
-    r->kept++;
+}
+
+/* A set that is in the database stays in force. */
+static ef_status keep_clblast(run *r, const char *why)
+{
+    char text[EF__CLBLAST_TEXT] = "built-in";
+    ef__clblast_set set;
+    json_t *kernels = stored_kernels(r, &set);
+    if (kernels)
+        ef__clblast_text(&set, text);
+    r->old += kernels != NULL;
+    r->kept += kernels == NULL;
+    say_clblast(r, text, why);
+    json_decref(kernels);
     return EF_OK;
 }
 
@@ -452,17 +473,18 @@ static ef_status search_clblast(run *r, double budget_s)
     ef__clblast_limits limits;
     bool fits;
     if (!tune_clblast_has_time(s->is_cpu, budget_s))
-        return keep_builtin(r, "too little time to try others of its parameters");
+        return keep_clblast(r, "too little time to try others of its parameters");
     ef_status status = tune_session_open_clblast(s, &limits, &fits);
     if (status)
         return pass_over(r, status);
     if (!fits)
-        return keep_builtin(r, "CLBlast does not run here");
+        return keep_clblast(r, "CLBlast does not run here");
     plan.budget_s = fmax(until - ef__now(), 0.1);
     status = tune_clblast(s, &plan, &bench, &limits, &found, &r->tried_before, &r->before);
     if (!status && found.end == TUNE_CONTROL_FAILED) {
         tune_result_free(&found);
         r->kept++;
+        say_clblast(r, "none", "it is wrong with its own parameters");
         return give_up_clblast(r);
     }
     if (status && !s->error.status)

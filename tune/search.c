@@ -21,6 +21,11 @@ const char *tune_outcome_text(tune_outcome outcome)
     return outcome_texts[outcome];
 }
 
+bool tune_is_failure(tune_outcome outcome)
+{
+    return outcome >= TUNE_COMPILE && outcome <= TUNE_CONSTRAINTS;
+}
+
 const char *tune_fate_text(tune_fate fate)
 {
     return fate_texts[fate];

@@ -59,6 +59,7 @@ typedef enum tune_fate {
 } tune_fate;
 
 const char *tune_outcome_text(tune_outcome outcome);
+bool tune_is_failure(tune_outcome outcome); /* of the candidate */
 const char *tune_fate_text(tune_fate fate);
 
 typedef enum tune_stage {

@@ -261,11 +261,6 @@ static bool read_choice(const tune_session *s, json_t *json, tune_option *c)
     return true;
 }
 
-static bool is_failure(tune_outcome outcome)
-{
-    return outcome >= TUNE_COMPILE && outcome <= TUNE_CONSTRAINTS;
-}
-
 /* Cut short, for a budget's end, after so long that it hangs; or twice, not at once. */
 static bool has_hung(const tune_session *s, const tune_entry *e)
 {
@@ -276,25 +271,20 @@ static bool has_hung(const tune_session *s, const tune_entry *e)
            (e->late_s[1] > 0 && e->late_s[1] >= default_s);
 }
 
-/* What an earlier run found out. One that it did not survive counts as failed, but one that had run
- * before only the second time: something else may have ended it. The default gets another chance in
- * any case: without it there is no search. */
+/* What an earlier run found out. The default gets another chance in any case: without it there is
+ * no search. */
 static void recall(tune_session *s, size_t i)
 {
     tune_option *o = &s->options[i];
     const tune_entry *e = tune_journal_find(&s->journal, s->booked, o->text);
     if (!e)
         return;
-    const bool had_run = e->count > 0 || e->outcome == TUNE_CORRECT;
-    const bool killed = e->begun && (!had_run || e->begun_twice);
+    const char *why = tune_journal_why(e);
     o->late = e->late_s[0] > 0;
-    o->outcome = killed ? TUNE_RUNTIME : e->outcome;
+    o->outcome = tune_journal_outcome(e);
     o->worst = e->worst;
-    snprintf(o->why, sizeof o->why, "%s",
-             killed    ? "the run ended while it was tried"
-             : e->text ? e->text
-                       : "");
-    if (is_failure(o->outcome) && (s->retry_failed || i == s->untuned))
+    snprintf(o->why, sizeof o->why, "%s", why ? why : "");
+    if (tune_is_failure(o->outcome) && (s->retry_failed || i == s->untuned))
         o->outcome = TUNE_UNTRIED;
 }
 
@@ -639,13 +629,13 @@ static tune_outcome attempt(tune_session *s, size_t i, tune_limit limit, double 
 static tune_outcome try(tune_session *s, size_t i, tune_limit limit, double *ms)
 {
     tune_option *o = &s->options[i];
-    if (is_failure(o->outcome))
+    if (tune_is_failure(o->outcome))
         return o->outcome;
     if (!begin(s, i))
         return TUNE_GONE;
     const double began = ef__now();
     tune_outcome outcome = attempt(s, i, limit, ms);
-    if (i == s->untuned && is_failure(outcome) && !worker_of(s, i)->pid)
+    if (i == s->untuned && tune_is_failure(outcome) && !worker_of(s, i)->pid)
         outcome = begin(s, i) ? attempt(s, i, limit, ms) : TUNE_GONE;
     if (outcome == TUNE_CORRECT && ms &&
         tune_journal_time(&s->journal, s->booked, o->text, *ms, &s->error))
@@ -698,12 +688,12 @@ tune_known *tune_session_known(const tune_session *s, size_t *count)
     for (size_t i = 0; known && i < s->count; i++) {
         const tune_option *o = &s->options[i];
         const tune_entry *e = tune_journal_find(&s->journal, s->booked, o->text);
-        if (!e || (!is_failure(o->outcome) && !e->count && !o->late))
+        if (!e || (!tune_is_failure(o->outcome) && !e->count && !o->late))
             continue;
         tune_known k = {.candidate = i,
-                        .outcome = is_failure(o->outcome) ? o->outcome
-                                   : e->count             ? TUNE_CORRECT
-                                                          : TUNE_LATE,
+                        .outcome = tune_is_failure(o->outcome) ? o->outcome
+                                   : e->count                  ? TUNE_CORRECT
+                                                               : TUNE_LATE,
                         .verified = o->outcome == TUNE_CORRECT};
         /* The last: before them the default was cold. */
         size_t t = e->count > TUNE_SAMPLES ? e->count - TUNE_SAMPLES : 0;

@@ -1,8 +1,7 @@
 /* Verification of one choice. */
 #include "verify.h"
-#include "base/error.h"
+#include "op/conv1d.h"
 #include "train/trainer.h"
-#include "../tests/ref.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,32 +18,60 @@ static const double strict_c = 8, loose_c = 64, relative = 2e-5;
 static const double slope = 1.13;
 
 typedef struct bound {
-    double c, mag, rms; /* mag: the largest known */
-    bool epilogue;
+    const bench_case *c;
+    int tensor;
+    double factor, rms;
+    bool sums, loose, epilogue;
 } bound;
 
 static bound bound_of(const bench_case *c, int i, const ef__variant *v)
 {
-    bound b = {.c = v->loose ? loose_c : strict_c, .epilogue = c->in.t[EXAMPLE_MASK].rank > 0};
+    bound b = {.c = c,
+               .tensor = i,
+               .factor = v->loose ? loose_c : strict_c,
+               .loose = v->loose,
+               .epilogue = c->in.t[EXAMPLE_MASK].rank > 0};
     size_t known = 0;
-    for (size_t k = 0; k < c->in.t[i].count; k++)
+    for (size_t k = 0; k < c->in.t[i].count; k++) {
+        b.sums |= c->mag[i][k] > 0;
         if (!isnan(c->want[i][k])) {
-            b.mag = fmax(b.mag, c->mag[i][k]);
             b.rms += c->want[i][k] * c->want[i][k];
             known++;
         }
+    }
     b.rms = known ? sqrt(b.rms / (double)known) : 0;
     return b;
 }
 
-/* What an element may be off. A loose variant's errors follow the neighbours that share its tile:
- * the largest of all stands for theirs. */
-static double allowed(const bound *b, const ef__variant *v, double mag, double want)
+/* The largest of the sums that a loose variant makes together with element e's: its errors follow
+ * it. They are those of the rows of a bundle, or of a weight's taps. */
+static double together(const bound *b, size_t e)
 {
-    if (b->mag == 0)
-        return relative * (fabs(want) + b->rms) + 1e-30;
-    const double sums = b->c * ldexp(v->loose ? b->mag : mag, -24) + 1e-30;
-    return b->epilogue ? slope * sums + relative * (fabs(want) + b->rms) : sums;
+    const example_array *t = &b->c->in.t[b->tensor];
+    const double *mag = b->c->mag[b->tensor];
+    const size_t *n = b->c->in.args.n, K = n[EF__K], C = t->dims[t->rank - 1];
+    double most = mag[e];
+    if (b->c->id == EF__CONV1D_DW) {
+        for (size_t j = 0; j < K && t->rank == 3; j++)
+            most = fmax(most, mag[e / K * K + j]);
+        return most;
+    }
+    const size_t row = e / C, from = row - row % n[EF__L];
+    size_t at = ef__conv1d_bundle(n, row % n[EF__L], EF__LOOSE_OUTPUTS);
+    for (int m = 0; m < EF__LOOSE_OUTPUTS && at < n[EF__L]; m++, at += n[EF__D])
+        most = fmax(most, mag[(from + at) * C + e % C]);
+    return most;
+}
+
+/* What element e may be off. */
+static double allowed(const bound *b, size_t e, double want)
+{
+    const double rounding = relative * (fabs(want) + b->rms);
+    if (!b->sums)
+        return rounding + 1e-30;
+    const double most = b->loose ? together(b, e) : b->c->mag[b->tensor][e];
+    const double sums = b->factor * ldexp(most, -24) + 1e-30;
+    return b->epilogue ? slope * sums + rounding : sums;
 }
 
 /* ---- tensors in guard bands ---- */
@@ -171,14 +198,13 @@ static void blame(check *k, double error, const char *what, int tensor, size_t e
 static void compare_known(check *k, int i, const unsigned char *inner)
 {
     const bench_case *c = &k->cases->cases[k->which];
-    const ef__variant *v = k->choice->variant;
-    bound b = bound_of(c, i, v);
-    b.c += k->which == TUNE_EPILOGUE ? strict_c : 0; /* the plain variant's */
+    bound b = bound_of(c, i, k->choice->variant);
+    b.factor += k->which == TUNE_EPILOGUE ? strict_c : 0; /* the plain variant's */
     for (size_t e = 0; e < c->in.t[i].count; e++) {
         double want = c->want[i][e], got = bench_element(&c->in.t[i], inner, e);
         if (isnan(want))
             continue;
-        double error = fabs(got - want) / allowed(&b, v, c->mag[i][e], want);
+        double error = fabs(got - want) / allowed(&b, e, want);
         blame(k, isnan(error) ? INFINITY : error, isnan(got) ? "not written" : "wrong", i, e);
     }
 }
@@ -188,15 +214,14 @@ static void compare_known(check *k, int i, const unsigned char *inner)
 static void compare_plain(check *k, int i, const unsigned char *inner)
 {
     const bench_case *c = &k->cases->cases[k->which];
-    const ef__variant *v = k->choice->variant;
     const float *plain = k->cases->plain[i];
-    bound b = bound_of(c, i, v);
-    b.c += strict_c;
+    bound b = bound_of(c, i, k->choice->variant);
+    b.factor += strict_c;
     for (size_t e = 0; plain && e < c->in.t[i].count; e++) {
         if (!isnan(c->want[i][e]))
             continue;
         double got = bench_element(&c->in.t[i], inner, e);
-        double error = fabs(got - plain[e]) / allowed(&b, v, b.mag, plain[e]);
+        double error = fabs(got - plain[e]) / allowed(&b, e, plain[e]);
         blame(k, isnan(error) ? INFINITY : error, isnan(got) ? "not written" : "wrong", i, e);
     }
 }
@@ -289,142 +314,4 @@ ef_status tune_verify(ef_actor *a, const tune_cases *c, const ef__choice *choice
         status = check_case(&k);
     *worst = k.worst;
     return status;
-}
-
-/* ---- the cases ---- */
-
-/* The results of a variant for the target, in full. NULL: of the untuned choice. */
-static ef_status run_plain(tune_cases *c, ef_actor *a, const ef__variant *v)
-{
-    bench_job j;
-    ef_status status = ef__op_force(a, c->targets[0].id, v ? v->name : NULL, NULL);
-    if (status)
-        return status;
-    status = tune_job_open(&j, &c->cases[0], a);
-    if (!status)
-        status = bench_job_run(&j);
-    for (int i = 0; i < EF__MAX_TENSORS && !status; i++) {
-        ef_readback *readback = NULL;
-        const void *data;
-        size_t count;
-        if (!c->cases[0].want[i] || c->cases[0].in.t[i].dtype != EF_F32)
-            continue;
-        status = ef_readback_start(a, j.t[i], EF_IMMEDIATE, NULL, &readback);
-        if (!status)
-            status = ef_readback_value(readback, &data, &count);
-        if (!status && !c->plain[i])
-            c->plain[i] = malloc(count * sizeof(float));
-        if (!status && !c->plain[i])
-            status = EF_ENOMEM;
-        if (!status)
-            memcpy(c->plain[i], data, count * sizeof(float));
-        ef_readback_free(readback);
-    }
-    bench_job_close(&j);
-    return status ? status : ef__op_force(a, c->targets[0].id, NULL, NULL);
-}
-
-static ef_status make_plain(tune_cases *c, ef_actor *a)
-{
-    const ef__op *op = ef__op_row(c->targets[0].id);
-    const ef__variant *v = op->variants;
-    while (v + 1 < op->variants + EF__MAX_VARIANTS && v[1].name)
-        v++;
-    ef_status status = run_plain(c, a, v);
-    if (!status || status == EF_ENOMEM)
-        return status;
-    ef_actor_reset(a);
-    return run_plain(c, a, NULL);
-}
-
-/* Parts of an epilogue that some variant does itself: all that a training step has at once. What is
- * kept of the forward pass is what its gradient reads. */
-static int parts_of(const ef__op *op)
-{
-    const bool is_dx = op == ef__op_row(EF__CONV1D_DX) || op == ef__op_row(EF__LINEAR_DX);
-    int parts = 0;
-    for (int i = 0; i < EF__MAX_VARIANTS && op->variants[i].name; i++)
-        parts |= op->variants[i].fuses;
-    return parts & ~(is_dx ? EF__PRE | EF__GELU : EF__GELU_GRAD);
-}
-
-/* The sums that are not known are those of the plain variant. */
-static void take_plain(bench_case *c, int y, const float *plain)
-{
-    const size_t count = c->in.t[y].count;
-    double most = 0;
-    for (size_t e = 0; e < count; e++)
-        most = fmax(most, c->mag[y][e]);
-    for (size_t e = 0; e < count; e++)
-        if (isnan(c->want[y][e])) {
-            c->want[y][e] = plain[e];
-            c->mag[y][e] = most;
-        }
-}
-
-/* What the case should give with its epilogue, which is the host's. */
-static bool expect_epilogue(bench_case *c, int y)
-{
-    const example_array *t = c->in.t;
-    const size_t count = t[y].count, channels = t[y].dims[t[y].rank - 1];
-    if (t[EXAMPLE_PRE].rank) {
-        c->want[EXAMPLE_PRE] = malloc(count * sizeof(double));
-        c->mag[EXAMPLE_PRE] = malloc(count * sizeof(double));
-        if (!c->want[EXAMPLE_PRE] || !c->mag[EXAMPLE_PRE])
-            return false;
-        memcpy(c->mag[EXAMPLE_PRE], c->mag[y], count * sizeof(double));
-    }
-    for (size_t r = 0; r < t[EXAMPLE_MASK].count; r++)
-        ((uint8_t *)t[EXAMPLE_MASK].data)[r] = r % 3 != 1;
-    const ref_epilogue host = {.bias = t[EXAMPLE_BIAS].data,
-                               .pre = c->want[EXAMPLE_PRE],
-                               .gelu = c->in.args.epilogue.gelu,
-                               .gelu_grad = t[EXAMPLE_GELU_GRAD].data,
-                               .residual = t[EXAMPLE_RESIDUAL].data,
-                               .mask = t[EXAMPLE_MASK].data};
-    ref_epilogue_apply(&host, count / channels, channels, c->want[y]);
-    return true;
-}
-
-static ef_status add_epilogue(tune_cases *c, ef_actor *a, int parts, ef_error *error)
-{
-    const ef__op *op = ef__op_row(c->targets[0].id);
-    const int y = __builtin_ctz(op->writes);
-    bench_case *own = &c->cases[TUNE_EPILOGUE];
-    c->targets[TUNE_EPILOGUE] = c->targets[0];
-    ef_status status = tune_case_make(own, a, &c->targets[0], error);
-    if (status)
-        return status;
-    take_plain(own, y, c->plain[y]);
-    example_epilogue(&own->in, op, parts);
-    if (own->in.no_memory || !expect_epilogue(own, y))
-        return ef__error_set(error, EF_ENOMEM, 0, op->name, "%s: no host memory for %s", op->name,
-                             own->in.shape);
-    c->count = TUNE_CASES;
-    return EF_OK;
-}
-
-ef_status tune_cases_make(tune_cases *c, ef_actor *a, const tune_target *t, ef_error *error)
-{
-    ef_status status = EF_OK;
-    *c = (tune_cases){.targets = {*t}, .count = TUNE_EPILOGUE};
-    for (int i = 0; i <= TUNE_PROBES && !status; i++) {
-        if (i)
-            c->targets[i] = tune_probe(t, i - 1);
-        status = tune_case_make(&c->cases[i], a, &c->targets[i], error);
-    }
-    if (!status && (status = make_plain(c, a)))
-        ef__actor_says(a, status, error);
-    const int parts = parts_of(ef__op_row(t->id));
-    if (!status && parts)
-        status = add_epilogue(c, a, parts, error);
-    return status;
-}
-
-void tune_cases_free(tune_cases *c)
-{
-    for (int i = 0; i < TUNE_CASES; i++)
-        bench_case_free(&c->cases[i]);
-    for (int i = 0; i < EF__MAX_TENSORS; i++)
-        free(c->plain[i]);
 }

@@ -10,6 +10,7 @@
  * with those parts of one that go together. */
 enum { TUNE_EPILOGUE = 1 + TUNE_PROBES, TUNE_CASES };
 
+/* A case's data have other magnitudes in each sequence, and mag knows all of the sums. */
 typedef struct tune_cases {
     tune_target targets[TUNE_CASES];
     bench_case cases[TUNE_CASES];

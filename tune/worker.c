@@ -1,11 +1,11 @@
 /* The worker: requests in, answers out. */
 #include "worker.h"
 #include "actor/identity.h"
-#include "base/clock.h"
 #include "base/size.h"
 #include "op/tuned.h"
 #include "process.h"
 #include "products.h"
+#include "timing.h"
 #include "train/trainer.h"
 #include "../bench/bench.h"
 #include "verify.h"
@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_CHOICES = 4096, MOST_SETS = 4 };
+enum { MOST_CHOICES = 4096 };
 
 typedef struct timed {
     ef__choice choice;
@@ -29,8 +29,7 @@ typedef struct worker {
     ef_actor *actor;
     bool is_open;
     tune_cases cases;
-    bench_job jobs[MOST_SETS]; /* the target on tensors of its own, used by turns */
-    size_t sets, next;
+    tune_timing timing; /* of the target */
     timed *choices;
     size_t count, untuned;
     tune_products products; /* of the target "clblast"; its choices are parameters, not numbers */
@@ -114,9 +113,7 @@ static json_t *describe(worker *w)
 
 static void close_target(worker *w)
 {
-    for (size_t i = 0; i < w->sets; i++)
-        bench_job_close(&w->jobs[i]);
-    w->sets = 0;
+    tune_timing_close(&w->timing);
     if (w->is_open)
         tune_cases_free(&w->cases);
     w->is_open = false;
@@ -171,7 +168,7 @@ static bool enumerate(worker *w, const ef__variant *v, ef__args *args)
 static bool list_choices(worker *w)
 {
     const ef__op *op = ef__op_row(w->cases.targets[0].id);
-    ef__args args = w->jobs[0].args;
+    ef__args args = w->timing.sets[0].args;
     ef__choice untuned = ef__op_choose(w->actor, w->cases.targets[0].id, &args);
     for (int v = 0; v < EF__MAX_VARIANTS && op->variants[v].name; v++)
         if (!enumerate(w, &op->variants[v], &args))
@@ -211,7 +208,7 @@ static double floor_ms(worker *w, double flops, double bytes)
 static json_t *target_json(worker *w)
 {
     const ef__op *op = ef__op_row(w->cases.targets[0].id);
-    const ef__args *args = &w->jobs[0].args;
+    const ef__args *args = &w->timing.sets[0].args;
     json_t *choices = json_array();
     for (size_t i = 0; i < w->count; i++)
         json_array_append_new(choices, choice_json(w, &w->choices[i].choice));
@@ -237,13 +234,6 @@ static json_t *open_clblast(worker *w, json_t *list)
                      (json_int_t)l.group, "local_bytes", (json_int_t)l.local_bytes);
 }
 
-/* So many sets of tensors that together they pass the caches. */
-static size_t sets_for(const ef_device_info *d, double bytes)
-{
-    double cache = (double)(d->l3_bytes ? d->l3_bytes : d->l2_bytes);
-    return (size_t)fmin(MOST_SETS, fmax(1, ceil(2 * cache / fmax(bytes, 1))));
-}
-
 static json_t *open_target(worker *w, const char *text, json_t *clblast)
 {
     tune_target target;
@@ -259,74 +249,29 @@ static json_t *open_target(worker *w, const char *text, json_t *clblast)
         ef_actor_reset(w->actor);
         return failed(status == EF_EBUILD ? "compile" : "runtime", error.text);
     }
-    ef__identity own;
-    ef__identity_get(w->actor, &own);
-    do {
-        status = tune_job_open(&w->jobs[w->sets++], &w->cases.cases[0], w->actor);
-        if (status)
-            return actor_failed(w, status);
-    } while (w->sets < sets_for(&own.info, ef__op_row(target.id)->bytes(&w->jobs[0].args)));
+    status = tune_timing_open(&w->timing, w->actor, &w->cases.cases[0]);
+    if (status)
+        return actor_failed(w, status);
     return list_choices(w) ? target_json(w) : failed("runtime", "the choices cannot be listed");
 }
 
 /* ---- timing ---- */
 
-/* One call as a training step makes it: the weights have changed since the last. */
-static ef_status call(worker *w)
+/* Once enqueued it is built, and the supervisor is told; but drivers of CPUs build a command when
+ * its turn comes. */
+static void say_built(void *user)
 {
-    const ef__op *op = ef__op_row(w->cases.targets[0].id);
-    bench_job *j = &w->jobs[w->next++ % w->sets];
-    for (int i = 0; i < EF__MAX_TENSORS; i++)
-        if (op->names[i] && !strcmp(op->names[i], "w"))
-            ef__tensor_written(j->t[i]);
-    return bench_job_run(j);
-}
-
-/* first: it is new to this process. Once enqueued it is built, and the supervisor is told; but
- * drivers of CPUs build a command when its turn comes. */
-static ef_status time_calls(worker *w, const timed *t, bool first, double *ms)
-{
-    ef_status status =
-        ef__op_force(w->actor, w->cases.targets[0].id, t->choice.variant->name, t->choice.knob);
-    if (status)
-        return status;
-    double start = ef__now();
-    status = ef_batch_begin(w->actor);
-    for (size_t i = 0; i < t->calls && !status; i++)
-        status = call(w);
-    if (first && !status && !ef_actor_device(w->actor)->is_cpu)
+    worker *w = user;
+    if (!ef_actor_device(w->actor)->is_cpu)
         say(w, json_pack("{s:b}", "built", 1));
-    ef_status synced = ef_batch_sync(w->actor, "tune");
-    *ms = (ef__now() - start) * 1e3;
-    return status ? status : synced;
-}
-
-static ef_status calibrate(worker *w, timed *t)
-{
-    double ms;
-    ef_status status;
-    t->calls = w->sets; /* every set once, to have it packed */
-    status = time_calls(w, t, true, &ms);
-    for (t->calls = 1; !status; t->calls *= 2) {
-        status = time_calls(w, t, false, &ms);
-        if (ms >= TUNE_LEAST_MS)
-            break;
-    }
-    if (status)
-        t->calls = 0;
-    return status;
 }
 
 static ef_status time_choice(worker *w, size_t index, double *ms)
 {
-    ef_status status = index < w->count ? EF_OK : EF_EARG;
-    if (!status && !w->choices[index].calls)
-        status = calibrate(w, &w->choices[index]);
-    if (!status)
-        status = time_calls(w, &w->choices[index], false, ms);
-    if (!status)
-        *ms /= (double)w->choices[index].calls;
-    return status;
+    if (index >= w->count)
+        return EF_EARG;
+    timed *t = &w->choices[index];
+    return tune_timing_measure(&w->timing, &t->choice, &t->calls, say_built, w, ms);
 }
 
 /* each: of the products of CLBlast, of the last choice. */

@@ -215,6 +215,14 @@ size_t ef__clblast_count(ef__clblast_id id)
     return n;
 }
 
+size_t ef__clblast_place(ef__clblast_id id, const char *name)
+{
+    size_t i = 0;
+    while (strcmp(rows[id].parameter[i].name, name) != 0)
+        i++;
+    return i;
+}
+
 ef__clblast_group ef__clblast_group_of(ef__clblast_id id, const int *values)
 {
     return rows[id].group(values);

@@ -54,6 +54,9 @@ const char *ef__clblast_kernel(ef__clblast_id id);
 const ef__clblast_parameter *ef__clblast_parameters(ef__clblast_id id);
 size_t ef__clblast_count(ef__clblast_id id);
 
+/* The place among them of one that is there. */
+size_t ef__clblast_place(ef__clblast_id id, const char *name);
+
 /* What a work-group takes in single precision, of values in the order of the parameters. */
 ef__clblast_group ef__clblast_group_of(ef__clblast_id id, const int *values);
 

@@ -43,6 +43,12 @@ ef_status ef__conv1d_taps_toom(ef_actor *a, const char *op, const ef__args *args
 bool ef__conv1d_fits_dw_toom(const ef__device *device, const ef__args *args, size_t outputs);
 ef_status ef__conv1d_dw_toom(ef_actor *a, const char *op, const ef__args *args, size_t outputs);
 
+/* The first row of the bundle that row t of a sequence is made in, with outputs - 1 others d
+ * apart. Loose variants are of LOOSE_OUTPUTS: an error of one row of a bundle follows all of them.
+ * The same goes for the taps of a weight's gradient. */
+enum { EF__LOOSE_OUTPUTS = 4 };
+size_t ef__conv1d_bundle(const size_t *n, size_t t, size_t outputs);
+
 /* Their knobs: rows and vectors of a register tile, and how many tiles of rows (dw: of input
  * channels) and panels of vectors a group holds at most. The result does not depend on them, bit
  * for bit. */

@@ -133,6 +133,11 @@ static size_t bundles(const size_t *n, size_t outputs)
     return n[EF__L] / rows * n[EF__D] + ef__min(n[EF__L] % rows, n[EF__D]);
 }
 
+size_t ef__conv1d_bundle(const size_t *n, size_t t, size_t outputs)
+{
+    return t / (outputs * n[EF__D]) * (outputs * n[EF__D]) + t % n[EF__D];
+}
+
 /* Products of a sequence's rows with taps: those that do not meet padding alone. */
 static size_t products(const size_t *n)
 {

@@ -208,6 +208,8 @@ static ef_status keep(reader *r, const ef__tuned_record *record)
     return EF_OK;
 }
 
+_Static_assert(sizeof((ef_tune_info *)0)->clblast == EF__CLBLAST_TEXT, "a set's text fits");
+
 static bool is_clblast(json_t *line)
 {
     const char *op = json_string_value(json_object_get(line, "op"));
