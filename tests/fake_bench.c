@@ -47,6 +47,8 @@ static tune_outcome call(fake_bench *f)
 
 static tune_outcome spend(fake_bench *f, double s, double limit_s, tune_outcome past)
 {
+    if (f->slow > 0 && f->clock >= f->slow_at)
+        s *= f->slow;
     f->clock += s < limit_s ? s : limit_s;
     return s < limit_s ? TUNE_CORRECT : past;
 }
@@ -69,7 +71,7 @@ static tune_outcome sample(void *user, size_t c, tune_limit limit, double *ms)
     if (outcome == TUNE_GONE)
         return outcome;
     f->asked[c]++;
-    double build_s = f->built[c] ? 0 : f->build_s;
+    double build_s = f->call_s + (f->built[c] ? 0 : f->build_s);
     if (f->slow_build && c == f->slow_build)
         build_s = 86400;
     f->built[c] = true;
@@ -91,7 +93,7 @@ static tune_outcome verify(void *user, size_t c, tune_limit limit)
     fake_bench *f = user;
     tune_outcome outcome = call(f);
     if (outcome == TUNE_CORRECT)
-        outcome = spend(f, f->check_s, limit.left_s, TUNE_LATE);
+        outcome = spend(f, f->call_s + f->check_s, limit.left_s, TUNE_LATE);
     bool wrong = f->wrong[c] || (f->flaky && c == f->flaky && f->checked[c] > 0);
     f->checked[c]++;
     return outcome == TUNE_CORRECT && wrong ? TUNE_CORRECTNESS : outcome;
@@ -104,6 +106,9 @@ static tune_outcome time_round(void *user, const size_t *c, size_t count, tune_l
     fake_bench *f = user;
     tune_outcome outcome = call(f);
     bool slower = ef__rng_uniform(&f->rng) < f->drift;
+    if (outcome == TUNE_CORRECT)
+        outcome = spend(f, f->call_s, limit.left_s, TUNE_LATE);
+    limit.left_s -= f->call_s;
     for (size_t i = 0; i < count && outcome == TUNE_CORRECT; i++) {
         if (f->fragile && c[i] == f->fragile && ++f->rounds == 3) {
             *failed = i;

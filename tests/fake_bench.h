@@ -16,10 +16,11 @@ typedef struct fake_bench {
     size_t *checked;       /* [count] verifications */
     size_t *asked;         /* [count] samples */
     bool *built;
-    double build_s, check_s;
-    size_t slow_build; /* a candidate that takes a day; 0: none */
-    size_t flaky;      /* one that only a second check finds wrong; 0: none */
-    size_t fragile;    /* one that fails in its third round; 0: none */
+    double build_s, check_s, call_s; /* call_s: of every call, beside what it does */
+    double slow, slow_at; /* from slow_at on its clock all takes so many times as long; 0: never */
+    size_t slow_build;    /* a candidate that takes a day; 0: none */
+    size_t flaky;         /* one that only a second check finds wrong; 0: none */
+    size_t fragile;       /* one that fails in its third round; 0: none */
     size_t rounds;
     double noise, spikes; /* of log-normal noise; share of samples that take three times as long */
     double drift;         /* share of rounds in the middle of which the clock halves */

@@ -145,12 +145,23 @@ static bool answer(tune__search *s, size_t candidate, tune_outcome outcome)
 
 /* ---- Questions ---- */
 
+/* The mean of the first; from then on it follows the last few. */
+static void learn(tune__cost *cost, double seconds)
+{
+    enum { FEW = 3 };
+    cost->calls += cost->calls < FEW;
+    cost->seconds += (seconds - cost->seconds) / (double)cost->calls;
+}
+
 bool tune__sample(tune__search *s, size_t candidate)
 {
-    double ms = 0;
+    double ms = 0, began = tune__spent(s);
     if (tune__halted(s) ||
         !answer(s, candidate, s->bench->sample(s->bench->user, candidate, limit(s), &ms)))
         return false;
+    if (s->built[candidate])
+        learn(&s->sample, tune__spent(s) - began);
+    s->built[candidate] = true;
     add(s, candidate, ms);
     return true;
 }
@@ -159,29 +170,43 @@ bool tune__verify(tune__search *s, size_t candidate)
 {
     if (tune__halted(s))
         return false;
+    double began = tune__spent(s);
     s->candidate[candidate].verified =
         !s->bench->verify ||
         answer(s, candidate, s->bench->verify(s->bench->user, candidate, limit(s)));
+    learn(&s->verify, tune__spent(s) - began);
     return s->candidate[candidate].verified;
 }
 
 bool tune__round(tune__search *s, const size_t *candidates, size_t count, double *ms)
 {
-    size_t failed = 0;
+    size_t failed = 0, unbuilt = 0;
+    double began = tune__spent(s);
     if (tune__halted(s))
         return false;
     tune_outcome outcome =
         s->bench->round(s->bench->user, candidates, count, limit(s), ms, &failed);
+    for (size_t i = 0; i < count; i++) {
+        unbuilt += !s->built[candidates[i]];
+        s->built[candidates[i]] = true;
+    }
+    if (!unbuilt)
+        learn(&s->entry, (tune__spent(s) - began) / (double)count);
     return answer(s, candidates[failed], outcome);
+}
+
+double tune__warming_s(const tune__search *s)
+{
+    const double most_s = 2, share = 0.05;
+    double most = share * s->plan->budget_s;
+    return most < most_s ? most : most_s;
 }
 
 void tune__warm(tune__search *s)
 {
     enum { STEADY = 5 };
-    const double within = 1.03, most_s = 2, share = 0.05;
-    double most = share * s->plan->budget_s, last[STEADY], began = tune__spent(s);
-    const bool cold = s->first_s == 0; /* not built, either */
-    most = most < most_s ? most : most_s;
+    const double within = 1.03, most = tune__warming_s(s);
+    double last[STEADY], began = tune__spent(s);
     for (size_t n = 0; tune__spent(s) - began < most; n++) {
         double ms = 0;
         size_t c = s->plan->control;
@@ -189,6 +214,7 @@ void tune__warm(tune__search *s)
             return;
         if (s->first_s == 0)
             s->first_s = tune__spent(s) - began;
+        s->built[c] = true;
         last[n % STEADY] = ms;
         double low = ms, high = ms;
         for (size_t i = 0; i < STEADY && n + 1 >= STEADY; i++) {
@@ -198,7 +224,6 @@ void tune__warm(tune__search *s)
         if (n + 1 >= STEADY && high <= within * low)
             break;
     }
-    s->warm_s = tune__spent(s) - began - (cold ? s->first_s : 0);
 }
 
 void tune__report(tune__search *s, tune_stage stage, size_t done, size_t total)

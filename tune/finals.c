@@ -21,14 +21,28 @@ static size_t discards(const tune__search *s)
     return s->rounds / 2;
 }
 
-static double rounds_s(const tune__search *s, size_t candidates)
+/* Where the time ends, fewer rounds do. */
+static size_t least_rounds(const tune__search *s)
 {
-    return s->entry_s * (double)((candidates + 2) * (s->rounds + discards(s)));
+    enum { LEAST = 7 };
+    return s->rounds < LEAST ? s->rounds : LEAST;
 }
 
-double tune__finals_s(const tune__search *s, size_t finalists)
+static double rounds_s(const tune__search *s, size_t candidates, bool need)
 {
-    return s->warm_s + rounds_s(s, finalists) + s->verify_s + rounds_s(s, 1);
+    const size_t times = need ? least_rounds(s) : s->rounds + discards(s);
+    return s->entry.seconds * (double)((candidates + 2) * times);
+}
+
+static double confirm_s(const tune__search *s, bool need)
+{
+    return s->verify.seconds + rounds_s(s, 1, need);
+}
+
+double tune__finals_s(const tune__search *s, bool need)
+{
+    const double slack = need ? 1.5 : 1;
+    return tune__warming_s(s) + slack * (rounds_s(s, s->finalists, need) + confirm_s(s, need));
 }
 
 /* ---- Rounds ---- */
@@ -65,8 +79,8 @@ static void drop(rounds *r, size_t i)
 /* The slowest leave, whose place comes last, when the seconds do not suffice for all. */
 static void make_room(tune__search *s, rounds *r, double place_s)
 {
-    while (r->count > 1 &&
-           place_s * (double)(r->count + 2) * (double)(s->rounds - r->done) > tune__left(s)) {
+    while (r->count > 1 && r->done < least_rounds(s) &&
+           place_s * (double)(r->count + 2) * (double)(least_rounds(s) - r->done) > tune__left(s)) {
         r->count--;
         s->candidate[r->who[r->count]].fate = TUNE_FATE_CROWDED;
     }
@@ -102,11 +116,13 @@ static void one_round(tune__search *s, rounds *r, size_t *discarded)
     r->done++;
 }
 
-/* All rounds; false: they were not finished before only `later` seconds were left. */
-static bool run(tune__search *s, rounds *r, tune_stage stage, double later)
+/* All rounds, or as many as leave time for what follows the finals; false: too few. */
+static bool run(tune__search *s, rounds *r, tune_stage stage)
 {
+    const bool last = stage == TUNE_CONFIRM;
+    const double slack = 1.5;
     size_t discarded = 0;
-    tune__begin(s, later);
+    tune__begin(s, last ? 0 : slack * confirm_s(s, true));
     r->done = 0;
     for (size_t i = 0; i < r->count; i++)
         s->candidate[r->who[i]].stage = stage;
@@ -119,12 +135,14 @@ static bool run(tune__search *s, rounds *r, tune_stage stage, double later)
             place_s = fmin(place_s, (tune__spent(s) - before) / places);
             make_room(s, r, place_s);
         }
+        if (!last)
+            s->until = s->budget_s - slack * confirm_s(s, r->done < least_rounds(s));
         first = false;
         report(s, r, stage);
     }
     s->result->rounds += r->done;
     s->result->discarded += discarded;
-    return r->done == s->rounds;
+    return r->done >= least_rounds(s) && !tune__halted(s);
 }
 
 /* ---- Choosing ---- */
@@ -181,8 +199,8 @@ static bool confirmed(tune__search *s, rounds *own, size_t candidate)
     tune_candidate *c = &s->candidate[candidate];
     own->who[0] = candidate;
     own->count = 1;
-    tune__begin(s, rounds_s(s, 1));
-    if (!tune__verify(s, candidate) || !run(s, own, TUNE_CONFIRM, 0)) {
+    tune__begin(s, 0);
+    if (!tune__verify(s, candidate) || !run(s, own, TUNE_CONFIRM)) {
         c->fate = tune__alive(s, candidate) ? TUNE_FATE_CROWDED : c->fate;
         return false;
     }
@@ -246,9 +264,9 @@ ef_status tune__finals(tune__search *s, const size_t *finalists, size_t count, b
         for (size_t i = 0; i < count; i++)
             s->candidate[finalists[i]].fate = TUNE_FATE_CROWDED;
         tune__warm(s);
-        *finished =
-            (run(s, &finals, TUNE_FINALS, s->verify_s + rounds_s(s, 1)) || finals.count == 0) &&
-            adopt(s, &finals, &own) && (s->result->adopted || !is_crowded(s, finalists, count));
+        *finished = (run(s, &finals, TUNE_FINALS) || finals.count == 0) &&
+                    adopt(s, &finals, &own) &&
+                    (s->result->adopted || !is_crowded(s, finalists, count));
     }
     free(finals.memory);
     free(own.memory);

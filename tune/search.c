@@ -51,8 +51,9 @@ static ef_status prepare(tune__search *s)
     *s->result = (tune_result){.choice = s->plan->control, .count = count};
     s->candidate = s->result->candidate = calloc(count, sizeof *s->candidate);
     s->order = calloc(count, sizeof *s->order);
+    s->built = calloc(count, sizeof *s->built);
     s->model = tune_model_new(s->plan->space);
-    if (!s->candidate || !s->order || !s->model)
+    if (!s->candidate || !s->order || !s->built || !s->model)
         return EF_ENOMEM;
     for (size_t i = 0; i < s->points; i++) {
         size_t j = ef__rng_below(&s->rng, i + 1);
@@ -69,20 +70,12 @@ static ef_status prepare(tune__search *s)
 static void meet_control(tune__search *s)
 {
     size_t twice[2] = {s->plan->control, s->plan->control};
-    double ms[2], before;
+    double ms[2];
     tune__begin(s, 0);
     tune__warm(s);
-    before = tune__spent(s);
-    if (!tune__sample(s, s->plan->control))
-        return;
-    s->sample_s = tune__spent(s) - before;
-    before = tune__spent(s);
-    if (!s->candidate[s->plan->control].verified && !tune__verify(s, s->plan->control))
-        return;
-    s->verify_s = tune__spent(s) - before;
-    before = tune__spent(s);
-    if (tune__round(s, twice, 2, ms))
-        s->entry_s = (tune__spent(s) - before) / 2;
+    if (tune__sample(s, s->plan->control) &&
+        (s->candidate[s->plan->control].verified || tune__verify(s, s->plan->control)))
+        tune__round(s, twice, 2, ms);
 }
 
 /* ---- S0 ---- */
@@ -92,18 +85,22 @@ static double least(double a, double b)
     return a < b ? a : b;
 }
 
-static size_t most_finalists(const tune__search *s, size_t alive)
+static size_t at_least(size_t n, size_t least)
 {
-    size_t most = s->points < TUNE_FINALISTS ? s->points : TUNE_FINALISTS;
-    return alive < most ? alive : most;
+    return n > least ? n : least;
 }
 
-/* Seconds that S1, S2 and the finals want of so many. */
+/* Seconds that S2 wants: of those that the finals hold, at least, and of the default. */
+static double second_s(const tune__search *s)
+{
+    const double sample_s = s->sample.seconds;
+    return (double)s->finalists * (s->verify.seconds + 9 * sample_s) + 9 * sample_s;
+}
+
+/* Seconds that S1 wants of so many, S2 and the finals. */
 static double stages_s(const tune__search *s, size_t alive)
 {
-    const double samples = 3 + 9.0 / 3;
-    return (double)alive * (s->verify_s + samples * s->sample_s) +
-           tune__finals_s(s, most_finalists(s, alive));
+    return 3 * (double)alive * s->sample.seconds + second_s(s) + tune__finals_s(s, false);
 }
 
 /* What later stages may have of it: S0 has half of the budget at least, or the seeds' time. */
@@ -124,11 +121,14 @@ static void settle_budget(tune__search *s)
     size_t seeds = 0;
     for (size_t i = 0; i < s->plan->seed_count; i++)
         seeds += s->candidate[s->plan->seeds[i]].outcome == TUNE_UNTRIED;
-    double seeded = tune__spent(s) + slack * (double)seeds * (s->first_s + s->verify_s);
+    double seeded = tune__spent(s) + slack * (double)seeds * (s->first_s + s->verify.seconds);
     s->seeded_at = s->plan->seed_count ? seeded : INFINITY;
     s->budget_s =
         fmax(s->plan->budget_s, least(s->plan->most_s, seeded + stages_s(s, s->alive + seeds)));
     s->progress.budget_s = s->budget_s;
+    double half = (s->budget_s - tune__spent(s)) / 2;
+    while (s->finalists > 1 && stages_s(s, 0) > half)
+        s->finalists--;
 }
 
 /* More samples where they cost nothing beside the first, which built it: one in a while is far
@@ -219,39 +219,59 @@ static size_t survivors(tune__search *s, tune_candidate **list)
     return n;
 }
 
-/* Verified, and with so many samples? */
+/* With so many samples, and verified before the second stage? */
 static bool bring(tune__search *s, size_t candidate, tune_stage stage, size_t samples)
 {
     tune_candidate *c = &s->candidate[candidate];
     c->stage = stage;
-    bool fine = c->verified || tune__verify(s, candidate);
+    bool fine = stage == TUNE_FIRST || c->verified || tune__verify(s, candidate);
     while (fine && c->samples < samples)
         fine = tune__sample(s, candidate);
     return fine;
 }
 
-/* From list[n], the fastest first, to those that go on: a third of those that were reached before
- * only `later` seconds were left, but as many as the finals hold. */
-static size_t narrow(tune__search *s, tune_candidate **list, size_t n, tune_stage stage,
-                     double later)
+/* A stage that has reached so many leaves to later ones what they want, or, until it has as many as
+ * the finals hold, what they cannot do without. */
+static void leave(tune__search *s, tune_stage stage, size_t reached)
+{
+    const double finals =
+        reached < s->finalists ? tune__finals_s(s, true) : reserve(s, tune__finals_s(s, false));
+    s->until = s->budget_s - finals - (stage == TUNE_FIRST ? second_s(s) : 0);
+}
+
+/* From list[n], the fastest first, to those that go on: a third of those that were reached in time,
+ * but as many as the finals hold, in time or not: the winner is verified in any case. */
+static size_t narrow(tune__search *s, tune_candidate **list, size_t n, tune_stage stage)
 {
     const size_t samples = stage == TUNE_FIRST ? 4 : TUNE_SAMPLES;
     const tune_fate fate = stage == TUNE_FIRST ? TUNE_FATE_THIRD : TUNE_FATE_FEW;
     size_t reached = 0;
-    tune__begin(s, later);
-    if (tune__left(s) > 0)
-        bring(s, s->plan->control, stage, samples);
-    for (size_t i = 0; i < n && !tune__halted(s) && tune__left(s) > 0; i++) {
-        if (bring(s, (size_t)(list[i] - s->candidate), stage, samples))
+    tune__begin(s, 0);
+    leave(s, stage, 0);
+    for (size_t i = 0; i < n && !tune__halted(s); i++) {
+        const size_t c = (size_t)(list[i] - s->candidate);
+        if (tune__left(s) == 0 && reached >= s->finalists)
+            break;
+        bool fine = tune__left(s) > 0 && bring(s, c, stage, samples);
+        if (fine || (reached < s->finalists && tune__alive(s, c)))
             list[reached++] = list[i];
+        leave(s, stage, reached);
         tune__report(s, stage, i + 1, n);
     }
+    if (tune__left(s) > 0)
+        bring(s, s->plan->control, stage, samples);
     qsort(list, reached, sizeof *list, by_median);
     size_t keep = stage == TUNE_FIRST ? (reached + 2) / 3 : 0;
-    keep = keep < TUNE_FINALISTS ? TUNE_FINALISTS : keep;
+    keep = at_least(keep, s->finalists);
     for (size_t i = keep; i < reached; i++)
         list[i]->fate = fate;
     return reached < keep ? reached : keep;
+}
+
+/* Has one been tried beside the default, where there is one? */
+static bool is_begun(const tune__search *s)
+{
+    return s->untried == 0 || s->points - s->untried > (s->plan->control < s->points);
 }
 
 /* Has one not had its turn, that is neither the default nor failed nor too slow? */
@@ -269,17 +289,15 @@ static ef_status compare(tune__search *s, bool *finished)
     size_t finalist[TUNE_FINALISTS];
     if (!list)
         return EF_ENOMEM;
-    const size_t most = most_finalists(s, s->alive);
-    double finals = reserve(s, tune__finals_s(s, most));
-    tune__begin(s, finals);
+    tune__begin(s, tune__finals_s(s, true));
     check_leader(s);
     size_t n = survivors(s, list);
-    n = narrow(s, list, n, TUNE_FIRST, finals + 9 * s->sample_s * (double)most);
-    n = narrow(s, list, n, TUNE_SECOND, finals);
+    n = narrow(s, list, n, TUNE_FIRST);
+    n = narrow(s, list, n, TUNE_SECOND);
     for (size_t i = 0; i < n; i++)
         finalist[i] = (size_t)(list[i] - s->candidate);
     free(list);
-    *finished = n == 0 && tune__left(s) > 0 && !is_waiting(s);
+    *finished = n == 0 && tune__left(s) > 0 && is_begun(s) && !is_waiting(s);
     return n == 0 || tune__halted(s) ? EF_OK : tune__finals(s, finalist, n, finished);
 }
 
@@ -294,6 +312,7 @@ ef_status tune_search(const tune_plan *plan, const tune_bench *bench, tune_resul
                       .rounds = plan->rounds ? plan->rounds : 15,
                       .budget_s = fmax(plan->budget_s, plan->most_s)};
     s.untried = s.points;
+    s.finalists = s.points < TUNE_FINALISTS ? s.points : TUNE_FINALISTS;
     *result = (tune_result){0};
     if (!sound(plan))
         return EF_EARG;
@@ -311,6 +330,7 @@ ef_status tune_search(const tune_plan *plan, const tune_bench *bench, tune_resul
             s.candidate[plan->control].fate = TUNE_FATE_CONTROL;
     }
     free(s.order);
+    free(s.built);
     tune_model_free(s.model);
     result->spent_s = tune__spent(&s);
     return status;

@@ -64,8 +64,8 @@ const char *tune_fate_text(tune_fate fate);
 
 typedef enum tune_stage {
     TUNE_EXPLORE, /* S0: one sample of each candidate */
-    TUNE_FIRST,   /* S1: verified, then 3 more */
-    TUNE_SECOND,  /* S2: 9 more */
+    TUNE_FIRST,   /* S1: 3 more */
+    TUNE_SECOND,  /* S2: verified, then 9 more */
     TUNE_FINALS,  /* S3: rounds against the default */
     TUNE_CONFIRM  /* rounds of the winner alone */
 } tune_stage;
@@ -99,7 +99,7 @@ typedef struct tune_bench {
     /* Build the candidate unless it is built, run it, and time it once. */
     tune_outcome (*sample)(void *user, size_t candidate, tune_limit limit, double *ms);
     /* Are its results right? Asked of each that takes the lead, of the others
-     * before S1, and again of the winner. NULL: not asked. */
+     * in S2, and again of the winner. NULL: not asked. */
     tune_outcome (*verify)(void *user, size_t candidate, tune_limit limit);
     /* Time each of candidates[count] once, in this order, as the application would run them; the
      * same may stand there twice. *failed: the place of one that failed, if so. */
@@ -131,7 +131,7 @@ typedef struct tune_plan {
                       0: they may not */
     uint64_t seed;
     double margin; /* a choice saves more than this share of the default's time; 0: 2 % */
-    size_t rounds; /* of the finals; 0: 15 */
+    size_t rounds; /* of the finals; 0: 15. Where the time ends, 7 will do */
     const volatile sig_atomic_t *stop; /* becomes 1: end, with what is known; may be NULL */
 } tune_plan;
 

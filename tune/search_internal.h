@@ -9,6 +9,12 @@
 
 enum { TUNE__FAILING = 8 };
 
+/* What a call of a kind takes, by those so far. */
+typedef struct tune__cost {
+    double seconds;
+    size_t calls; /* that it is the mean of */
+} tune__cost;
+
 typedef struct tune__search {
     const tune_plan *plan;
     const tune_bench *bench;
@@ -20,13 +26,15 @@ typedef struct tune__search {
     size_t rounds;
     tune_progress progress;
 
-    double budget_s; /* the plan's, or what seeds and finals need */
-    double start;    /* on the bench's clock */
-    double until;    /* how long after it the present stage ends */
-    bool late;       /* a call was cut short by that */
-    double first_s;  /* what the default takes: its first sample, which builds it; to be warm; a
-                       sample more, its check, a place in a round */
-    double warm_s, sample_s, verify_s, entry_s;
+    double budget_s;                  /* the plan's, or what seeds and finals need */
+    double start;                     /* on the bench's clock */
+    double until;                     /* how long after it the present stage ends */
+    bool late;                        /* a call was cut short by that */
+    double first_s;                   /* what the default's first sample takes, which builds it */
+    tune__cost sample, verify, entry; /* a sample of one that is built; a check; a place in a round
+                                         of those that are */
+    bool *built;                      /* [count] in this search */
+    size_t finalists;                 /* at most */
 
     size_t failing[TUNE__FAILING]; /* the last of those that failed since the last success */
     size_t failures, sick;
@@ -66,6 +74,7 @@ bool tune__round(tune__search *s, const size_t *candidates, size_t count, double
 
 /* Sample the default until its times are steady; these samples are not kept. */
 void tune__warm(tune__search *s);
+double tune__warming_s(const tune__search *s); /* at most */
 
 void tune__report(tune__search *s, tune_stage stage, size_t done, size_t total);
 
@@ -78,8 +87,8 @@ bool tune__next(tune__search *s, size_t *candidate);
 
 /* ---- finals.c ---- */
 
-/* Seconds that the finals of so many candidates want, their confirmation included. */
-double tune__finals_s(const tune__search *s, size_t finalists);
+/* Seconds that the finals want, their confirmation included; in need: cannot do without. */
+double tune__finals_s(const tune__search *s, bool need);
 
 /* Choose among these; the choice and all their fates go into the result. *finished: in time. */
 ef_status tune__finals(tune__search *s, const size_t *finalists, size_t count, bool *finished);
