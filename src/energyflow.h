@@ -446,23 +446,128 @@ typedef struct ef_batch {
     size_t tokens;       /* kept positions */
 } ef_batch;
 
-/* ef_dataset_open -- open an EFB1 file and check all of it: sizes, no samples, samples without ids,
- * ids that are no int32, non-finite targets. Samples and positions count from 0 in messages. The
- * file stays open and is read as its samples are needed; replacing it is fine, but it must not be
- * changed in place. Errors: EIO, EFORMAT (the text names file and sample), ENOMEM. */
+/* One sample on the host. */
+typedef struct ef_sample {
+    const char *text; /* UTF-8, no final 0; NULL: none */
+    size_t bytes;     /* of the text */
+    size_t length;    /* ids; 0: none */
+    const int32_t *ids;
+    const uint8_t *mask; /* [length]; in ef_dataset_writer_add NULL: all 1 */
+    const float *target; /* [E] */
+} ef_sample;
+
+/* ef_tokenize -- the first ids of a text, most at the most (> 0): how many there are. */
+typedef ef_status (*ef_tokenize)(void *user, const char *text, size_t bytes, size_t most,
+                                 int32_t *ids, size_t *count);
+
+typedef struct ef_dataset_options {
+    bool skip_bad;        /* JSONL: leave out lines that are no samples, and count them */
+    bool not_finite;      /* targets may be NaN or infinite: for who looks for them */
+    ef_tokenize tokenize; /* gives samples without ids those of their text; or NULL */
+    void *tokenizer;      /* its user */
+    size_t most_ids;      /* that it gives a text; 0: all */
+    bool (*on_progress)(void *user, uint64_t done, uint64_t all); /* or NULL; false: no further */
+    void *user;
+} ef_dataset_options;
+
+/* ef_dataset_open -- open a file of samples and check all of it. What it is its content says:
+ *   EFB1   "EFB1", u32 N, u32 E, then N samples of u32 L, L u32 ids, L u8 mask, E f32 target;
+ *          little-endian, without padding
+ *   EFB2   "EFB2", u32 N, u32 E, u32 flags (1 ids, 2 texts, 4 targets of norm 1), then N samples of
+ *          u32 n, n bytes of UTF-8 (if texts), u32 L, L u32 ids, L u8 mask (if ids), E f32 target
+ *   JSONL  a line for each sample: {"text": string, "input_ids": [..], "attention_mask": [..],
+ *          "target": [..]}; target is needed, so is text or input_ids; numbers may be strings of
+ *          such, a missing mask is all 1, other keys are ignored
+ * No samples, ids that are no int32, non-finite targets and whatever does not agree are refused.
+ * Samples and positions count from 0 in messages, lines from 1. The file stays open and is read as
+ * its samples are needed; replacing it is fine, but it must not be changed in place. JSONL samples,
+ * and those that are tokenized, are kept in an unnamed file in TMPDIR, else /tmp. Errors: EIO,
+ * EFORMAT (the text names file and sample or line), ENOMEM. */
 ef_status ef_dataset_open(const char *path, ef_dataset **dataset, ef_error *error);
+
+/* ef_dataset_open_with -- the same with options, which may be NULL. Errors: those of tokenize, with
+ * the sample or line named, and ECANCELLED, too. */
+ef_status ef_dataset_open_with(const char *path, const ef_dataset_options *options,
+                               ef_dataset **dataset, ef_error *error);
 void ef_dataset_free(ef_dataset *dataset);
 
 size_t ef_dataset_size(const ef_dataset *dataset);    /* samples N */
 size_t ef_dataset_width(const ef_dataset *dataset);   /* target width E */
 size_t ef_dataset_longest(const ef_dataset *dataset); /* most ids in a sample */
 int32_t ef_dataset_max_id(const ef_dataset *dataset);
+size_t ef_dataset_texts(const ef_dataset *dataset); /* samples that have a text */
+size_t ef_dataset_bare(const ef_dataset *dataset);  /* samples without ids: no loader takes them */
 uint64_t ef_dataset_bytes(const ef_dataset *dataset);
 const char *ef_dataset_path(const ef_dataset *dataset);
+const char *ef_dataset_format(const ef_dataset *dataset); /* "EFB1", "EFB2", "JSONL" */
+bool ef_dataset_normalized(const ef_dataset *dataset);    /* EFB2 says that targets have norm 1 */
+
+/* ef_dataset_skipped -- how many lines skip_bad left out; *first (if not NULL) says why of the
+ * first. */
+size_t ef_dataset_skipped(const ef_dataset *dataset, const char **first);
 
 /* ef_dataset_sha256 -- of the file, as hex; NULL: it cannot be read any more. The first call,
  * alone, computes it. */
 const char *ef_dataset_sha256(ef_dataset *dataset);
+
+/* ef_dataset_read -- sample number index; valid until the next call. One thread at a time. Errors:
+ * EARG (no such sample), EIO, ENOMEM. */
+ef_status ef_dataset_read(ef_dataset *dataset, size_t index, ef_sample *sample, ef_error *error);
+
+/* ef_dataset_draw -- picked[i] for each of n samples: count of them, by seed. */
+void ef_dataset_draw(size_t n, size_t count, uint64_t seed, bool *picked);
+
+typedef enum ef_data_format { EF_DATA_EFB1, EF_DATA_JSONL } ef_data_format;
+
+/* A file of samples in the making: it takes its name when it is saved, whole. JSONL has numbers
+ * that are read back bit for bit. */
+typedef struct ef_dataset_writer ef_dataset_writer;
+
+/* ef_dataset_writer_new -- begin a file of targets of that width. Errors: EARG, EIO, ENOMEM. */
+ef_status ef_dataset_writer_new(const char *path, ef_data_format format, size_t width,
+                                ef_dataset_writer **writer, ef_error *error);
+
+/* ef_dataset_writer_add -- one more sample; all of it is copied. EFB1 leaves texts out. Errors:
+ * EARG (what the reader would refuse: no ids for EFB1, an id below 0, a target that is not finite,
+ * text that is not UTF-8), EIO, ENOMEM. */
+ef_status ef_dataset_writer_add(ef_dataset_writer *writer, const ef_sample *sample,
+                                ef_error *error);
+
+/* ef_dataset_writer_save -- put the file in its place. Only ef_dataset_writer_free may follow.
+ * Errors: EARG (no samples), EIO. */
+ef_status ef_dataset_writer_save(ef_dataset_writer *writer, ef_error *error);
+
+/* ef_dataset_writer_free -- let go of it; without a save, nothing is left of the file. */
+void ef_dataset_writer_free(ef_dataset_writer *writer);
+
+typedef struct ef_repair_report {
+    uint64_t declared;      /* samples that the header counted */
+    uint64_t kept, unsound; /* whole samples that were kept; whole ones that no reader takes */
+    uint64_t cut_bytes;     /* after the last whole sample */
+    char first[512];        /* what is wrong with the first that is unsound, or with the rest */
+} ef_repair_report;
+
+/* ef_dataset_repair -- save a copy of an EFB file that its reader refuses: all whole and sound
+ * samples, counted in the header. Of a header that counts 0, all up to the end of the file.
+ * Errors: EIO, EFORMAT (no EFB file, or no sample to keep), ENOMEM. */
+ef_status ef_dataset_repair(const char *path, const char *copy, ef_repair_report *report,
+                            ef_error *error);
+
+/* Vectors, a row each, of a teacher's. */
+typedef struct ef_vectors ef_vectors;
+
+/* ef_vectors_open -- by content: .npy (f4 or f8, little-endian, C order, two dimensions),
+ * safetensors (F32 or F64 [N,E]; tensor: its name, NULL: there is one), JSONL (lines that are
+ * arrays of numbers, or objects with such a "target"). Must not be changed in place. Errors: EIO,
+ * EFORMAT (the text names file, and tensor or line), ENOMEM. */
+ef_status ef_vectors_open(const char *path, const char *tensor, ef_vectors **vectors,
+                          ef_error *error);
+void ef_vectors_free(ef_vectors *vectors);
+size_t ef_vectors_size(const ef_vectors *vectors);  /* rows N */
+size_t ef_vectors_width(const ef_vectors *vectors); /* E */
+
+/* ef_vectors_read -- row number index, [E]. Errors: EFORMAT (a value that is no finite f32), EIO. */
+ef_status ef_vectors_read(ef_vectors *vectors, size_t index, float *row, ef_error *error);
 
 /* A loader gives an epoch's batches in an order that is a pure function of (seed, epoch). */
 typedef struct ef_loader ef_loader;
@@ -482,8 +587,8 @@ typedef struct ef_loader_options {
 /* ef_loader_new -- a loader at the first batch of epoch 0. A thread of its own prepares one batch
  * ahead. The dataset must outlive it; one thread at a time may use it. Of each sample, the ids
  * after the last unmasked one are left out, and each batch is padded to its own longest sample
- * only. Errors: EARG (batch 0), EFORMAT (an id passes vocab; the text names file, sample, position,
- * id and vocab), EIO, ENOMEM. */
+ * only. Errors: EARG (batch 0), EFORMAT (a sample has no ids, an id passes vocab; the text names
+ * file, sample or line, position, id and vocab), EIO, ENOMEM. */
 ef_status ef_loader_new(ef_dataset *dataset, const ef_loader_options *options, ef_loader **loader,
                         ef_error *error);
 void ef_loader_free(ef_loader *loader);
@@ -543,6 +648,11 @@ size_t ef_encoder_parameters(const ef_encoder *encoder); /* how many numbers */
  * belongs to the encoder. NULL past the last. */
 ef_tensor *ef_encoder_parameter(ef_encoder *encoder, size_t index, const char **name);
 
+/* ef_encoder_import -- take the projection from an EFCK1 file: "EFCK1", u32 out, u32 in, u32 1 if it
+ * has a bias, f32 weight [out,in], f32 bias [out]. Without a bias it becomes 0. Nothing is written
+ * unless all of the file is sound. Errors: EIO, EFORMAT (both shapes named), EDEVICE, ENOMEM. */
+ef_status ef_encoder_import(ef_encoder *encoder, const char *path, ef_error *error);
+
 /* ef_encoder_encode -- vectors [B,E] of ids [B,L] i32 under mask [B,L] u8, any L. Enqueues only.
  * Left and right padding give the same vectors. */
 ef_status ef_encoder_encode(ef_encoder *encoder, const ef_tensor *ids, const ef_tensor *mask,
@@ -596,6 +706,12 @@ void ef_trainer_free(ef_trainer *trainer);
  * Errors: ESHAPE, EARG, EDEVICE, ENOMEM, and what the sync returns. */
 ef_status ef_trainer_step(ef_trainer *trainer, const ef_batch *batches, size_t count,
                           ef_readback **metrics);
+
+/* ef_trainer_import -- take step count and moments from an EFOP1 file: "EFOP1", u32 steps, u32 n,
+ * then for the projection's weight and, if n is 2, its bias: u32 count, f32 m [count], f32 v
+ * [count]. Nothing is written unless all of the file is sound. Errors: ESTATE (the scope is not
+ * EF_TRAIN_PROJ), EIO, EFORMAT, EDEVICE, ENOMEM. */
+ef_status ef_trainer_import(ef_trainer *trainer, const char *path, ef_error *error);
 
 /* ef_trainer_attempted -- steps asked for so far, skipped ones included; the schedule's clock. */
 uint64_t ef_trainer_attempted(const ef_trainer *trainer);
