@@ -475,7 +475,7 @@ typedef struct ef_dataset_options {
  *          little-endian, without padding
  *   EFB2   "EFB2", u32 N, u32 E, u32 flags (1 ids, 2 texts, 4 targets of norm 1), then N samples of
  *          u32 n, n bytes of UTF-8 (if texts), u32 L, L u32 ids, L u8 mask (if ids), E f32 target
- *   JSONL  a line for each sample: {"text": string, "input_ids": [..], "attention_mask": [..],
+ *   JSONL  a line for each sample, of at most 16 MiB: {"text": string, "input_ids": [..], "attention_mask": [..],
  *          "target": [..]}; target is needed, so is text or input_ids; numbers may be strings of
  *          such, a missing mask is all 1, other keys are ignored
  * No samples, ids that are no int32, non-finite targets and whatever does not agree are refused.
