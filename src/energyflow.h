@@ -475,9 +475,9 @@ typedef struct ef_dataset_options {
  *          little-endian, without padding
  *   EFB2   "EFB2", u32 N, u32 E, u32 flags (1 ids, 2 texts, 4 targets of norm 1), then N samples of
  *          u32 n, n bytes of UTF-8 (if texts), u32 L, L u32 ids, L u8 mask (if ids), E f32 target
- *   JSONL  a line for each sample, of at most 16 MiB: {"text": string, "input_ids": [..], "attention_mask": [..],
- *          "target": [..]}; target is needed, so is text or input_ids; numbers may be strings of
- *          such, a missing mask is all 1, other keys are ignored
+ *   JSONL  a line for each sample, of at most 16 MiB: {"text": string, "input_ids": [..],
+ *          "attention_mask": [..], "target": [..]}; target is needed, so is text or input_ids;
+ *          numbers may be strings of such, a missing mask is all 1, other keys are ignored
  * No samples, ids that are no int32, non-finite targets and whatever does not agree are refused.
  * Samples and positions count from 0 in messages, lines from 1. The file stays open and is read as
  * its samples are needed; replacing it is fine, but it must not be changed in place. JSONL samples,
@@ -566,7 +566,8 @@ void ef_vectors_free(ef_vectors *vectors);
 size_t ef_vectors_size(const ef_vectors *vectors);  /* rows N */
 size_t ef_vectors_width(const ef_vectors *vectors); /* E */
 
-/* ef_vectors_read -- row number index, [E]. Errors: EFORMAT (a value that is no finite f32), EIO. */
+/* ef_vectors_read -- row number index, [E]. Errors: EARG (no such row), EFORMAT (a value that is no
+ * finite f32), EIO. */
 ef_status ef_vectors_read(ef_vectors *vectors, size_t index, float *row, ef_error *error);
 
 /* A loader gives an epoch's batches in an order that is a pure function of (seed, epoch). */
@@ -648,8 +649,8 @@ size_t ef_encoder_parameters(const ef_encoder *encoder); /* how many numbers */
  * belongs to the encoder. NULL past the last. */
 ef_tensor *ef_encoder_parameter(ef_encoder *encoder, size_t index, const char **name);
 
-/* ef_encoder_import -- take the projection from an EFCK1 file: "EFCK1", u32 out, u32 in, u32 1 if it
- * has a bias, f32 weight [out,in], f32 bias [out]. Without a bias it becomes 0. Nothing is written
+/* ef_encoder_import -- take the projection from an EFCK1 file: "EFCK1", u32 out, u32 in, u32 1 if
+ * it has a bias, f32 weight [out,in], f32 bias [out]. Without a bias it becomes 0. Nothing is written
  * unless all of the file is sound. Errors: EIO, EFORMAT (both shapes named), EDEVICE, ENOMEM. */
 ef_status ef_encoder_import(ef_encoder *encoder, const char *path, ef_error *error);
 

@@ -245,6 +245,7 @@ check 'and leaves nothing' absent out.jsonl*
 truncate -s 200000020 large.efb
 if [ -z "${EF_SANITIZE:-}" ]; then
     (
+        # shellcheck disable=SC3045 # dash and bash have it
         ulimit -v 150000
         run info large.efb
         exit $status

@@ -1,5 +1,5 @@
-/* efdata.h -- what the sub-commands of efdata share. Each function that returns an int has said what
- * is wrong, and returns the status to exit with, or 0. */
+/* efdata.h -- what the sub-commands of efdata share. Each function that returns an int has said
+ * what is wrong, and returns the status to exit with, or 0. */
 #ifndef EF_CMD_EFDATA_H
 #define EF_CMD_EFDATA_H
 
@@ -32,8 +32,8 @@ int efdata_format(const char *path, int asked, ef_data_format *format);
 
 bool efdata_interrupted(void);
 
-/* efdata_step -- progress of something long, said now and then on stderr; user is what it is called.
- * False after an interrupt. */
+/* efdata_step -- progress of something long, said now and then on stderr; user is what it is
+ * called. False after an interrupt. */
 bool efdata_step(void *user, uint64_t done, uint64_t all);
 
 /* efdata_clear -- take it away from a terminal, so that something else can be written. */
