@@ -433,6 +433,57 @@ ef_status ef_masked_mean_backward(ef_actor *a, const ef_tensor *dy, const ef_ten
 ef_status ef_kd_loss(ef_actor *a, const ef_tensor *y, const ef_tensor *target, float alpha,
                      float beta, float weight, ef_tensor *metrics, ef_tensor *dy);
 
+/* ---- Tokenizer ----------------------------------------------------------------------------- */
+
+/* WordPiece of BERT's uncased models: the ids that Hugging Face's BertWordPieceTokenizer gives
+ * (tokenizers 0.23, lowercase), for any bytes. Text is freed of control characters and accents and
+ * made lower case, then split at white space and around punctuation and Chinese characters; of each
+ * word the longest token that begins it is taken, then the longest "##" token that goes on, and so
+ * on. A word of more than 100 characters, or that tokens do not cover, is [UNK]. What is not UTF-8
+ * is left out. [MASK] and the other special tokens stand for themselves in a text.
+ * A tokenizer never changes: any number of threads may use one at a time. */
+typedef struct ef_tokenizer ef_tokenizer;
+
+/* ef_tokenizer_open -- a tokenizer from a vocabulary file: UTF-8, a token a line, its id the number
+ * of the line from 0. White space at the end of a line is no part of the token. [UNK], [CLS] and
+ * [SEP] must be there, [PAD] and [MASK] may be.
+ * Errors: EIO, EFORMAT (empty, or one of the three is missing; "FILE:LINE: ..." for a blank line, a
+ * token that was there before, what is not UTF-8), ENOMEM. */
+ef_status ef_tokenizer_open(const char *path, ef_tokenizer **tokenizer, ef_error *error);
+
+/* ef_tokenizer_parse -- the same from memory, which is copied. name is for messages. */
+ef_status ef_tokenizer_parse(const char *name, const void *data, size_t bytes,
+                             ef_tokenizer **tokenizer, ef_error *error);
+void ef_tokenizer_free(ef_tokenizer *tokenizer);
+
+size_t ef_tokenizer_size(const ef_tokenizer *tokenizer); /* tokens V; ids are 0 .. V-1 */
+
+/* ef_tokenizer_vocabulary -- all tokens as lines: what ef_tokenizer_parse makes the same tokenizer
+ * of. It belongs to the tokenizer. */
+const char *ef_tokenizer_vocabulary(const ef_tokenizer *tokenizer, size_t *bytes);
+
+/* ef_tokenizer_id -- the id of a token, for example "[PAD]" or "##s"; -1: there is none. */
+int32_t ef_tokenizer_id(const ef_tokenizer *tokenizer, const char *token);
+
+/* ef_tokenizer_token -- the token of an id: *bytes bytes, without a NUL behind them, that belong to
+ * the tokenizer. NULL: there is no such id. */
+const char *ef_tokenizer_token(const ef_tokenizer *tokenizer, int32_t id, size_t *bytes);
+
+/* ef_tokenizer_encode -- [CLS], the ids of a text, [SEP]; how many that are. A text with more ids
+ * than fit loses its last ones before [SEP].
+ *   text  any bytes, NULs too
+ *   ids   room for max; bytes + 2 of them are enough for any text. max < 2: none are written
+ * Cost: time in proportion to the bytes; no memory. */
+size_t ef_tokenizer_encode(const ef_tokenizer *tokenizer, const char *text, size_t bytes,
+                           int32_t *ids, size_t max);
+
+/* ef_tokenizer_decode -- the text of ids: tokens with spaces between, but none before "##" tokens,
+ * whose "##" goes, nor before English punctuation; special tokens and ids that there are not are
+ * left out. Returns the bytes of the whole text; what fits into room is in text, always with a NUL,
+ * so room 0 asks how much to give. */
+size_t ef_tokenizer_decode(const ef_tokenizer *tokenizer, const int32_t *ids, size_t count,
+                           char *text, size_t room);
+
 /* ---- Data ---------------------------------------------------------------------------------- */
 
 typedef struct ef_dataset ef_dataset;
@@ -456,16 +507,11 @@ typedef struct ef_sample {
     const float *target; /* [E] */
 } ef_sample;
 
-/* ef_tokenize -- the first ids of a text, most at the most (> 0): how many there are. */
-typedef ef_status (*ef_tokenize)(void *user, const char *text, size_t bytes, size_t most,
-                                 int32_t *ids, size_t *count);
-
 typedef struct ef_dataset_options {
-    bool skip_bad;        /* JSONL: leave out lines that are no samples, and count them */
-    bool not_finite;      /* targets may be NaN or infinite: for who looks for them */
-    ef_tokenize tokenize; /* gives samples without ids those of their text; or NULL */
-    void *tokenizer;      /* its user */
-    size_t most_ids;      /* that it gives a text; 0: all */
+    bool skip_bad;                 /* JSONL: leave out lines that are no samples, and count them */
+    bool not_finite;               /* targets may be NaN or infinite: for who looks for them */
+    const ef_tokenizer *tokenizer; /* gives samples without ids those of their text; or NULL */
+    size_t most_ids;               /* that it gives a text, from 2 on; 0: all */
     bool (*on_progress)(void *user, uint64_t done, uint64_t all); /* or NULL; false: no further */
     void *user;
 } ef_dataset_options;
@@ -485,8 +531,8 @@ typedef struct ef_dataset_options {
  * EFORMAT (the text names file and sample or line), ENOMEM. */
 ef_status ef_dataset_open(const char *path, ef_dataset **dataset, ef_error *error);
 
-/* ef_dataset_open_with -- the same with options, which may be NULL. Errors: those of tokenize, with
- * the sample or line named, and ECANCELLED, too. */
+/* ef_dataset_open_with -- the same with options, which may be NULL. Errors: EARG (most_ids 1)
+ * and ECANCELLED, too. */
 ef_status ef_dataset_open_with(const char *path, const ef_dataset_options *options,
                                ef_dataset **dataset, ef_error *error);
 void ef_dataset_free(ef_dataset *dataset);

@@ -3,6 +3,7 @@
 # Runs in the build folder, as in `make check`. A failed check prints what happened; the rest goes on.
 set -u
 build=$(pwd)
+srcdir=$(cd "${srcdir:-$(dirname "$0")/..}" && pwd)
 tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT || exit 99
 cd "$tmp" || exit 99
 TMPDIR=$tmp && export TMPDIR
@@ -89,6 +90,11 @@ expect 2 'out: ends in neither .efb nor .jsonl: --format is needed' convert data
 expect 2 '--format efb3: not one of efb1|jsonl' convert data.efb out --format efb3
 expect 2 '--texts is needed' pack out.efb
 expect 2 '--vectors is needed' pack out.efb --texts texts.txt
+expect 2 'EFB1 holds ids and no texts: --vocab is needed' pack out.efb --texts texts.txt --vectors x
+expect 2 '--vocab is needed' tokenize
+expect 2 '--length 1: must be at least 2' tokenize --vocab v --length 1
+expect 2 'unexpected argument "x"' tokenize x
+expect 0 'Usage: efdata tokenize ' tokenize --help
 expect 2 'either --fraction or --count' split data.efb a.efb b.efb
 expect 2 'either --fraction or --count' split data.efb a.efb b.efb --fraction 0.5 --count 3
 expect 2 'both outputs are a.efb' split data.efb a.efb a.efb --count 3
@@ -227,6 +233,25 @@ expect 3 'none.npy: cannot open' pack --texts two.txt --vectors none.npy no.json
 printf 'a\n\377\n' >latin.txt
 expect 3 'no.jsonl: sample 1: its text is not UTF-8' pack --texts latin.txt --vectors two.npy no.jsonl
 check 'a failed pack leaves nothing' absent no.jsonl*
+
+# ---- with a vocabulary: the sample's samples are its sentences and their ids ----
+
+sample=$srcdir/tests/sample
+head -n 64 "$sample/sample.txt" >sentences.txt
+sed 's/.*"input_ids": \[\([^]]*\)\].*/\1/;s/,//g' "$sample/sample.jsonl" >ids.txt
+"$build/efdata" tokenize --vocab "$sample/vocab.txt" <sentences.txt >out 2>err
+check 'tokenize gives the ids' same out ids.txt
+expect 0 'whole.efb: 64 samples' convert "$sample/sample.jsonl" whole.efb
+sed 's/"input_ids.*"target/"target/' "$sample/sample.jsonl" >bare.jsonl
+expect 3 'sample 0: has no ids' convert bare.jsonl bare.efb
+expect 0 'bare.efb: 64 samples' convert bare.jsonl bare.efb --vocab "$sample/vocab.txt"
+check 'convert --vocab gives the ids' same whole.efb bare.efb
+expect 0 'packed.efb: 64 samples' pack --texts sentences.txt --vectors "$sample/sample.jsonl" packed.efb \
+    --vocab "$sample/vocab.txt"
+check 'pack --vocab gives the ids' same whole.efb packed.efb
+expect 0 'short.efb: 64 samples' convert bare.jsonl short.efb --vocab "$sample/vocab.txt" --length 12
+expect 0 ', most 12' info short.efb
+expect 3 'none.txt: cannot open' convert bare.jsonl no.efb --vocab none.txt
 
 # ---- interrupted, and out of memory ----
 

@@ -11,11 +11,9 @@
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
-} commands[] = {{"pack", efdata_pack},
-                {"convert", efdata_convert},
-                {"info", efdata_info},
-                {"split", efdata_split},
-                {"repair", efdata_repair}};
+} commands[] = {{"pack", efdata_pack},     {"convert", efdata_convert},
+                {"info", efdata_info},     {"split", efdata_split},
+                {"repair", efdata_repair}, {"tokenize", efdata_tokenize}};
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -119,6 +117,13 @@ int efdata_format(const char *path, int asked, ef_data_format *format)
     return 0;
 }
 
+int efdata_vocabulary(const char *path, ef_tokenizer **tokenizer)
+{
+    ef_error error = {0};
+    ef_status status = path ? ef_tokenizer_open(path, tokenizer, &error) : EF_OK;
+    return status ? efdata_failed(status, false, &error) : 0;
+}
+
 /* ---- files ---- */
 
 int efdata_failed(ef_status status, bool written, const ef_error *error)
@@ -181,14 +186,15 @@ static int usage(int argc, char **argv)
     const ef__option none[] = {{0}};
     const ef__command command = {
         .name = EFDATA,
-        .usage = "pack|convert|info|split|repair [OPTION...] [FILE...]",
+        .usage = "pack|convert|info|split|repair|tokenize [OPTION...] [FILE...]",
         .about = "Make, look at and mend files of samples: texts or ids with a teacher's vectors.\n"
                  "\n"
-                 "  pack     texts and vectors into a file of samples\n"
-                 "  convert  EFB1, EFB2 or JSONL into EFB1 or JSONL\n"
-                 "  info     what is in a file\n"
-                 "  split    a file in two, by a seeded draw\n"
-                 "  repair   save what is whole of a broken file\n"
+                 "  pack      texts and vectors into a file of samples\n"
+                 "  convert   EFB1, EFB2 or JSONL into EFB1 or JSONL\n"
+                 "  info      what is in a file\n"
+                 "  split     a file in two, by a seeded draw\n"
+                 "  repair    save what is whole of a broken file\n"
+                 "  tokenize  texts on stdin into ids on stdout\n"
                  "\n"
                  "efdata SUB-COMMAND --help says more of each.",
         .options = none};

@@ -14,6 +14,7 @@ int efdata_convert(int argc, char **argv);
 int efdata_info(int argc, char **argv);
 int efdata_split(int argc, char **argv);
 int efdata_repair(int argc, char **argv);
+int efdata_tokenize(int argc, char **argv);
 
 /* ---- options ---- */
 
@@ -27,6 +28,9 @@ enum { EFDATA_BY_SUFFIX = -1 };
 
 /* efdata_format -- of an output: as asked for, or by the path's suffix. */
 int efdata_format(const char *path, int asked, ef_data_format *format);
+
+/* efdata_vocabulary -- the tokenizer of --vocab; path NULL: none. */
+int efdata_vocabulary(const char *path, ef_tokenizer **tokenizer);
 
 /* ---- interrupts and progress ---- */
 

@@ -8,7 +8,7 @@
 /* ---- convert ---- */
 
 typedef struct conversion {
-    const char *input;
+    const char *input, *vocab;
     ef_dataset_options read;
     efdata_output out;
 } conversion;
@@ -20,6 +20,10 @@ static int convert_options(conversion *c, int argc, char **argv)
         {"Options", EF__GROUP, .help = ""},
         {"format", EF__CHOICE, &c->out.asked, EFDATA_FORMATS, .fallback = "by OUT's suffix",
          .help = "what to write"},
+        {"vocab", EF__TEXT, &c->vocab, "FILE", .fallback = "",
+         .help = "vocab.txt: texts without ids get those of WordPiece"},
+        {"length", EF__SIZE, &c->read.most_ids, "N", 2, INT32_MAX, "all",
+         "of them at most N, with [CLS] and [SEP]"},
         {"skip-bad", EF__FLAG, &c->read.skip_bad,
          .help = "JSONL: leave out lines that are no samples, and count them"},
         {0}};
@@ -56,15 +60,20 @@ static int convert(conversion *c, ef_dataset *data)
 int efdata_convert(int argc, char **argv)
 {
     conversion c = {.out.asked = EFDATA_BY_SUFFIX};
+    ef_tokenizer *tokenizer = NULL;
     ef_dataset *data = NULL;
     int code = convert_options(&c, argc, argv);
     if (code >= 0)
         return code;
-    code = efdata_open(c.input, &c.read, &data);
+    code = efdata_vocabulary(c.vocab, &tokenizer);
+    c.read.tokenizer = tokenizer;
+    if (!code)
+        code = efdata_open(c.input, &c.read, &data);
     if (!code)
         code = convert(&c, data);
     ef_dataset_writer_free(c.out.writer);
     ef_dataset_free(data);
+    ef_tokenizer_free(tokenizer);
     return code;
 }
 

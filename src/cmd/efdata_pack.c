@@ -7,7 +7,11 @@
 #include <sys/stat.h>
 
 typedef struct packing {
-    const char *texts, *vectors, *tensor;
+    const char *texts, *vectors, *tensor, *vocab;
+    size_t length;
+    ef_tokenizer *tokenizer;
+    int32_t *ids; /* [ids_room] */
+    size_t ids_room;
     efdata_output out;
     FILE *input;
     char *line; /* [room] */
@@ -25,6 +29,10 @@ static int read_options(packing *p, int argc, char **argv)
          .help = ".npy, safetensors or JSONL: a vector for each text (needed)"},
         {"tensor", EF__TEXT, &p->tensor, "NAME", .fallback = "the only one",
          .help = "the vectors' name in a safetensors file"},
+        {"vocab", EF__TEXT, &p->vocab, "FILE", .fallback = "",
+         .help = "vocab.txt: samples get the ids of WordPiece"},
+        {"length", EF__SIZE, &p->length, "N", 2, INT32_MAX, "all",
+         "of them at most N, with [CLS] and [SEP]"},
         {"format", EF__CHOICE, &p->out.asked, EFDATA_FORMATS, .fallback = "by OUT's suffix",
          .help = "what to write"},
         {0}};
@@ -38,6 +46,9 @@ static int read_options(packing *p, int argc, char **argv)
                              p->texts ? "vectors" : "texts");
     p->out.path = argv[first];
     code = efdata_format(p->out.path, p->out.asked, &p->out.format);
+    if (!code && p->out.format == EF_DATA_EFB1 && !p->vocab)
+        return ef__say_error(EFDATA, EF__USAGE,
+                             "pack: EFB1 holds ids and no texts: --vocab is needed");
     return code ? code : -1;
 }
 
@@ -77,6 +88,23 @@ static int next_text(packing *p, const char **text, size_t *bytes)
     return 0;
 }
 
+static int tokenize(packing *p, ef_sample *sample)
+{
+    size_t most = sample->bytes + 2;
+    if (p->length && p->length < most)
+        most = p->length;
+    if (most > p->ids_room) {
+        int32_t *more = realloc(p->ids, most * sizeof *more);
+        if (!more)
+            return ef__say_error(EFDATA, EF__DEVICE, "out of memory");
+        p->ids = more;
+        p->ids_room = most;
+    }
+    sample->ids = p->ids;
+    sample->length = ef_tokenizer_encode(p->tokenizer, sample->text, sample->bytes, p->ids, most);
+    return 0;
+}
+
 static int pack_row(packing *p, ef_vectors *vectors, size_t index, float *row)
 {
     ef_sample sample = {.target = row};
@@ -87,6 +115,10 @@ static int pack_row(packing *p, ef_vectors *vectors, size_t index, float *row)
     if (!sample.text)
         return ef__say_error(EFDATA, EF__DATA, "%s has %zu texts, %s has %zu vectors", p->texts,
                              index, p->vectors, ef_vectors_size(vectors));
+    if (p->tokenizer)
+        code = tokenize(p, &sample);
+    if (code)
+        return code;
     ef_status status = ef_vectors_read(vectors, index, row, &error);
     return status ? efdata_failed(status, false, &error) : efdata_add(&p->out, &sample);
 }
@@ -126,6 +158,8 @@ static int open_and_pack(packing *p)
     ef_status status = ef_vectors_open(p->vectors, p->tensor, &vectors, &error);
     int code = status ? efdata_failed(status, false, &error) : open_texts(p);
     if (!code)
+        code = efdata_vocabulary(p->vocab, &p->tokenizer);
+    if (!code)
         code = pack(p, vectors);
     ef_vectors_free(vectors);
     return code;
@@ -141,6 +175,8 @@ int efdata_pack(int argc, char **argv)
     ef_dataset_writer_free(p.out.writer);
     if (p.input && p.input != stdin)
         fclose(p.input);
+    ef_tokenizer_free(p.tokenizer);
+    free(p.ids);
     free(p.line);
     return code;
 }

@@ -197,6 +197,9 @@ static ef_status open_dataset(const char *path, int fd, const void *memory, size
     }
     if (!d || !d->path)
         ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", path);
+    else if (options && options->most_ids == 1)
+        status = ef__error_set(error, EF_EARG, 0, NULL, "%s: texts of 1 id: [CLS] and [SEP] are 2",
+                               path);
     else
         status = check_all(d, options ? options : &none, bare_targets, error);
     if (!status)

@@ -204,5 +204,5 @@ ef_status ef__efb_open(ef_dataset *d, const ef_dataset_options *o, ef_error *err
     if (!status && d->offset[d->count] < d->bytes)
         status = ef__dataset_bad(d, error, "%zu bytes after the last of %zu samples" REPAIR,
                                  d->bytes - d->offset[d->count], d->count);
-    return !status && d->bare && o->tokenize ? ef__store_tokenized(d, o, error) : status;
+    return !status && d->bare && o->tokenizer ? ef__store_tokenized(d, o, error) : status;
 }

@@ -98,11 +98,13 @@ static ef_status put_record(ef__store *s, const ef__sample *sample, ef_error *er
     return EF_OK;
 }
 
-/* A token has a byte of its text, but for the two that stand around them. */
-static ef_status tokenize(ef__store *s, ef__sample *sample, size_t line, ef_error *error)
+/* bytes + 2 ids are room enough for any text. */
+static ef_status tokenize(ef__store *s, ef__sample *sample, ef_error *error)
 {
     const ef_dataset_options *o = s->options;
-    size_t most = o->most_ids ? o->most_ids : sample->text_bytes + 2;
+    size_t most = sample->text_bytes + 2;
+    if (o->most_ids)
+        most = ef__min(most, o->most_ids);
     if (most > s->most) {
         int32_t *more = realloc(s->ids, most * sizeof *more);
         if (!more)
@@ -110,15 +112,8 @@ static ef_status tokenize(ef__store *s, ef__sample *sample, size_t line, ef_erro
         s->ids = more;
         s->most = most;
     }
-    char where[32];
-    ef_status status =
-        o->tokenize(o->tokenizer, sample->text, sample->text_bytes, most, s->ids, &sample->length);
-    if (!status && !sample->length)
-        status = EF_EFORMAT;
-    snprintf(where, sizeof where, line ? ":%zu" : ": sample %zu", line ? line : s->dataset->count);
-    if (status)
-        return ef__error_set(error, status, 0, NULL, "%s%s: its text gives no ids",
-                             s->dataset->path, where);
+    sample->length =
+        ef_tokenizer_encode(o->tokenizer, sample->text, sample->text_bytes, s->ids, most);
     sample->ids = (const unsigned char *)s->ids;
     sample->mask = NULL;
     return EF_OK;
@@ -128,8 +123,8 @@ ef_status ef__store_add(ef__store *s, const ef__sample *given, size_t line, ef_e
 {
     ef__sample sample = *given;
     ef_status status = EF_OK;
-    if (!sample.length && sample.text && s->options->tokenize)
-        status = tokenize(s, &sample, line, error);
+    if (!sample.length && sample.text && s->options->tokenizer)
+        status = tokenize(s, &sample, error);
     if (!status)
         status = put_record(s, &sample, error);
     if (!status)

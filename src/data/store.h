@@ -20,7 +20,7 @@ ef_status ef__store_begin(ef__store *store, ef_dataset *dataset, const ef_datase
                           ef_error *error);
 
 /* ef__store_add -- one more sample; without ids, those of its text if the options can tell. line:
- * from 1, or 0. Errors: EIO, ENOMEM, what tokenize returns. */
+ * from 1, or 0. Errors: EIO, ENOMEM. */
 ef_status ef__store_add(ef__store *store, const ef__sample *sample, size_t line, ef_error *error);
 
 /* ef__store_end -- after success (status EF_OK) the dataset's records are those of the store.
