@@ -696,7 +696,8 @@ size_t ef_encoder_parameters(const ef_encoder *encoder); /* how many numbers */
 ef_tensor *ef_encoder_parameter(ef_encoder *encoder, size_t index, const char **name);
 
 /* ef_encoder_import -- take the projection from an EFCK1 file: "EFCK1", u32 out, u32 in, u32 1 if
- * it has a bias, f32 weight [out,in], f32 bias [out]. Without a bias it becomes 0. Nothing is written
+ * it has a bias, f32 weight [out,in], f32 bias [out]. Without a bias it becomes 0. Nothing is
+ * written
  * unless all of the file is sound. Errors: EIO, EFORMAT (both shapes named), EDEVICE, ENOMEM. */
 ef_status ef_encoder_import(ef_encoder *encoder, const char *path, ef_error *error);
 

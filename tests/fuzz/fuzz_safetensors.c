@@ -1,5 +1,5 @@
-/* Any bytes as a safetensors file: refused, or every tensor is in bounds; and what a checkpoint says
- * in its metadata is refused or understood. */
+/* Any bytes as a safetensors file: refused, or every tensor is in bounds; and what a checkpoint
+ * says in its metadata is refused or understood. */
 #include "base/safetensors.h"
 #include "train/state.h"
 #include <assert.h>
