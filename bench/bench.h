@@ -12,7 +12,7 @@ typedef struct bench_point bench_point;
 typedef struct bench {
     const char *device; /* of --device */
     const char *plot;   /* of --plot */
-    bool json;
+    bool json, first_step;
     size_t rounds, batch, length; /* batch, length 0: the item's own */
     int model;                    /* 0 full, 1 sample */
     ef_actor *actor;              /* for ceilings and the device's name; items open their own */
@@ -26,7 +26,10 @@ typedef struct bench {
 } bench;
 
 typedef ef_status bench_item(bench *b);
-bench_item bench_deferral, bench_launch, bench_ops, bench_encoder;
+bench_item bench_deferral, bench_launch, bench_ops, bench_encoder, bench_start;
+
+/* What start times, in a process of its own: ends it, but for a failure. */
+ef_status bench_first_step(bench *b);
 
 /* ---- actors ---- */
 

@@ -10,7 +10,8 @@ static const struct {
 } items[] = {{"deferral", bench_deferral},
              {"launch", bench_launch},
              {"ops", bench_ops},
-             {"encoder", bench_encoder}};
+             {"encoder", bench_encoder},
+             {"start", bench_start}};
 
 enum { ITEMS = sizeof items / sizeof *items };
 
@@ -102,20 +103,22 @@ int main(int argc, char **argv)
          .help = "index or part of the name"},
         {"rounds", EF__SIZE, &b.rounds, "N", 1, 101, .help = "a time is the median of so many"},
         {"model", EF__CHOICE, &b.model, "full|sample",
-         .help = "of ops and encoder; deferral times the sample, with full both"},
+         .help = "of ops, encoder, start; deferral times the sample, with full both"},
         {"batch", EF__SIZE, &b.batch, "B", 1, most, "the item's own", "samples in a batch"},
         {"length", EF__SIZE, &b.length, "L", 1, most, "the item's own", "positions of a sample"},
         {"plot", EF__TEXT, &b.plot, "FILE.svg", .fallback = "",
          .help = "draw what ops prints: rooflines, by gnuplot"},
+        {"first-step", EF__FLAG, &b.first_step, .help = NULL},
         {0}};
     const ef__command command = {
         .name = "efbench",
-        .usage = "[OPTION...] deferral|launch|ops|encoder...",
+        .usage = "[OPTION...] deferral|launch|ops|encoder|start...",
         .about = "Verify and time this library. Items:\n"
                  "  deferral  a training step with one wait against a wait after every operation\n"
                  "  launch    one tiny operation: enqueued, waited for, read back\n"
                  "  ops       each operation at the model's shapes, each of its variants\n"
-                 "  encoder   the model: encoding, and a training step\n",
+                 "  encoder   the model: encoding, and a training step\n"
+                 "  start     a process, from its start to the end of its first training step\n",
         .options = options,
         .operands = &operands};
     ef__command_begin();
@@ -123,6 +126,10 @@ int main(int argc, char **argv)
     int code = ef__options_parse(&command, argc, argv);
     if (code >= 0)
         return code;
+    if (b.first_step) {
+        code = ef__exit_code(bench_first_step(&b));
+        return ef__say_error("efbench", code, "%s", b.error.text);
+    }
     if (operands == argc)
         return ef__say_error("efbench", EF__USAGE, "nothing to time (see --help)");
     for (int i = operands; i < argc; i++)

@@ -83,11 +83,11 @@ static float sum_vector(const VEC v)
     return sum;
 }
 
-/* SUM_GROUP(T) makes T sum_group(v, part): the sum of v over a work-group, by halves, to all its
+/* SUM_GROUP(T) makes T sum_group_T(v, part): the sum of v over a work-group, by halves, to all its
  * items; part has room for each. The first fence is global too: what an item has read before, no
  * other has overwritten. */
 #define SUM_GROUP(T)                                                                               \
-    static T sum_group(const T v, __local T *part)                                                 \
+    static T sum_group_##T(const T v, __local T *part)                                             \
     {                                                                                              \
         const int item = get_local_id(0);                                                          \
         part[item] = v;                                                                            \
@@ -182,7 +182,7 @@ static void finish(const epilogue *e, VEC z, const long at, const long row, cons
 
 #define PARTIAL 64 /* products per partial sum; a multiple of VW and of 16 */
 
-#if defined(ROWS) || defined(PACK_ROWS)
+#if EF_CPU
 
 /* ---- the GEMMs of CPU devices and the packing of their weights ---- */
 #define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1)))

@@ -1,6 +1,7 @@
-/* conv1d_pack.cl -- weights in panels for conv1d.cl and conv1d_toom.cl. The host chooses PACK_ROWS,
- * what a group packs. */
-#define BLOCK 32 /* rows that are brought to the points at a time */
+/* conv1d_pack.cl -- weights in panels for conv1d.cl and conv1d_toom.cl. */
+#if EF_CPU
+
+#define POINT_ROWS 32 /* rows that are brought to the points at a time */
 
 /* VW numbers of each of `lanes` rows of w, `row` apart, turned; at is the first, end is w's. */
 static void load_turned(VEC *turned, __global const REAL *w, long at, long end, long row, int lanes)
@@ -60,10 +61,12 @@ PACK_POINTS(5, 3)
 /* All packed copies of a model's weights in one launch: w [Cout][Cin][K] to [ceil(N/PW)][S][R][PW],
  * lanes past N zero. Layout 0, forward: N = Cout, R = Cin. Layout 1, input gradient: N = Cin,
  * R = Cout. S = K: slice s is tap K-1-s in both. S > K: slice s is point s of F(S+1-K,K).
+ *   most         rows that a group packs
  *   table [copies][9]: offsets in w and in packed, Cout, Cin, K, layout, first group, S, and the
  *                vectors in a panel: PW = VW times as many
- * Grid (groups of all copies); a copy takes ceil(N/PW) * ceil(R/PACK_ROWS), microseconds each. */
-KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const int copies)
+ * Grid (groups of all copies); a copy takes ceil(N/PW) * ceil(R/most), microseconds each. */
+KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const int copies,
+                        const int most)
 {
     const long group = (long)get_group_id(0);
     __global const long *row = PTR(table);
@@ -73,8 +76,8 @@ KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const i
     const int K = (int)row[4], S = (int)row[7], PV = (int)row[8], PW = PV * VW;
     const long N = layout ? Cin : Cout, R = layout ? Cout : Cin;
     const long next_lane = layout ? K : Cin * K, next_r = layout ? Cin * K : K;
-    const long slices = (R + PACK_ROWS - 1) / PACK_ROWS, p = (group - row[6]) / slices;
-    const long r0 = (group - row[6]) % slices * PACK_ROWS, r1 = min(R, r0 + PACK_ROWS);
+    const long slices = (R + most - 1) / most, p = (group - row[6]) / slices;
+    const long r0 = (group - row[6]) % slices * most, r1 = min(R, r0 + most);
     const long end = Cout * Cin * K, next_slice = R * PW;
     const int run = layout ? 1 : (int)(r1 - r0); /* rows in one piece of memory */
     __global const REAL *from = PTR(w) + row[0];
@@ -88,9 +91,9 @@ KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const i
         for (long r = r0; r < r1 && next_lane > 1 && S == K; r += run)
             pack_taps(to + r * PW, next_slice, from, lane0 * next_lane + r * next_r, end, next_lane,
                       lanes, run, K, PW);
-        for (long r = r0; r < r1 && S > K; r += BLOCK) {
-            VEC tap[BLOCK * 5 + VW]; /* many: they leave the store buffer before they are read */
-            const int n = (int)min((long)BLOCK, r1 - r), piece = min(n, run);
+        for (long r = r0; r < r1 && S > K; r += POINT_ROWS) {
+            VEC tap[POINT_ROWS * 5 + VW]; /* many: they leave the store buffer before a read */
+            const int n = (int)min((long)POINT_ROWS, r1 - r), piece = min(n, run);
             for (int i = 0; i < n; i += piece)
                 for (int e = 0; e < piece * K; e += VW)
                     load_turned(tap + i * K + e, from, lane0 * next_lane + (r + i) * next_r + e,
@@ -106,3 +109,5 @@ KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const i
         }
     }
 }
+
+#endif

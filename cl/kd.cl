@@ -2,8 +2,8 @@
  *
  * Everything but the metrics is a matter of one row, so one pass gives it all; each row leaves
  * {sum (y-t)^2, cos} in rows for kd_loss_sum. */
-#define LEAST 1e-6f /* norms count as this much at least */
-#define LANES 128   /* most work-items that share a row */
+#define LEAST 1e-6f  /* norms count as this much at least */
+#define KD_LANES 128 /* most work-items that share a row */
 
 /* Of a row: y.y, t.t, y.t, (y-t).(y-t) */
 typedef float4 sums;
@@ -52,11 +52,11 @@ static slopes row_slopes(sums s, float mse_scale, float cos_scale)
 __kernel void kd_loss_group(IN(REAL, y), IN(REAL, target), OUT(REAL, dy), OUT(REAL, rows),
                             const long E, const float mse_scale, const float cos_scale)
 {
-    __local sums part[LANES];
+    __local sums part[KD_LANES];
     const long b = get_group_id(0), lane = get_local_id(0), lanes = get_local_size(0);
     const long vectors = E / VW * VW;
     __global const REAL *y = PTR(y) + b * E, *t = PTR(target) + b * E;
-    const sums s = sum_group(sum_part(y, t, E), part);
+    const sums s = sum_group_sums(sum_part(y, t, E), part);
     if (rows_base && lane == 0)
         vstore2((float2)(s.w, s.z / norms(s)), b, PTR(rows));
     if (!dy_base)
@@ -77,7 +77,7 @@ __kernel void kd_loss_group(IN(REAL, y), IN(REAL, target), OUT(REAL, dy), OUT(RE
 __kernel void kd_loss_sum(IN(REAL, rows), OUT(REAL, metrics), const long B, const long E,
                           const float alpha, const float beta, const float weight)
 {
-    __local sums part[LANES];
+    __local sums part[KD_LANES];
     const long lane = get_local_id(0), lanes = get_local_size(0);
     sums sum = 0.0f, lost = 0.0f; /* lost: what rounding took from sum (Kahan) */
     for (long b = lane; b < B; b += lanes) {
@@ -85,7 +85,7 @@ __kernel void kd_loss_sum(IN(REAL, rows), OUT(REAL, metrics), const long B, cons
         lost = (next - sum) - add;
         sum = next;
     }
-    sum = sum_group(sum, part);
+    sum = sum_group_sums(sum, part);
     if (lane != 0)
         return;
     const float mse = sum.x / B / E, cosine = sum.y / B;

@@ -2,7 +2,7 @@
 #define CHUNK 1024
 #define DECAY 1 /* flags of a chunk: op/optim.h */
 #define TRAINABLE 2
-#define LANES 256 /* most work-items that share a sum */
+#define NORM_LANES 256 /* most work-items that share a sum */
 
 /* metrics: energyflow.h */
 #define LOSS 0
@@ -50,14 +50,14 @@ static bool trains(__global const int *table, long chunk)
 __kernel void optim_norm_group(IN(REAL, grad), IN(int, table), OUT(REAL, sums), const long chunks,
                                const long run)
 {
-    __local float part[LANES];
+    __local float part[NORM_LANES];
     const int lane = get_local_id(0), lanes = get_local_size(0);
     const long first = get_group_id(0) * run, end = min(chunks, first + run);
     total s = {0.0f, 0.0f};
     for (long chunk = first; chunk < end; chunk++)
         for (int i = lane * VW; trains(PTR(table), chunk) && i < CHUNK; i += 4 * lanes * VW)
             s = add(s, four_squares(PTR(grad) + chunk * CHUNK, i, lanes * VW));
-    const float sum = sum_group(sum_vector(s.sum), part);
+    const float sum = sum_group_float(sum_vector(s.sum), part);
     if (lane == 0)
         STORE(sum, PTR(sums), get_group_id(0));
 }
@@ -80,7 +80,7 @@ static void count_step(float norm, float lr, __global const int *record, __globa
 __kernel void optim_norm_sum(IN(REAL, sums), IN(int, record), OUT(REAL, metrics), OUT(int, counts),
                              const long n, const float lr)
 {
-    __local float part[LANES];
+    __local float part[NORM_LANES];
     const long lane = get_local_id(0), lanes = get_local_size(0);
     float sum = 0.0f, lost = 0.0f;
     for (long i = lane; i < n; i += lanes) {
@@ -88,7 +88,7 @@ __kernel void optim_norm_sum(IN(REAL, sums), IN(int, record), OUT(REAL, metrics)
         lost = (next - sum) - v;
         sum = next;
     }
-    sum = sum_group(sum, part);
+    sum = sum_group_float(sum, part);
     if (lane == 0)
         count_step(sqrt(sum), lr, PTR(record), PTR(metrics), PTR(counts));
 }

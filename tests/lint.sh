@@ -172,5 +172,11 @@ tr -d '\n' <bench/energyflow.py | grep -oE 'struct\("[A-Za-z]+",[^=]*=[^)]*\)' |
         [ "$(echo $members)" = "$(echo $declared)" ] || echo "bench/energyflow.py:1: $type is: $(echo $declared)"
     done | tee -a "$found"
 
+# 11. Of the kernel files that are one program together, no two give a macro the same name.
+shared=$(sed -n '/^static const char \*const shared\[\]/,/;/p' src/actor/program.c | grep -oE '"[a-z_0-9]+"' | tr -d '"')
+[ -n "$shared" ] || echo 'src/actor/program.c:1: no list of shared kernel files' | tee -a "$found"
+awk '/^#define / { sub(/\(.*/, "", $2); if ($2 in first && first[$2] != FILENAME) print FILENAME ":" FNR; first[$2] = FILENAME }' \
+    cl/common.cl $(for name in $shared; do echo "cl/$name.cl"; done) | rule 'a macro of another file of the same program'
+
 [ ! -s "$found" ] || { echo "lint: $(wc -l <"$found") findings"; exit 1; }
 echo 'lint: clean'

@@ -165,7 +165,7 @@ if type python3 >/dev/null 2>&1; then
     each_line='import json, sys; [json.loads(line)["verified"] for line in sys.stdin]'
     device_ms='import json, sys
 for line in sys.stdin: assert 0 < json.loads(line)["device_ms"] < 1e4'
-    for item in deferral launch ops encoder; do
+    for item in deferral launch ops encoder start; do
         run efbench --json $tiny $item
         check "efbench $item ends well" [ $status -eq 0 ]
         check "efbench --json $item prints JSON, a line each" python3 -c "$each_line" <out
@@ -464,7 +464,7 @@ EF_CL_DIR=$tmp/kernels
 export EF_CL_DIR
 run $train
 check 'a broken kernel ends with 4' [ $status -eq 4 ]
-check 'a broken kernel is named' grep -q '^eftrain: .*embedding.cl does not build' err
+check 'a broken kernel is named' grep -q '^eftrain: .*does not build.*embedding.cl:[0-9]' err
 unset EF_CL_DIR
 expect 4 'byte' $train --width 1000000 --hidden 1000000
 check 'a model that does not fit: both numbers, before training' \

@@ -144,6 +144,32 @@ START_TEST(a_step_is_one_wait_and_at_most_90_launches_with_4_blocks)
 }
 END_TEST
 
+/* Of a model that takes every kind of convolution. On a CPU each program takes a good part of the
+ * time to the first step. */
+START_TEST(a_first_step_takes_at_most_7_programs)
+{
+    ef_actor *a = ef_test_open();
+    ef_trainer_options o = plain_options();
+    ef_encoder_config c = tiny_config();
+    setup s = {.a = a};
+    ef_batch batch = random_batch(32, 1);
+    float metrics[EF_METRICS];
+    ef_stats stats;
+    c.width = 64;
+    c.hidden = 128;
+    c.taps = 5;
+    ef_test_ok(a, ef_encoder_new(a, &c, EF_INIT_TORCH, 3, true, &s.encoder));
+    ef_test_ok(a, ef_trainer_new(s.encoder, &o, &s.trainer));
+    step(&s, &batch, 1, metrics);
+    ef_actor_stats(a, &stats);
+    printf("programs of a first step: %d\n", (int)stats.builds);
+    if (ef_actor_device(a)->is_cpu)
+        ck_assert_uint_le(stats.builds, 7);
+    free_setup(&s);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(metrics_are_those_before_the_update)
 {
     ef_actor *a = ef_test_open();
@@ -600,6 +626,7 @@ static Suite *suite(void)
     tcase_add_test(ef_test_case(s, "schedule"), the_rate_follows_the_formula);
     TCase *steps = ef_test_case(s, "step");
     tcase_add_test(steps, a_step_is_one_wait_and_at_most_90_launches_with_4_blocks);
+    tcase_add_test(steps, a_first_step_takes_at_most_7_programs);
     tcase_add_test(steps, metrics_are_those_before_the_update);
     tcase_add_test(steps, four_micro_batches_are_one_batch);
     tcase_add_test(steps, steps_nest_in_the_callers_batch_with_one_wait);

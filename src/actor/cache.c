@@ -70,7 +70,7 @@ static void add_text(ef__sha256 *sha, const char *text)
     ef__sha256_add(sha, text, strlen(text) + 1);
 }
 
-bool ef__cache_key(const ef_actor *a, char *const source[2], const char *options,
+bool ef__cache_key(const ef_actor *a, const char *source, const char *options,
                    ef__cache_entry *entry)
 {
     cl_platform_id platform = NULL;
@@ -81,8 +81,7 @@ bool ef__cache_key(const ef_actor *a, char *const source[2], const char *options
     clGetDeviceInfo(a->device, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL);
     clGetPlatformInfo(platform, CL_PLATFORM_VERSION, sizeof version - 1, version, NULL);
     const char *const parts[] = {
-        source[0],          source[1],           options, version, a->about.info.platform,
-        a->about.info.name, a->about.info.driver};
+        source, options, version, a->about.info.platform, a->about.info.name, a->about.info.driver};
     ef__sha256_begin(&sha);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         add_text(&sha, parts[i]);

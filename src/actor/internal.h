@@ -99,7 +99,7 @@ typedef struct ef__kernel {
 
 typedef struct ef__program {
     struct ef__program *next;
-    const char *source;
+    const char *file; /* the first that it is made of */
     char options[256];
     cl_program program;
 } ef__program;
@@ -193,7 +193,7 @@ typedef struct ef__cache_entry {
 ef_status ef__cache_open(ef_actor *a,
                          ef_error *error); /* EARG: EF_CACHE is neither off nor a path */
 /* Where a program's binary belongs; false: it is not kept. */
-bool ef__cache_key(const ef_actor *a, char *const source[2], const char *options,
+bool ef__cache_key(const ef_actor *a, const char *source, const char *options,
                    ef__cache_entry *entry);
 /* The program, built; NULL: there is no usable binary. */
 cl_program ef__cache_load(const ef_actor *a, const ef__cache_entry *entry, const char *options);

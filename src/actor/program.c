@@ -1,4 +1,8 @@
-/* Programs and kernels: built once per (file, -D options), looked up by a hash of both. */
+/* Programs and kernels: built once per (files, -D options), looked up by a hash of the call.
+ *
+ * A program is common.cl and one file, but those files of a training step whose kernels take no
+ * defines are one program together: what a build costs is mostly the compiler's own header, which
+ * PoCL reads again for each program, from its cache too. */
 #include "actor/internal.h"
 #include "actor/kernels.h"
 #include <errno.h>
@@ -34,80 +38,108 @@ static void make_options(const ef_actor *a, const ef__call *c, char options[256]
 
 /* ---- sources ---- */
 
-static const ef__kernel_source *embedded(const char *name)
+/* The files of a program; it is known by the first. */
+typedef struct files {
+    const char *const *name;
+    size_t count;
+} files;
+
+static const char *const shared[] = {"conv1d_pack", "embedding", "kd",
+                                     "masked_mean", "optim",     "record"};
+
+static files files_of(const ef__call *c)
 {
-    for (size_t i = 0; i < ef__kernel_source_count; i++) {
-        if (!strcmp(ef__kernel_sources[i].name, name))
-            return &ef__kernel_sources[i];
-    }
-    return NULL;
+    const size_t count = sizeof shared / sizeof *shared;
+    for (size_t i = 0; i < count && !c->defines[0].name; i++)
+        if (!strcmp(shared[i], c->source))
+            return (files){shared, count};
+    return (files){&c->source, 1};
 }
 
-static ef_status read_file(ef_actor *a, const char *op, const char *dir, const char *name,
-                           char **text)
+/* A string that grows. */
+typedef struct text {
+    char *at; /* NULL: nothing yet */
+    size_t used, room;
+} text;
+
+static ef_status add(ef_actor *a, const char *op, text *t, const char *more, size_t n)
 {
-    char path[512];
+    if (t->used + n >= t->room) {
+        size_t room = 2 * (t->used + n) + 4096;
+        char *at = realloc(t->at, room);
+        if (!at)
+            return ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
+        t->at = at;
+        t->room = room;
+    }
+    memcpy(t->at + t->used, more, n);
+    t->at[t->used += n] = '\0';
+    return EF_OK;
+}
+
+static ef_status add_from_disk(ef_actor *a, const char *op, const char *dir, const char *name,
+                               text *t)
+{
+    char path[512], piece[4096];
+    size_t n;
+    ef_status status = EF_OK;
     snprintf(path, sizeof path, "%s/%s.cl", dir, name);
     FILE *f = fopen(path, "rb");
     if (!f)
         return ef__fail(a, EF_EBUILD, 0, op, "%s: %s: %s", op, path, strerror(errno));
-    size_t used = 0, room = 1 << 16;
-    char *s = malloc(room);
-    while (s) {
-        used += fread(s + used, 1, room - used - 1, f);
-        if (used < room - 1)
-            break;
-        char *more = realloc(s, room *= 2);
-        if (!more)
-            free(s);
-        s = more;
-    }
+    while (!status && (n = fread(piece, 1, sizeof piece, f)) > 0)
+        status = add(a, op, t, piece, n);
     fclose(f);
-    if (!s)
-        return ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
-    s[used] = '\0';
-    *text = s;
-    return EF_OK;
+    return status;
 }
 
-static ef_status join_lines(ef_actor *a, const char *op, const char *name, char **text)
+static ef_status add_embedded(ef_actor *a, const char *op, const char *name, text *t)
 {
-    const ef__kernel_source *k = embedded(name);
-    if (!k)
+    const ef__kernel_source *k = ef__kernel_sources, *end = k + ef__kernel_source_count;
+    ef_status status = EF_OK;
+    while (k < end && strcmp(k->name, name) != 0)
+        k++;
+    if (k == end)
         return ef__fail(a, EF_EBUILD, 0, op, "%s: there is no kernel file %s.cl", op, name);
-    size_t bytes = 1, used = 0;
-    for (size_t i = 0; i < k->count; i++)
-        bytes += strlen(k->lines[i]);
-    char *s = malloc(bytes);
-    if (!s)
-        return ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
-    for (size_t i = 0; i < k->count; i++)
-        used += (size_t)sprintf(s + used, "%s", k->lines[i]);
-    s[used] = '\0';
-    *text = s;
-    return EF_OK;
+    for (size_t i = 0; i < k->count && !status; i++)
+        status = add(a, op, t, k->lines[i], strlen(k->lines[i]));
+    return status;
 }
 
-/* EF_CL_DIR reads kernels from disk: for work on them, without rebuilding the library. */
-static ef_status get_source(ef_actor *a, const char *op, const char *name, char **text)
+/* EF_CL_DIR reads kernels from disk: for work on them, without rebuilding the library. The
+ * compiler's messages name the file. */
+static ef_status add_file(ef_actor *a, const char *op, const char *name, text *t)
 {
+    char line[80];
     const char *dir = getenv("EF_CL_DIR");
-    return dir && *dir ? read_file(a, op, dir, name, text) : join_lines(a, op, name, text);
+    int n = snprintf(line, sizeof line, "#line 1 \"%s.cl\"\n", name);
+    ef_status status = add(a, op, t, line, (size_t)n);
+    if (status)
+        return status;
+    return dir && *dir ? add_from_disk(a, op, dir, name, t) : add_embedded(a, op, name, t);
+}
+
+/* common.cl and the files; to be freed, also after a failure. */
+static ef_status get_source(ef_actor *a, const char *op, files f, char **source)
+{
+    text t = {0};
+    ef_status status = add_file(a, op, "common", &t);
+    for (size_t i = 0; i < f.count && !status; i++)
+        status = add_file(a, op, f.name[i], &t);
+    *source = t.at;
+    return status;
 }
 
 ef_status ef__kernel_hash(ef_actor *a, const char *source, char hex[EF__SHA256_HEX])
 {
-    char *text[2] = {NULL, NULL};
+    char *joined;
     ef__sha256 sha;
-    ef_status status = get_source(a, "tune", "common", &text[0]);
-    if (!status)
-        status = get_source(a, "tune", source, &text[1]);
+    ef_status status = get_source(a, "tune", (files){&source, 1}, &joined);
     ef__sha256_begin(&sha);
-    for (int i = 0; i < 2 && !status; i++)
-        ef__sha256_add(&sha, text[i], strlen(text[i]) + 1);
+    if (!status)
+        ef__sha256_add(&sha, joined, strlen(joined));
     ef__sha256_end_hex(&sha, hex);
-    free(text[0]);
-    free(text[1]);
+    free(joined);
     return status;
 }
 
@@ -133,17 +165,18 @@ static ef_status build_failed(ef_actor *a, const ef__call *c, cl_program program
         clGetProgramBuildInfo(program, a->device, CL_PROGRAM_BUILD_LOG, bytes, log, NULL);
         first_error(log);
     }
-    ef_status status = ef__fail(a, EF_EBUILD, code, c->op, "%s: %s.cl does not build: %s (%d): %s",
-                                c->op, c->source, ef__cl_name(code), code, log ? log : "");
+    ef_status status =
+        ef__fail(a, EF_EBUILD, code, c->op, "%s: its program does not build: %s (%d): %s", c->op,
+                 ef__cl_name(code), code, log ? log : "");
     free(log);
     return status;
 }
 
-static ef_status compile(ef_actor *a, const ef__call *c, char *const text[2], const char *options,
+static ef_status compile(ef_actor *a, const ef__call *c, const char *source, const char *options,
                          cl_program *program)
 {
     cl_int code;
-    cl_program p = clCreateProgramWithSource(a->context, 2, (const char **)text, NULL, &code);
+    cl_program p = clCreateProgramWithSource(a->context, 1, &source, NULL, &code);
     if (code)
         return ef__cl_fail(a, c->op, "clCreateProgramWithSource", code);
     code = clBuildProgram(p, 1, &a->device, options, NULL, NULL);
@@ -159,31 +192,29 @@ static ef_status compile(ef_actor *a, const ef__call *c, char *const text[2], co
 /* From the cache, else from its source, and then into the cache. */
 static ef_status build(ef_actor *a, const ef__call *c, const char *options, cl_program *program)
 {
-    char *text[2] = {NULL, NULL};
+    char *source;
     ef__cache_entry entry;
-    ef_status status = get_source(a, c->op, "common", &text[0]);
-    if (!status)
-        status = get_source(a, c->op, c->source, &text[1]);
-    bool cached = !status && ef__cache_key(a, text, options, &entry);
+    ef_status status = get_source(a, c->op, files_of(c), &source);
+    bool cached = !status && ef__cache_key(a, source, options, &entry);
     cl_program loaded = cached ? ef__cache_load(a, &entry, options) : NULL;
     if (loaded) {
         *program = loaded;
         a->stats.loads++;
     } else if (!status) {
-        status = compile(a, c, text, options, program);
+        status = compile(a, c, source, options, program);
         if (!status && cached)
             ef__cache_save(a, &entry, *program);
     }
-    free(text[0]);
-    free(text[1]);
+    free(source);
     return status;
 }
 
 static ef_status program_get(ef_actor *a, const ef__call *c, const char *options,
                              ef__program **program)
 {
+    const char *file = files_of(c).name[0];
     for (ef__program *p = a->programs; p; p = p->next) {
-        if (!strcmp(p->source, c->source) && !strcmp(p->options, options)) {
+        if (!strcmp(p->file, file) && !strcmp(p->options, options)) {
             *program = p;
             return EF_OK;
         }
@@ -196,7 +227,7 @@ static ef_status program_get(ef_actor *a, const ef__call *c, const char *options
         free(p);
         return status;
     }
-    p->source = c->source;
+    p->file = file;
     memcpy(p->options, options, sizeof p->options);
     p->next = a->programs;
     a->programs = *program = p;

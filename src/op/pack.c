@@ -116,14 +116,13 @@ static ef_status repack(ef_actor *a, const char *op, const ef_tensor *w, panels 
     ef_status status = ef__tensor_root(w, &arena);
     if (status)
         return status;
-    ef__call call = {
-        .op = op,
-        .source = "conv1d_pack",
-        .kernel = "conv1d_pack",
-        .defines = {{"PACK_ROWS", PACK_ROWS}},
-        .global = {p->groups},
-        .local = {1},
-        .args = {ef__t(arena), ef__t(p->packed), ef__t(p->table), ef__i((int32_t)p->count)}};
+    ef__call call = {.op = op,
+                     .source = "conv1d_pack",
+                     .kernel = "conv1d_pack",
+                     .global = {p->groups},
+                     .local = {1},
+                     .args = {ef__t(arena), ef__t(p->packed), ef__t(p->table),
+                              ef__i((int32_t)p->count), ef__i(PACK_ROWS)}};
     status = ef__launch(a, &call);
     ef_tensor_free(arena);
     p->version = ef__tensor_version(w);
