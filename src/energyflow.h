@@ -697,8 +697,8 @@ ef_tensor *ef_encoder_parameter(ef_encoder *encoder, size_t index, const char **
 
 /* ef_encoder_import -- take the projection from an EFCK1 file: "EFCK1", u32 out, u32 in, u32 1 if
  * it has a bias, f32 weight [out,in], f32 bias [out]. Without a bias it becomes 0. Nothing is
- * written
- * unless all of the file is sound. Errors: EIO, EFORMAT (both shapes named), EDEVICE, ENOMEM. */
+ * written unless all of the file is sound. Errors: EIO, EFORMAT (both shapes named), EDEVICE,
+ * ENOMEM. */
 ef_status ef_encoder_import(ef_encoder *encoder, const char *path, ef_error *error);
 
 /* ef_encoder_encode -- vectors [B,E] of ids [B,L] i32 under mask [B,L] u8, any L. Enqueues only.
