@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 build="gcc libc6-dev make autoconf automake libtool pkg-config ocl-icd-opencl-dev opencl-headers
-    libclblast-dev libhwloc-dev libjansson-dev check"
+    libclblast-dev libhwloc-dev libjansson-dev libutf8proc-dev check"
 use="pocl-opencl-icd gnuplot-nox" # a device, and the demo's picture
 tests="oclgrind"                  # its test skips without it
 

@@ -433,6 +433,57 @@ ef_status ef_masked_mean_backward(ef_actor *a, const ef_tensor *dy, const ef_ten
 ef_status ef_kd_loss(ef_actor *a, const ef_tensor *y, const ef_tensor *target, float alpha,
                      float beta, float weight, ef_tensor *metrics, ef_tensor *dy);
 
+/* ---- Tokenizer ----------------------------------------------------------------------------- */
+
+/* WordPiece of BERT's uncased models: the ids that Hugging Face's BertWordPieceTokenizer gives
+ * (tokenizers 0.23, lowercase), for any bytes. Text is freed of control characters and accents and
+ * made lower case, then split at white space and around punctuation and Chinese characters; of each
+ * word the longest token that begins it is taken, then the longest "##" token that goes on, and so
+ * on. A word of more than 100 characters, or that tokens do not cover, is [UNK]. What is not UTF-8
+ * is left out. [MASK] and the other special tokens stand for themselves in a text.
+ * A tokenizer never changes: any number of threads may use one at a time. */
+typedef struct ef_tokenizer ef_tokenizer;
+
+/* ef_tokenizer_open -- a tokenizer from a vocabulary file: UTF-8, a token a line, its id the number
+ * of the line from 0. White space at the end of a line is no part of the token. [UNK], [CLS] and
+ * [SEP] must be there, [PAD] and [MASK] may be.
+ * Errors: EIO, EFORMAT (empty, or one of the three is missing; "FILE:LINE: ..." for a blank line, a
+ * token that was there before, what is not UTF-8), ENOMEM. */
+ef_status ef_tokenizer_open(const char *path, ef_tokenizer **tokenizer, ef_error *error);
+
+/* ef_tokenizer_parse -- the same from memory, which is copied. name is for messages. */
+ef_status ef_tokenizer_parse(const char *name, const void *data, size_t bytes,
+                             ef_tokenizer **tokenizer, ef_error *error);
+void ef_tokenizer_free(ef_tokenizer *tokenizer);
+
+size_t ef_tokenizer_size(const ef_tokenizer *tokenizer); /* tokens V; ids are 0 .. V-1 */
+
+/* ef_tokenizer_vocabulary -- all tokens as lines: what ef_tokenizer_parse makes the same tokenizer
+ * of. It belongs to the tokenizer. */
+const char *ef_tokenizer_vocabulary(const ef_tokenizer *tokenizer, size_t *bytes);
+
+/* ef_tokenizer_id -- the id of a token, for example "[PAD]" or "##s"; -1: there is none. */
+int32_t ef_tokenizer_id(const ef_tokenizer *tokenizer, const char *token);
+
+/* ef_tokenizer_token -- the token of an id: *bytes bytes, without a NUL behind them, that belong to
+ * the tokenizer. NULL: there is no such id. */
+const char *ef_tokenizer_token(const ef_tokenizer *tokenizer, int32_t id, size_t *bytes);
+
+/* ef_tokenizer_encode -- [CLS], the ids of a text, [SEP]; how many that are. A text with more ids
+ * than fit loses its last ones before [SEP].
+ *   text  any bytes, NULs too
+ *   ids   room for max; bytes + 2 of them are enough for any text. max < 2: none are written
+ * Cost: time in proportion to the bytes; no memory. */
+size_t ef_tokenizer_encode(const ef_tokenizer *tokenizer, const char *text, size_t bytes,
+                           int32_t *ids, size_t max);
+
+/* ef_tokenizer_decode -- the text of ids: tokens with spaces between, but none before "##" tokens,
+ * whose "##" goes, nor before English punctuation; special tokens and ids that there are not are
+ * left out. Returns the bytes of the whole text; what fits into room is in text, always with a NUL,
+ * so room 0 asks how much to give. */
+size_t ef_tokenizer_decode(const ef_tokenizer *tokenizer, const int32_t *ids, size_t count,
+                           char *text, size_t room);
+
 /* ---- Data ---------------------------------------------------------------------------------- */
 
 typedef struct ef_dataset ef_dataset;
@@ -446,23 +497,124 @@ typedef struct ef_batch {
     size_t tokens;       /* kept positions */
 } ef_batch;
 
-/* ef_dataset_open -- open an EFB1 file and check all of it: sizes, no samples, samples without ids,
- * ids that are no int32, non-finite targets. Samples and positions count from 0 in messages. The
- * file stays open and is read as its samples are needed; replacing it is fine, but it must not be
- * changed in place. Errors: EIO, EFORMAT (the text names file and sample), ENOMEM. */
+/* One sample on the host. */
+typedef struct ef_sample {
+    const char *text; /* UTF-8, no final 0; NULL: none */
+    size_t bytes;     /* of the text */
+    size_t length;    /* ids; 0: none */
+    const int32_t *ids;
+    const uint8_t *mask; /* [length]; in ef_dataset_writer_add NULL: all 1 */
+    const float *target; /* [E] */
+} ef_sample;
+
+typedef struct ef_dataset_options {
+    bool skip_bad;                 /* JSONL: leave out lines that are no samples, and count them */
+    bool not_finite;               /* targets may be NaN or infinite: for who looks for them */
+    const ef_tokenizer *tokenizer; /* gives samples without ids those of their text; or NULL */
+    size_t most_ids;               /* that it gives a text, from 2 on; 0: all */
+    bool (*on_progress)(void *user, uint64_t done, uint64_t all); /* or NULL; false: no further */
+    void *user;
+} ef_dataset_options;
+
+/* ef_dataset_open -- open a file of samples and check all of it. What it is its content says:
+ *   EFB1   "EFB1", u32 N, u32 E, then N samples of u32 L, L u32 ids, L u8 mask, E f32 target;
+ *          little-endian, without padding
+ *   EFB2   "EFB2", u32 N, u32 E, u32 flags (1 ids, 2 texts, 4 targets of norm 1), then N samples of
+ *          u32 n, n bytes of UTF-8 (if texts), u32 L, L u32 ids, L u8 mask (if ids), E f32 target
+ *   JSONL  a line for each sample, of at most 16 MiB: {"text": string, "input_ids": [..],
+ *          "attention_mask": [..], "target": [..]}; target is needed, so is text or input_ids;
+ *          numbers may be strings of such, a missing mask is all 1, other keys are ignored
+ * No samples, ids that are no int32, non-finite targets and whatever does not agree are refused.
+ * Samples and positions count from 0 in messages, lines from 1. The file stays open and is read as
+ * its samples are needed; replacing it is fine, but it must not be changed in place. JSONL samples,
+ * and those that are tokenized, are kept in an unnamed file in TMPDIR, else /tmp. Errors: EIO,
+ * EFORMAT (the text names file and sample or line), ENOMEM. */
 ef_status ef_dataset_open(const char *path, ef_dataset **dataset, ef_error *error);
+
+/* ef_dataset_open_with -- the same with options, which may be NULL. Errors: EARG (most_ids 1)
+ * and ECANCELLED, too. */
+ef_status ef_dataset_open_with(const char *path, const ef_dataset_options *options,
+                               ef_dataset **dataset, ef_error *error);
 void ef_dataset_free(ef_dataset *dataset);
 
 size_t ef_dataset_size(const ef_dataset *dataset);    /* samples N */
 size_t ef_dataset_width(const ef_dataset *dataset);   /* target width E */
 size_t ef_dataset_longest(const ef_dataset *dataset); /* most ids in a sample */
 int32_t ef_dataset_max_id(const ef_dataset *dataset);
+size_t ef_dataset_texts(const ef_dataset *dataset); /* samples that have a text */
+size_t ef_dataset_bare(const ef_dataset *dataset);  /* samples without ids: no loader takes them */
 uint64_t ef_dataset_bytes(const ef_dataset *dataset);
 const char *ef_dataset_path(const ef_dataset *dataset);
+const char *ef_dataset_format(const ef_dataset *dataset); /* "EFB1", "EFB2", "JSONL" */
+bool ef_dataset_normalized(const ef_dataset *dataset);    /* EFB2 says that targets have norm 1 */
+
+/* ef_dataset_skipped -- how many lines skip_bad left out; *first (if not NULL) says why of the
+ * first. */
+size_t ef_dataset_skipped(const ef_dataset *dataset, const char **first);
 
 /* ef_dataset_sha256 -- of the file, as hex; NULL: it cannot be read any more. The first call,
  * alone, computes it. */
 const char *ef_dataset_sha256(ef_dataset *dataset);
+
+/* ef_dataset_read -- sample number index; valid until the next call. One thread at a time. Errors:
+ * EARG (no such sample), EIO, ENOMEM. */
+ef_status ef_dataset_read(ef_dataset *dataset, size_t index, ef_sample *sample, ef_error *error);
+
+/* ef_dataset_draw -- picked[i] for each of n samples: count of them, by seed. */
+void ef_dataset_draw(size_t n, size_t count, uint64_t seed, bool *picked);
+
+typedef enum ef_data_format { EF_DATA_EFB1, EF_DATA_JSONL } ef_data_format;
+
+/* A file of samples in the making: it takes its name when it is saved, whole. JSONL has numbers
+ * that are read back bit for bit. */
+typedef struct ef_dataset_writer ef_dataset_writer;
+
+/* ef_dataset_writer_new -- begin a file of targets of that width. Errors: EARG, EIO, ENOMEM. */
+ef_status ef_dataset_writer_new(const char *path, ef_data_format format, size_t width,
+                                ef_dataset_writer **writer, ef_error *error);
+
+/* ef_dataset_writer_add -- one more sample; all of it is copied. EFB1 leaves texts out. Errors:
+ * EARG (what the reader would refuse: no ids for EFB1, an id below 0, a target that is not finite,
+ * text that is not UTF-8), EIO, ENOMEM. */
+ef_status ef_dataset_writer_add(ef_dataset_writer *writer, const ef_sample *sample,
+                                ef_error *error);
+
+/* ef_dataset_writer_save -- put the file in its place. Only ef_dataset_writer_free may follow.
+ * Errors: EARG (no samples), EIO. */
+ef_status ef_dataset_writer_save(ef_dataset_writer *writer, ef_error *error);
+
+/* ef_dataset_writer_free -- let go of it; without a save, nothing is left of the file. */
+void ef_dataset_writer_free(ef_dataset_writer *writer);
+
+typedef struct ef_repair_report {
+    uint64_t declared;      /* samples that the header counted */
+    uint64_t kept, unsound; /* whole samples that were kept; whole ones that no reader takes */
+    uint64_t cut_bytes;     /* after the last whole sample */
+    char first[512];        /* what is wrong with the first that is unsound, or with the rest */
+} ef_repair_report;
+
+/* ef_dataset_repair -- save a copy of an EFB file that its reader refuses: all whole and sound
+ * samples, counted in the header. Of a header that counts 0, all up to the end of the file.
+ * Errors: EIO, EFORMAT (no EFB file, or no sample to keep), ENOMEM. */
+ef_status ef_dataset_repair(const char *path, const char *copy, ef_repair_report *report,
+                            ef_error *error);
+
+/* Vectors, a row each, of a teacher's. */
+typedef struct ef_vectors ef_vectors;
+
+/* ef_vectors_open -- by content: .npy (f4 or f8, little-endian, C order, two dimensions),
+ * safetensors (F32 or F64 [N,E]; tensor: its name, NULL: there is one), JSONL (lines that are
+ * arrays of numbers, or objects with such a "target"). Must not be changed in place. Errors: EIO,
+ * EFORMAT (the text names file, and tensor or line), ENOMEM. */
+ef_status ef_vectors_open(const char *path, const char *tensor, ef_vectors **vectors,
+                          ef_error *error);
+void ef_vectors_free(ef_vectors *vectors);
+size_t ef_vectors_size(const ef_vectors *vectors);  /* rows N */
+size_t ef_vectors_width(const ef_vectors *vectors); /* E */
+
+/* ef_vectors_read -- row number index, [E]. Errors: EARG (no such row), EFORMAT (a value that is no
+ * finite f32), EIO. */
+ef_status ef_vectors_read(ef_vectors *vectors, size_t index, float *row, ef_error *error);
 
 /* A loader gives an epoch's batches in an order that is a pure function of (seed, epoch). */
 typedef struct ef_loader ef_loader;
@@ -482,8 +634,8 @@ typedef struct ef_loader_options {
 /* ef_loader_new -- a loader at the first batch of epoch 0. A thread of its own prepares one batch
  * ahead. The dataset must outlive it; one thread at a time may use it. Of each sample, the ids
  * after the last unmasked one are left out, and each batch is padded to its own longest sample
- * only. Errors: EARG (batch 0), EFORMAT (an id passes vocab; the text names file, sample, position,
- * id and vocab), EIO, ENOMEM. */
+ * only. Errors: EARG (batch 0), EFORMAT (a sample has no ids, an id passes vocab; the text names
+ * file, sample or line, position, id and vocab), EIO, ENOMEM. */
 ef_status ef_loader_new(ef_dataset *dataset, const ef_loader_options *options, ef_loader **loader,
                         ef_error *error);
 void ef_loader_free(ef_loader *loader);
@@ -543,6 +695,12 @@ size_t ef_encoder_parameters(const ef_encoder *encoder); /* how many numbers */
  * belongs to the encoder. NULL past the last. */
 ef_tensor *ef_encoder_parameter(ef_encoder *encoder, size_t index, const char **name);
 
+/* ef_encoder_import -- take the projection from an EFCK1 file: "EFCK1", u32 out, u32 in, u32 1 if
+ * it has a bias, f32 weight [out,in], f32 bias [out]. Without a bias it becomes 0. Nothing is
+ * written unless all of the file is sound. Errors: EIO, EFORMAT (both shapes named), EDEVICE,
+ * ENOMEM. */
+ef_status ef_encoder_import(ef_encoder *encoder, const char *path, ef_error *error);
+
 /* ef_encoder_encode -- vectors [B,E] of ids [B,L] i32 under mask [B,L] u8, any L. Enqueues only.
  * Left and right padding give the same vectors. */
 ef_status ef_encoder_encode(ef_encoder *encoder, const ef_tensor *ids, const ef_tensor *mask,
@@ -596,6 +754,12 @@ void ef_trainer_free(ef_trainer *trainer);
  * Errors: ESHAPE, EARG, EDEVICE, ENOMEM, and what the sync returns. */
 ef_status ef_trainer_step(ef_trainer *trainer, const ef_batch *batches, size_t count,
                           ef_readback **metrics);
+
+/* ef_trainer_import -- take step count and moments from an EFOP1 file: "EFOP1", u32 steps, u32 n,
+ * then for the projection's weight and, if n is 2, its bias: u32 count, f32 m [count], f32 v
+ * [count]. Nothing is written unless all of the file is sound. Errors: ESTATE (the scope is not
+ * EF_TRAIN_PROJ), EIO, EFORMAT, EDEVICE, ENOMEM. */
+ef_status ef_trainer_import(ef_trainer *trainer, const char *path, ef_error *error);
 
 /* ef_trainer_attempted -- steps asked for so far, skipped ones included; the schedule's clock. */
 uint64_t ef_trainer_attempted(const ef_trainer *trainer);

@@ -65,7 +65,8 @@ ef_dataset *efb_parsed(const efb *f)
 {
     ef_dataset *d = NULL;
     ef_error error = {0};
-    ck_assert_msg(!ef__dataset_parse("a.efb", f->data, f->bytes, &d, &error), "%s", error.text);
+    ck_assert_msg(!ef__dataset_parse("a.efb", f->data, f->bytes, NULL, &d, &error), "%s",
+                  error.text);
     return d;
 }
 

@@ -2,7 +2,7 @@
 #ifndef EF_TESTS_EFB_H
 #define EF_TESTS_EFB_H
 
-#include "data/efb.h"
+#include "data/dataset.h"
 
 typedef struct efb {
     unsigned char *data;

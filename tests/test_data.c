@@ -9,7 +9,8 @@ static void parse_refused(const void *data, size_t bytes, const char *text)
 {
     ef_error error = {0};
     ef_dataset *d = NULL;
-    efb_refused(ef__dataset_parse("a.efb", data, bytes, &d, &error), EF_EFORMAT, &error, "a.efb: ");
+    efb_refused(ef__dataset_parse("a.efb", data, bytes, NULL, &d, &error), EF_EFORMAT, &error,
+                "a.efb: ");
     efb_refused(error.status, EF_EFORMAT, &error, text);
     ck_assert_ptr_null(d);
 }
@@ -43,13 +44,19 @@ END_TEST
 
 START_TEST(a_foreign_or_unfinished_file_is_named)
 {
-    parse_refused("", 0, "is not an EFB1 file");
-    parse_refused("EFB1\1\0\0\0\1\0\0", 11, "is not an EFB1 file");
-    parse_refused("PK\3\4\1\0\0\0\1\0\0\0........", 20, "is not an EFB1 file");
-    parse_refused("EFB2\1\0\0\0\1\0\0\0........", 20, "is an EFB2 file");
+    parse_refused("", 0, "is empty");
+    parse_refused("EFB1\1\0\0\0\1\0\0", 11, "is cut off in its header of 12 bytes");
+    parse_refused("PK\3\4\1\0\0\0\1\0\0\0........", 20, "is neither an EFB nor a JSONL file");
+    parse_refused("EFBX\1\0\0\0\1\0\0\0........", 20, "is neither an EFB nor a JSONL file");
+    parse_refused("EFB3\1\0\0\0\1\0\0\0........", 20,
+                  "is an EFB3 file, this library reads EFB1 and EFB2");
+    parse_refused("EFB2\1\0\0\0\1\0\0\0\1\0\0", 15, "is cut off in its header of 16 bytes");
+    parse_refused("EFB2\1\0\0\0\1\0\0\0\11\0\0\0........", 24, "flags 0x9");
+    parse_refused("EFB2\1\0\0\0\1\0\0\0\4\0\0\0........", 24, "has neither ids nor texts");
     parse_refused("EFB1\0\0\0\0\1\0\0\0", 12, "has no samples");
     parse_refused("EFB1\0\0\0\0\1\0\0\0........", 20,
-                  "counts 0 samples, but 8 bytes follow: its writer did not finish");
+                  "counts 0 samples, but 8 bytes follow: its writer did not finish; efdata repair "
+                  "saves what is whole");
     parse_refused("EFB1\1\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0\1", 21, "targets of width 0");
     parse_refused("EFB1\377\377\377\377\377\377\377\377........", 20,
                   "is cut off: 4294967295 samples of width 4294967295 do not fit");
@@ -132,8 +139,8 @@ START_TEST(mutated_files_are_refused_or_in_bounds)
         ef_dataset *d = NULL;
         size_t bytes = f.bytes;
         unsigned char *copy = mutate(f.data, i % 2 ? 64 : bytes, &bytes, &seed);
-        ef_status status = ef__dataset_parse("mutant", copy, bytes, &d, &error);
-        if (status && (status != EF_EFORMAT || !strstr(error.text, "mutant: ")))
+        ef_status status = ef__dataset_parse("mutant", copy, bytes, NULL, &d, &error);
+        if (status && (status != EF_EFORMAT || !strstr(error.text, "mutant:")))
             ck_abort_msg("mutant %zu: %s: %s", i, ef_strerror(status), error.text);
         for (size_t n = 0; !status && n < ef_dataset_size(d); n++) {
             unsigned char *room = malloc(ef__dataset_room(d));

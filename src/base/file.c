@@ -168,6 +168,22 @@ ef_status ef__file_write(ef__file *file, const void *data, size_t bytes, ef_erro
     return EF_OK;
 }
 
+ef_status ef__file_patch(ef__file *file, size_t at, const void *data, size_t bytes, ef_error *error)
+{
+    const char *from = data;
+    while (bytes) {
+        ssize_t n = pwrite(file->fd, from, bytes < SSIZE_MAX ? bytes : SSIZE_MAX, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return failed(error, file->path, "cannot write");
+        from += n;
+        at += (size_t)n;
+        bytes -= (size_t)n;
+    }
+    return EF_OK;
+}
+
 ef_status ef__file_commit(ef__file *file, ef_error *error)
 {
     const char *failure = NULL;

@@ -19,6 +19,10 @@ ef_status ef__file_begin(const char *path, ef__file **file, ef_error *error);
 /* ef__file_write -- append. After a failure only ef__file_abandon is left to do. Errors: EIO. */
 ef_status ef__file_write(ef__file *file, const void *data, size_t bytes, ef_error *error);
 
+/* ef__file_patch -- write over what was written, from byte `at` on. Errors: EIO. */
+ef_status ef__file_patch(ef__file *file, size_t at, const void *data, size_t bytes,
+                         ef_error *error);
+
 /* ef__file_commit -- make what was written durable and put it in path's place. Frees file in any
  * case. Errors: EIO; the old file is still there, unless the text says that only the folder could
  * not be synced. */

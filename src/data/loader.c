@@ -2,7 +2,7 @@
  * While state is WANTED the thread owns everything but state, which the lock guards; otherwise the
  * caller does. All memory is taken when the loader is made, so the thread can fail to read only. */
 #include "base/size.h"
-#include "data/efb.h"
+#include "data/dataset.h"
 #include "data/order.h"
 #include <pthread.h>
 #include <signal.h>
@@ -247,6 +247,9 @@ ef_status ef_loader_new(ef_dataset *dataset, const ef_loader_options *options, e
 {
     if (!options->batch)
         return ef__error_set(error, EF_EARG, 0, NULL, "a batch of 0 samples");
+    ef_status status = ef__dataset_need_ids(dataset, error);
+    if (status)
+        return status;
     ef_loader *l = calloc(1, sizeof *l);
     if (!l)
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "out of memory");
@@ -256,7 +259,7 @@ ef_status ef_loader_new(ef_dataset *dataset, const ef_loader_options *options, e
     l->options.keep = options->keep ? options->keep : EF_LOADER_KEEP;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, NULL);
-    ef_status status = set_up(l, error);
+    status = set_up(l, error);
     if (status)
         ef_loader_free(l);
     else

@@ -59,3 +59,13 @@ void ef__order_fill(const ef_loader_options *o, uint64_t epoch, const uint32_t *
     if (o->shuffle)
         shuffle(&rng, order, full, o->batch);
 }
+
+/* Each is taken with the chance that makes the rest come out: Knuth, algorithm S. */
+void ef_dataset_draw(size_t n, size_t count, uint64_t seed, bool *picked)
+{
+    ef__rng rng = {seed};
+    for (size_t i = 0; i < n; i++) {
+        picked[i] = ef__rng_below(&rng, n - i) < count;
+        count -= picked[i];
+    }
+}

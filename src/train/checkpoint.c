@@ -236,7 +236,9 @@ ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, e
     ef_status status = ef__st_open(path, &file, error);
     if (status)
         return status;
-    status = ef__config_parse(path, ef__st_metadata(file, "config"), &config, error);
+    status = ef__run_check_version(path, ef__st_metadata(file, "run"), error);
+    if (!status)
+        status = ef__config_parse(path, ef__st_metadata(file, "config"), &config, error);
     if (!status)
         status = check_sizes(file, &config, error);
     if (!status) {

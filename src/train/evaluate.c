@@ -1,7 +1,7 @@
 /* Evaluation: the device computes vectors, the host the metrics, in double. */
 #include "base/clock.h"
 #include "base/error.h"
-#include "data/efb.h"
+#include "data/dataset.h"
 #include "train/trainer.h"
 #include <math.h>
 #include <stdlib.h>

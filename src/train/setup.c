@@ -1,7 +1,7 @@
 #include "train/run.h"
 #include "base/file.h"
 #include "base/size.h"
-#include "data/efb.h"
+#include "data/dataset.h"
 #include "model/init.h"
 #include "train/resume.h"
 #include <stdio.h>
@@ -57,6 +57,10 @@ static ef_status open_data(ef__run *r)
     ef_status status = ef_dataset_open(o->data, &r->data, r->error);
     if (!status && o->val)
         status = ef_dataset_open(o->val, &r->val, r->error);
+    if (!status)
+        status = ef__dataset_need_ids(r->data, r->error);
+    if (!status && r->val)
+        status = ef__dataset_need_ids(r->val, r->error);
     if (!status && r->val && ef_dataset_width(r->val) != ef_dataset_width(r->data))
         status = ef__error_set(r->error, EF_EFORMAT, 0, NULL,
                                "%s: its targets have %zu values, those of %s have %zu", o->val,
@@ -197,6 +201,8 @@ static ef_status open_model(ef__run *r, const ef_encoder_config *model)
     ef_status status = EF_OK;
     if (o->resume || o->init_from)
         status = ef__st_open(o->resume ? o->resume : o->init_from, &file, r->error);
+    if (!status && file)
+        status = ef__run_check_version(ef__st_path(file), ef__st_metadata(file, "run"), r->error);
     if (!status && o->resume)
         status = adopt_state(r, file, model);
     if (!status) {

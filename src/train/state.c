@@ -201,6 +201,27 @@ static bool parse_run(json_t *json, ef__run_state *s, json_error_t *why)
     return parse_trainer(trainer, &s->trainer, why) && parse_identity(identity, &s->identity, why);
 }
 
+static ef_status check_version(const char *path, const json_t *run, ef_error *error)
+{
+    json_int_t version = json_integer_value(json_object_get(run, "version"));
+    return version == EF__FORMAT_VERSION
+               ? EF_OK
+               : ef__error_set(error, EF_EFORMAT, 0, NULL,
+                               "%s: metadata \"run\": version %" JSON_INTEGER_FORMAT
+                               ", this library reads %d",
+                               path, version, EF__FORMAT_VERSION);
+}
+
+ef_status ef__run_check_version(const char *path, const char *text, ef_error *error)
+{
+    if (!text)
+        return EF_OK;
+    json_t *json = load(path, "run", text, error);
+    ef_status status = json ? check_version(path, json, error) : EF_EFORMAT;
+    json_decref(json);
+    return status;
+}
+
 ef_status ef__run_parse(const char *path, const char *text, ef__run_state *state, ef_error *error)
 {
     ef__run_state s = {0};
@@ -208,14 +229,11 @@ ef_status ef__run_parse(const char *path, const char *text, ef__run_state *state
     json_t *json = load(path, "run", text, error);
     if (!json)
         return EF_EFORMAT;
-    json_int_t version = json_integer_value(json_object_get(json, "version"));
-    bool known = version == EF__FORMAT_VERSION, parsed = known && parse_run(json, &s, &why);
+    ef_status status = check_version(path, json, error);
+    bool parsed = !status && parse_run(json, &s, &why);
     json_decref(json);
-    if (!known)
-        return ef__error_set(error, EF_EFORMAT, 0, NULL,
-                             "%s: metadata \"run\": version %" JSON_INTEGER_FORMAT
-                             ", this library reads %d",
-                             path, version, EF__FORMAT_VERSION);
+    if (status)
+        return status;
     if (!parsed)
         return bad(path, "run", why.text, error);
     *state = s;

@@ -36,6 +36,10 @@ ef_status ef__config_dump(const char *path, const ef_encoder_config *config, cha
                           ef_error *error);
 ef_status ef__run_dump(const char *path, const ef__run_state *state, char **text, ef_error *error);
 
+/* Is a file's "run" of a format version that this library reads? NULL, of a file that has none, is.
+ * Errors: EFORMAT (both versions named). */
+ef_status ef__run_check_version(const char *path, const char *text, ef_error *error);
+
 /* Errors: EFORMAT, ENOMEM; outputs untouched. */
 ef_status ef__config_parse(const char *path, const char *text, ef_encoder_config *config,
                            ef_error *error);

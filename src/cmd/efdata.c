@@ -1,0 +1,221 @@
+/* efdata -- make, look at and mend files of samples. */
+#include "cmd/efdata.h"
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} commands[] = {{"pack", efdata_pack},     {"convert", efdata_convert},
+                {"info", efdata_info},     {"split", efdata_split},
+                {"repair", efdata_repair}, {"tokenize", efdata_tokenize}};
+
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+/* ---- interrupts and progress ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    interrupted = number;
+}
+
+/* A second one ends the command at once. One that is ignored stays so. */
+static void watch_signal(int number)
+{
+    struct sigaction old, action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    if (!sigaction(number, NULL, &old) && old.sa_handler != SIG_IGN)
+        sigaction(number, &action, NULL);
+}
+
+bool efdata_interrupted(void)
+{
+    return interrupted;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* What stands on the terminal, and since when. */
+static struct {
+    bool drawn;
+    double shown; /* 0: nothing was, and no step was made */
+    unsigned steps;
+} progress;
+
+void efdata_clear(void)
+{
+    if (progress.drawn)
+        fputs("\r\033[K", stderr);
+    progress.drawn = false;
+}
+
+bool efdata_step(void *user, uint64_t done, uint64_t all)
+{
+    enum { LOOK = 64 }; /* steps between looks at the clock */
+    if (progress.steps++ % LOOK == 0) {
+        bool terminal = isatty(STDERR_FILENO);
+        double time = now();
+        if (progress.shown == 0)
+            progress.shown = time;
+        if (time - progress.shown >= (terminal ? 0.2 : 5)) {
+            fprintf(stderr, terminal ? "\r%s: %s: %.0f %%\033[K" : "%s: %s: %.0f %%\n", EFDATA,
+                    (const char *)user, all ? 100 * (double)done / (double)all : 100);
+            progress.shown = time;
+            progress.drawn = terminal;
+        }
+    }
+    return !interrupted;
+}
+
+int efdata_stopped(void)
+{
+    efdata_clear();
+    return ef__say_error(EFDATA, EF__INTERRUPTED, "interrupted: nothing is written");
+}
+
+/* ---- options ---- */
+
+int efdata_options(const char *usage, const char *about, const ef__option *options, int argc,
+                   char **argv, int count, const char *names, int *first)
+{
+    const ef__command command = {
+        .name = EFDATA, .usage = usage, .about = about, .options = options, .operands = first};
+    int code = ef__options_parse(&command, argc, argv);
+    if (code >= 0)
+        return code;
+    if (argc - *first < count)
+        return ef__say_error(EFDATA, EF__USAGE, "%s: needs %s (see --help)", argv[0], names);
+    if (argc - *first > count)
+        return ef__say_error(EFDATA, EF__USAGE, "%s: unexpected argument \"%s\"", argv[0],
+                             argv[*first + count]);
+    return -1;
+}
+
+int efdata_format(const char *path, int asked, ef_data_format *format)
+{
+    const char *suffix = strrchr(path, '.');
+    if (asked != EFDATA_BY_SUFFIX)
+        *format = (ef_data_format)asked;
+    else if (suffix && !strcmp(suffix, ".efb"))
+        *format = EF_DATA_EFB1;
+    else if (suffix && !strcmp(suffix, ".jsonl"))
+        *format = EF_DATA_JSONL;
+    else
+        return ef__say_error(EFDATA, EF__USAGE,
+                             "%s: ends in neither .efb nor .jsonl: --format is needed", path);
+    return 0;
+}
+
+int efdata_vocabulary(const char *path, ef_tokenizer **tokenizer)
+{
+    ef_error error = {0};
+    ef_status status = path ? ef_tokenizer_open(path, tokenizer, &error) : EF_OK;
+    return status ? efdata_failed(status, false, &error) : 0;
+}
+
+/* ---- files ---- */
+
+int efdata_failed(ef_status status, bool written, const ef_error *error)
+{
+    efdata_clear();
+    if (status == EF_ECANCELLED)
+        return efdata_stopped();
+    return ef__say_error(EFDATA, written && status == EF_EIO ? EF__RUNTIME : ef__exit_code(status),
+                         "%s", *error->text ? error->text : ef_strerror(status));
+}
+
+int efdata_open(const char *path, ef_dataset_options *options, ef_dataset **dataset)
+{
+    ef_error error = {0};
+    const char *first;
+    options->on_progress = efdata_step;
+    options->user = (void *)path;
+    ef_status status = ef_dataset_open_with(path, options, dataset, &error);
+    efdata_clear();
+    if (status)
+        return efdata_failed(status, false, &error);
+    size_t skipped = ef_dataset_skipped(*dataset, &first);
+    if (skipped)
+        ef__say_error(EFDATA, 0, "%zu bad line%s left out, the first: %s", skipped,
+                      skipped == 1 ? " is" : "s are", first);
+    return 0;
+}
+
+int efdata_begin(efdata_output *o, size_t width)
+{
+    ef_error error = {0};
+    ef_status status = ef_dataset_writer_new(o->path, o->format, width, &o->writer, &error);
+    return status ? efdata_failed(status, true, &error) : 0;
+}
+
+int efdata_add(efdata_output *o, const ef_sample *sample)
+{
+    ef_error error = {0};
+    o->texts += sample->text && o->format == EF_DATA_EFB1;
+    ef_status status = ef_dataset_writer_add(o->writer, sample, &error);
+    return status ? efdata_failed(status, true, &error) : 0;
+}
+
+int efdata_save(efdata_output *o, uint64_t samples)
+{
+    ef_error error = {0};
+    ef_status status = ef_dataset_writer_save(o->writer, &error);
+    efdata_clear();
+    if (status)
+        return efdata_failed(status, true, &error);
+    ef__say_error(EFDATA, 0, "%s: %" PRIu64 " sample%s%s", o->path, samples,
+                  samples == 1 ? "" : "s", o->texts ? ", without their texts: EFB1 has none" : "");
+    return 0;
+}
+
+/* ---- the command ---- */
+
+static int usage(int argc, char **argv)
+{
+    const ef__option none[] = {{0}};
+    const ef__command command = {
+        .name = EFDATA,
+        .usage = "pack|convert|info|split|repair|tokenize [OPTION...] [FILE...]",
+        .about = "Make, look at and mend files of samples: texts or ids with a teacher's vectors.\n"
+                 "\n"
+                 "  pack      texts and vectors into a file of samples\n"
+                 "  convert   EFB1, EFB2 or JSONL into EFB1 or JSONL\n"
+                 "  info      what is in a file\n"
+                 "  split     a file in two, by a seeded draw\n"
+                 "  repair    save what is whole of a broken file\n"
+                 "  tokenize  texts on stdin into ids on stdout\n"
+                 "\n"
+                 "efdata SUB-COMMAND --help says more of each.",
+        .options = none};
+    int code = ef__options_parse(&command, argc, argv);
+    return code >= 0 ? code : ef__say_error(EFDATA, EF__USAGE, "no sub-command (see --help)");
+}
+
+static int run(int argc, char **argv)
+{
+    if (argc < 2 || argv[1][0] == '-')
+        return usage(argc, argv);
+    for (int i = 0; i < COMMANDS; i++)
+        if (!strcmp(argv[1], commands[i].name))
+            return commands[i].run(argc - 1, argv + 1);
+    return ef__say_error(EFDATA, EF__USAGE, "unknown sub-command \"%s\" (see --help)", argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    ef__command_begin();
+    watch_signal(SIGINT);
+    watch_signal(SIGTERM);
+    return ef__command_end(EFDATA, run(argc, argv));
+}
