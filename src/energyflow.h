@@ -406,9 +406,11 @@ ef_status ef_linear_dx(ef_actor *a, const ef_tensor *dy, const ef_tensor *w,
 ef_status ef_linear_dw(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, ef_tensor *dw,
                        ef_tensor *db);
 
-/* ef_embedding_forward -- y[n,:] = w[ids[n],:].  ids [...] i32, w [V,D], y [...,D].
+/* ef_embedding_forward -- y[n,:] = w[ids[n],:] + add[b,:].  ids [...] i32, w [V,D], y [...,D]
+ *   add  [B,D] or NULL: each of its rows is for as many positions in a row, those of a sample
  * An id outside 0..V-1 writes zeros and becomes EF_EARG, naming id, position and V, at the sync. */
-ef_status ef_embedding_forward(ef_actor *a, const ef_tensor *ids, const ef_tensor *w, ef_tensor *y);
+ef_status ef_embedding_forward(ef_actor *a, const ef_tensor *ids, const ef_tensor *w,
+                               const ef_tensor *add, ef_tensor *y);
 
 /* ef_embedding_backward -- dw[ids[n],:] += dy[n,:] in the order of n; row 0 (padding) gets
  * nothing. */
@@ -424,6 +426,9 @@ ef_status ef_masked_mean_forward(ef_actor *a, const ef_tensor *x, const ef_tenso
 ef_status ef_masked_mean_backward(ef_actor *a, const ef_tensor *dy, const ef_tensor *mask,
                                   const ef_tensor *count, ef_tensor *dx);
 
+/* ef_masked_sum -- y[b,:] = sum of x[b,t,:] over the kept t.  x [B,L,D]  mask [B,L] u8  y [B,D] */
+ef_status ef_masked_sum(ef_actor *a, const ef_tensor *x, const ef_tensor *mask, ef_tensor *y);
+
 /* ef_kd_loss -- distillation loss, its metrics and its gradient in y, in one pass over [B,E].
  *     mse = mean (y-t)^2;  cos = mean_b y.t / (max(|y|,1e-6) max(|t|,1e-6))
  *     loss = beta mse + alpha (1 - cos)
@@ -432,6 +437,20 @@ ef_status ef_masked_mean_backward(ef_actor *a, const ef_tensor *dy, const ef_ten
  * Fixed order of summation. */
 ef_status ef_kd_loss(ef_actor *a, const ef_tensor *y, const ef_tensor *target, float alpha,
                      float beta, float weight, ef_tensor *metrics, ef_tensor *dy);
+
+#define EF_IGNORED (-100) /* the target of a position that does not count */
+
+/* ef_cross_entropy_loss -- softmax cross-entropy, its metrics and its gradient in the logits.
+ *     loss[n] = log sum_v exp(logits[n,v]) - logits[n,target[n]]
+ *     dlogits = weight dloss/dlogits, overwritten
+ *     metrics += weight {sum of loss, the same, how many largest logits are the target's}
+ *   logits   [N,V]     target  [N] i32, EF_IGNORED: no loss, no gradient
+ *   dlogits  [N,V], may be logits, or NULL     metrics  [3] or longer
+ *   weight   1 / number of counted positions: the mean over them
+ * A target outside 0..V-1 becomes EF_EARG, naming target, position and V, at the sync.
+ * Fixed order of summation. Cost: 15 NV flop, 8 NV byte. */
+ef_status ef_cross_entropy_loss(ef_actor *a, const ef_tensor *logits, const ef_tensor *target,
+                                float weight, ef_tensor *dlogits, ef_tensor *metrics);
 
 /* ---- Data ---------------------------------------------------------------------------------- */
 

@@ -167,7 +167,7 @@ ef_status ef__encoder_forward(ef_encoder *e, const ef_tensor *ids, const ef_tens
     if (!status)
         status = ef_tensor_new(a, EF_F32, 1, dims, "count", &count);
     if (!status)
-        status = ef_embedding_forward(a, ids, e->params.segment[e->embedding].value, x);
+        status = ef_embedding_forward(a, ids, e->params.segment[e->embedding].value, NULL, x);
     if (!status)
         status = ef__tcn_forward(&e->tcn, mask, &x, pass ? &pass->trace : NULL);
     if (!status)
