@@ -51,8 +51,8 @@ class Decoder(nn.Module):
 
 def ce_loss(logits, ids, mask):
     """Of the next ids, where they are not masked."""
-    target = ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), target.flatten())
+    target = F.pad(ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100), (0, 1), value=-100)
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten())
 
 
 def kd_loss(y, target, alpha, beta):
