@@ -157,14 +157,14 @@ def gelu(b, B, what, C=512):
                 lambda: apart(b.actor.read(ty), peer()[0]))
 
 
-def both_encoders(b, length):
+def both_models(b, kind, length):
     """The same model twice: ours, and PyTorch's with its optimiser."""
     import torch_model
     m = MODEL
     b.torch.manual_seed(1)
-    net = torch_model.Encoder(*(m[k] for k in "VDHKE"), m["dilations"])
-    config = dict(vocab=m["V"], width=m["D"], hidden=m["H"], taps=m["K"], out=m["E"], length=length)
-    ours = energyflow.Encoder(b.actor, config, TRAINER)
+    net = getattr(torch_model, kind.capitalize())(*(m[k] for k in "VDHKE"), m["dilations"])
+    config = dict(vocab=m["V"], width=m["D"], hidden=m["H"], taps=m["K"], vector=m["E"], length=length)
+    ours = energyflow.Model(b.actor, kind, config, TRAINER)
     ours.load({name: q.detach().numpy() for name, q in net.named_parameters()})
     net.to(b.device)
     if b.compiling:
@@ -182,23 +182,34 @@ def for_peer(b, batch):
     return b.peer(ids.astype(np.int64)), b.peer(mask.astype(np.int64)), b.peer(target)
 
 
-def encoder(b, B, what):
-    ours, net, peer_step = both_encoders(b, L)
+def model(b, B, kind, what):
+    ours, net, peer_step = both_models(b, kind, L)
     ids = b.random.integers(1, MODEL["V"], (B, L)).astype(np.int32)
     batch = ids, np.ones((B, L), np.uint8), b.normal(B, MODEL["E"])
     given = for_peer(b, batch)
     shape = f"L{L} " + " ".join(f"{k}{MODEL[k]}" for k in "DHKVE")
     if what == "forward":
-        tids, tmask, vectors = b.actor.tensor(ids), b.actor.tensor(batch[1]), b.zeros(B, MODEL["E"])
-        return Pair(shape, lambda: ours.encode(tids, tmask, vectors),
-                    b.without_grad(lambda: net(*given[:2])),
-                    lambda: apart(b.actor.read(vectors), net(*given[:2])), samples=B)
+        inputs = [b.actor.tensor(array) for array in batch]
+        if kind == "encoder":
+            inputs, given, result, call = inputs[:2], given[:2], b.zeros(B, MODEL["E"]), ours.encode
+        else:
+            result, call = b.zeros(B, L, MODEL["V"]), ours.logits
+        return Pair(shape, lambda: call(*inputs, result), b.without_grad(lambda: net(*given)),
+                    lambda: apart(b.actor.read(result), net(*given)), samples=B)
 
     def differ():  # the one step before this made both take it; the next three say whether it was the same
         peer_step(given)
         return max(abs(ours.step(batch)["loss"] / peer_step(given).item() - 1) for _ in range(3))
 
     return Pair(shape, lambda: ours.step(batch), lambda: peer_step(given), differ, samples=B)
+
+
+def encoder(b, B, what):
+    return model(b, B, "encoder", what)
+
+
+def decoder(b, B, what):
+    return model(b, B, "decoder", what)
 
 
 def train(b, B, path, steps=25):
@@ -208,7 +219,7 @@ def train(b, B, path, steps=25):
     batches = [batch for batch, _ in zip(loader.epoch(0), range(steps))]
     loader.close()
     given = [for_peer(b, batch) for batch in batches]
-    ours, _, peer_step = both_encoders(b, L)
+    ours, _, peer_step = both_models(b, "encoder", L)
     samples = sum(len(batch[0]) for batch in batches)
 
     def differ():
@@ -223,7 +234,7 @@ def train(b, B, path, steps=25):
 ITEMS = {f"{name}.{what}": (function, what) for name, function, whats in (
     ("conv1d", conv1d, ("forward", "dx", "dw")), ("linear", linear, ("forward", "dx", "dw")),
     ("layernorm", layernorm, ("forward", "backward")), ("gelu", gelu, ("forward", "backward")),
-    ("encoder", encoder, ("forward", "step"))) for what in whats}
+    ("encoder", encoder, ("forward", "step")), ("decoder", decoder, ("forward", "step"))) for what in whats}
 TOLERANCE = 1e-4
 
 

@@ -21,8 +21,8 @@ Epilogue = struct("Epilogue", bias=p, pre=p, gelu=c.c_bool, gelu_grad=p, residua
 Batch = struct("Batch", B=z, L=z, E=z, ids=p, mask=p, target=p, tokens=z)
 LoaderOptions = struct("LoaderOptions", batch=z, length=z, shuffle=c.c_bool, bucket=c.c_bool, seed=u, vocab=z,
                        keep=z)
-EncoderConfig = struct("EncoderConfig", vocab=z, width=z, hidden=z, taps=z, out=z, blocks=z,
-                       dilations=z * 64, length=z, eps=f, tanh=c.c_bool)
+ModelConfig = struct("ModelConfig", vocab=z, width=z, hidden=z, taps=z, vector=z, blocks=z,
+                     dilations=z * 64, length=z, eps=f, tanh=c.c_bool)
 TrainerOptions = struct("TrainerOptions", alpha=f, beta=f, lr=f, min_lr=f, warmup=u, decay=u, weight_decay=f,
                         beta1=f, beta2=f, epsilon=f, clip=f, optim=i, scope=i)
 
@@ -37,8 +37,10 @@ SIGNATURES = {
     "ef_conv1d_forward": (p, p, p, z, p, p), "ef_conv1d_dx": (p, p, p, z, p, p),
     "ef_conv1d_dw": (p, p, p, z, p, p),
     "ef_linear_forward": (p,) * 5, "ef_linear_dx": (p,) * 5, "ef_linear_dw": (p,) * 5,
-    "ef_encoder_config_default": (p,), "ef_encoder_new": (p, p, i, u, c.c_bool, p), "ef_encoder_free": (p,),
+    "ef_model_config_default": (p,), "ef_encoder_new": (p, p, i, u, c.c_bool, p), "ef_encoder_free": (p,),
     "ef_encoder_parameter": (p, z, p), "ef_encoder_encode": (p, p, p, p),
+    "ef_decoder_new": (p, p, i, u, c.c_bool, p), "ef_decoder_free": (p,),
+    "ef_decoder_parameter": (p, z, p), "ef_decoder_logits": (p, p, p, p, p), "ef_trainer_new_decoder": (p, p, p),
     "ef_trainer_options_default": (p,), "ef_trainer_new": (p, p, p), "ef_trainer_free": (p,),
     "ef_trainer_step": (p, p, z, p),
     "ef_dataset_open": (s, p, p), "ef_dataset_free": (p,), "ef_dataset_size": (p,), "ef_dataset_width": (p,),
@@ -46,7 +48,8 @@ SIGNATURES = {
     "ef_loader_new": (p, p, p, p), "ef_loader_free": (p,), "ef_loader_seek": (p, u, z, p),
     "ef_loader_next": (p, p, p), "ef_loader_batches": (p,),
 }
-RESULTS = {"ef_actor_device": p, "ef_actor_message": s, "ef_encoder_parameter": p, "ef_dataset_size": z,
+RESULTS = {"ef_actor_device": p, "ef_actor_message": s, "ef_encoder_parameter": p, "ef_decoder_parameter": p,
+           "ef_dataset_size": z,
            "ef_dataset_width": z, "ef_loader_batches": z}
 
 
@@ -135,28 +138,29 @@ class Actor:
         return self.value(self.made("ef_readback_start", self.handle, tensor, IMMEDIATE, None))
 
 
-class Encoder:
-    """An encoder with its trainer; options are set by name on the library's defaults."""
+class Model:
+    """An encoder or a decoder with its trainer; options are set by name on the library's defaults."""
 
-    def __init__(self, actor, config, trainer):
-        self.actor, shape, options = actor, EncoderConfig(), TrainerOptions()
-        actor.c.ef_encoder_config_default(c.byref(shape))
+    def __init__(self, actor, kind, config, trainer):
+        self.actor, self.kind, shape, options = actor, kind, ModelConfig(), TrainerOptions()
+        actor.c.ef_model_config_default(c.byref(shape))
         actor.c.ef_trainer_options_default(c.byref(options))
         for name, value in config.items():
             setattr(shape, name, value)
         for name, value in trainer.items():
             setattr(options, name, value)
-        self.handle = actor.made("ef_encoder_new", actor.handle, c.byref(shape), 0, 1, True)
-        self.trainer = actor.made("ef_trainer_new", self.handle, c.byref(options))
+        self.handle = actor.made(f"ef_{kind}_new", actor.handle, c.byref(shape), 0, 1, True)
+        new_trainer = {"encoder": "ef_trainer_new", "decoder": "ef_trainer_new_decoder"}[kind]
+        self.trainer = actor.made(new_trainer, self.handle, c.byref(options))
 
     def close(self):
         self.actor.c.ef_trainer_free(self.trainer)
-        self.actor.c.ef_encoder_free(self.handle)
+        getattr(self.actor.c, f"ef_{self.kind}_free")(self.handle)
 
     def load(self, values):
         """Set every parameter from a dict of arrays by PyTorch's names."""
-        name, index = s(), 0
-        while tensor := self.actor.c.ef_encoder_parameter(self.handle, index, c.byref(name)):
+        name, index, parameter = s(), 0, getattr(self.actor.c, f"ef_{self.kind}_parameter")
+        while tensor := parameter(self.handle, index, c.byref(name)):
             self.actor.write(tensor, values[name.value.decode()])
             index += 1
 
@@ -164,6 +168,11 @@ class Encoder:
         self.actor.call("ef_batch_begin", self.actor.handle)
         self.actor.call("ef_encoder_encode", self.handle, ids, mask, vectors)
         self.actor.call("ef_batch_sync", self.actor.handle, b"encode")
+
+    def logits(self, ids, mask, vectors, logits):
+        self.actor.call("ef_batch_begin", self.actor.handle)
+        self.actor.call("ef_decoder_logits", self.handle, ids, mask, vectors, logits)
+        self.actor.call("ef_batch_sync", self.actor.handle, b"logits")
 
     def step(self, batch):
         """One step on (ids, mask, target); its metrics by name."""

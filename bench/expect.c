@@ -218,8 +218,9 @@ void bench_expect_layernorm_backward(bench_case *c)
 
 void bench_expect_embedding_forward(bench_case *c)
 {
-    ref_embedding_forward(c->in.t[0].count, c->in.t[1].dims[0], c->in.t[1].dims[1], c->in.t[0].data,
-                          floats(c, 1), c->want[2]);
+    const size_t n = c->in.t[0].count;
+    ref_embedding_forward(n, c->in.t[1].dims[0], c->in.t[1].dims[1], n / c->in.t[3].dims[0],
+                          c->in.t[0].data, floats(c, 1), floats(c, 3), c->want[2]);
 }
 
 void bench_expect_embedding_backward(bench_case *c)
@@ -245,6 +246,19 @@ void bench_expect_masked_mean_backward(bench_case *c)
             count[b] += bytes(c, 1)[b * d[1] + l];
     }
     ref_masked_mean_backward(d[0], d[1], d[2], floats(c, 0), bytes(c, 1), c->want[3]);
+}
+
+void bench_expect_masked_sum(bench_case *c)
+{
+    const size_t *d = c->in.t[0].dims;
+    ref_masked_sum(d[0], d[1], d[2], floats(c, 0), bytes(c, 1), c->want[2]);
+}
+
+void bench_expect_cross_entropy_loss(bench_case *c)
+{
+    zero(c->want[3], 3);
+    ref_cross_entropy_loss(c->in.t[0].dims[0], c->in.t[0].dims[1], floats(c, 0), c->in.t[1].data,
+                           c->in.args.f[0], c->want[2], c->want[3]);
 }
 
 void bench_expect_kd_loss(bench_case *c)

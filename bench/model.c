@@ -80,14 +80,14 @@ static ef_status upload(bench_model *m)
 /* Torch's initialisation: with the default one the blocks add nothing before the first step. */
 static ef_status build(const bench_shape *s, bench_model *m)
 {
-    ef_encoder_config config;
+    ef_model_config config;
     ef_trainer_options options;
-    ef_encoder_config_default(&config);
+    ef_model_config_default(&config);
     config.width = s->D;
     config.hidden = s->H;
     config.taps = s->K;
     config.vocab = s->V;
-    config.out = s->E;
+    config.vector = s->E;
     config.length = s->L;
     ef_trainer_options_default(&options);
     ef_status status = ef_encoder_new(m->actor, &config, EF_INIT_TORCH, 1, true, &m->encoder);

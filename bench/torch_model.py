@@ -1,4 +1,4 @@
-"""The encoder, its loss and its optimiser in PyTorch, under the names that the library's checkpoints use."""
+"""Encoder and decoder, their losses and their optimiser in PyTorch, under the names that the library's checkpoints use."""
 import math
 
 import torch
@@ -34,6 +34,27 @@ class Encoder(nn.Module):
         return self.proj((x * mask).sum(1) / mask.sum(1).clamp(min=1e-9))
 
 
+class Decoder(nn.Module):
+    def __init__(self, V, D, H, K, E, dilations):
+        super().__init__()
+        self.embedding = nn.Embedding(V, D, padding_idx=0)
+        self.cond = nn.Linear(E, D)
+        self.blocks = nn.ModuleList(Block(D, H, K, dilation) for dilation in dilations)
+        self.out = nn.Linear(D, V)
+
+    def forward(self, ids, mask, z):
+        x, mask = self.embedding(ids) + self.cond(z)[:, None], mask.unsqueeze(-1).to(z.dtype)
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.out(x)
+
+
+def ce_loss(logits, ids, mask):
+    """Of the next ids, where they are not masked."""
+    target = F.pad(ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100), (0, 1), value=-100)
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+
+
 def kd_loss(y, target, alpha, beta):
     """loss, mse, cos"""
     mse = ((y - target) ** 2).mean()
@@ -50,11 +71,17 @@ def make_optimizer(net, lr, weight_decay):
                              lr=lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
+def loss_of(net, batch, alpha, beta):
+    ids, mask, vectors = batch
+    if isinstance(net, Decoder):
+        return ce_loss(net(ids, mask, vectors), ids, mask)
+    return kd_loss(net(ids, mask), vectors, alpha, beta)[0]
+
+
 def train_step(net, optimizer, batch, alpha, beta, clip):
-    """One step on (ids, mask, target); the loss before the update, still on the device."""
-    ids, mask, target = batch
+    """One step on (ids, mask, vectors); the loss before the update, still on the device."""
     optimizer.zero_grad(set_to_none=True)
-    loss = kd_loss(net(ids, mask), target, alpha, beta)[0]
+    loss = loss_of(net, batch, alpha, beta)
     loss.backward()
     nn.utils.clip_grad_norm_(net.parameters(), clip)
     optimizer.step()

@@ -9,13 +9,14 @@ static bool usable(int id, long V, __global int *record, long n)
     return ok;
 }
 
-static void copy_row(__global const REAL *from, __global REAL *to, long D)
+/* add may be null. */
+static void copy_row(__global const REAL *from, __global const REAL *add, __global REAL *to, long D)
 {
     long d = 0;
     for (; d + VW <= D; d += VW)
-        VSTORE(VLOAD(from + d), to + d);
+        VSTORE(add ? VLOAD(from + d) + VLOAD(add + d) : VLOAD(from + d), to + d);
     for (; d < D; d++)
-        STORE(LOAD(from, d), to, d);
+        STORE(add ? LOAD(from, d) + LOAD(add, d) : LOAD(from, d), to, d);
 }
 
 static void zero_row(__global REAL *to, long D)
@@ -25,8 +26,9 @@ static void zero_row(__global REAL *to, long D)
 }
 
 /* An item copies a contiguous part of the rows. */
-__kernel void embedding_fwd_chunk(IN(int, ids), IN(REAL, w), OUT(REAL, y), OUT(int, record),
-                                  const long N, const long V, const long D)
+__kernel void embedding_fwd_chunk(IN(int, ids), IN(REAL, w), OUT(REAL, y), IN(REAL, add),
+                                  OUT(int, record), const long N, const long V, const long D,
+                                  const long L)
 {
     const long part = get_global_id(0), parts = get_global_size(0);
     const long end = N * (part + 1) / parts;
@@ -34,21 +36,24 @@ __kernel void embedding_fwd_chunk(IN(int, ids), IN(REAL, w), OUT(REAL, y), OUT(i
         const int id = PTR(ids)[n];
         __global REAL *to = PTR(y) + n * D;
         if (usable(id, V, PTR(record), n))
-            copy_row(PTR(w) + id * D, to, D);
+            copy_row(PTR(w) + id * D, add_base ? PTR(add) + n / L * D : 0, to, D);
         else
             zero_row(to, D);
     }
 }
 
 /* An item copies one element. */
-__kernel void embedding_fwd_item(IN(int, ids), IN(REAL, w), OUT(REAL, y), OUT(int, record),
-                                 const long N, const long V, const long D)
+__kernel void embedding_fwd_item(IN(int, ids), IN(REAL, w), OUT(REAL, y), IN(REAL, add),
+                                 OUT(int, record), const long N, const long V, const long D,
+                                 const long L)
 {
     const long i = get_global_id(0), n = i / D, d = i % D;
     if (n >= N)
         return;
     const int id = PTR(ids)[n];
-    const float value = usable(id, V, PTR(record), n) ? LOAD(PTR(w), id * D + d) : 0.0f;
+    float value = 0.0f;
+    if (usable(id, V, PTR(record), n))
+        value = LOAD(PTR(w), id * D + d) + (add_base ? LOAD(PTR(add), n / L * D + d) : 0.0f);
     STORE(value, PTR(y), i);
 }
 

@@ -1,5 +1,5 @@
-/* masked_mean.cl -- mean over the kept steps of a sequence. Masked steps are never read, so
- * what is in them cannot leak. Sums are of partial sums over BLOCK steps, so that long ones stay
+/* masked_mean.cl -- mean or sum over the kept steps of a sequence. Masked steps are never read, so
+ * what is in them cannot leak. count null: the sum. Sums are of partial sums over BLOCK steps, so that long ones stay
  * accurate. */
 #define BLOCK 32
 
@@ -25,8 +25,7 @@ static float sum_column(__global const REAL *x, __global const uchar *mask, long
     return sum;
 }
 
-static VEC mean_columns(__global const REAL *x, __global const uchar *mask, long L, long D,
-                        int kept)
+static VEC sum_columns(__global const REAL *x, __global const uchar *mask, long L, long D)
 {
     VEC sum = 0.0f;
     for (long block = 0; block < L; block += BLOCK) {
@@ -37,7 +36,7 @@ static VEC mean_columns(__global const REAL *x, __global const uchar *mask, long
                 part += VLOAD(x + t * D);
         sum += part;
     }
-    return kept ? sum / kept : (VEC)0.0f;
+    return sum;
 }
 
 /* An item has some columns of one sample. */
@@ -48,13 +47,14 @@ __kernel void masked_mean_fwd_slice(IN(REAL, x), IN(uchar, mask), OUT(REAL, y), 
     __global const REAL *rows = PTR(x) + b * L * D;
     __global const uchar *keep = PTR(mask) + b * L;
     __global REAL *mean = PTR(y) + b * D;
-    const int kept = kept_steps(keep, L);
+    const int kept = count_base ? kept_steps(keep, L) : 1;
+    const float n = max(kept, 1);
     long d = from;
     for (; d + VW <= to; d += VW)
-        VSTORE(mean_columns(rows + d, keep, L, D, kept), mean + d);
+        VSTORE(sum_columns(rows + d, keep, L, D) / n, mean + d);
     for (; d < to; d++)
-        STORE(kept ? sum_column(rows + d, keep, L, D) / kept : 0.0f, mean, d);
-    if (from == 0)
+        STORE(sum_column(rows + d, keep, L, D) / n, mean, d);
+    if (count_base && from == 0)
         STORE(kept, PTR(count), b);
 }
 
@@ -85,8 +85,8 @@ masked_mean_fwd_column(IN(REAL, x), IN(uchar, mask), OUT(REAL, y), OUT(REAL, cou
         sum += sums[k];
         kept += counts[k];
     }
-    STORE(kept ? sum / kept : 0.0f, PTR(y), i);
-    if (d == 0)
+    STORE(count_base && kept ? sum / kept : sum, PTR(y), i);
+    if (count_base && d == 0)
         STORE(kept, PTR(count), b);
 }
 

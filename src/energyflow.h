@@ -406,9 +406,11 @@ ef_status ef_linear_dx(ef_actor *a, const ef_tensor *dy, const ef_tensor *w,
 ef_status ef_linear_dw(ef_actor *a, const ef_tensor *x, const ef_tensor *dy, ef_tensor *dw,
                        ef_tensor *db);
 
-/* ef_embedding_forward -- y[n,:] = w[ids[n],:].  ids [...] i32, w [V,D], y [...,D].
+/* ef_embedding_forward -- y[n,:] = w[ids[n],:] + add[b,:].  ids [...] i32, w [V,D], y [...,D]
+ *   add  [B,D] or NULL: each of its rows is for as many positions in a row, those of a sample
  * An id outside 0..V-1 writes zeros and becomes EF_EARG, naming id, position and V, at the sync. */
-ef_status ef_embedding_forward(ef_actor *a, const ef_tensor *ids, const ef_tensor *w, ef_tensor *y);
+ef_status ef_embedding_forward(ef_actor *a, const ef_tensor *ids, const ef_tensor *w,
+                               const ef_tensor *add, ef_tensor *y);
 
 /* ef_embedding_backward -- dw[ids[n],:] += dy[n,:] in the order of n; row 0 (padding) gets
  * nothing. */
@@ -424,6 +426,9 @@ ef_status ef_masked_mean_forward(ef_actor *a, const ef_tensor *x, const ef_tenso
 ef_status ef_masked_mean_backward(ef_actor *a, const ef_tensor *dy, const ef_tensor *mask,
                                   const ef_tensor *count, ef_tensor *dx);
 
+/* ef_masked_sum -- y[b,:] = sum of x[b,t,:] over the kept t.  x [B,L,D]  mask [B,L] u8  y [B,D] */
+ef_status ef_masked_sum(ef_actor *a, const ef_tensor *x, const ef_tensor *mask, ef_tensor *y);
+
 /* ef_kd_loss -- distillation loss, its metrics and its gradient in y, in one pass over [B,E].
  *     mse = mean (y-t)^2;  cos = mean_b y.t / (max(|y|,1e-6) max(|t|,1e-6))
  *     loss = beta mse + alpha (1 - cos)
@@ -432,6 +437,20 @@ ef_status ef_masked_mean_backward(ef_actor *a, const ef_tensor *dy, const ef_ten
  * Fixed order of summation. */
 ef_status ef_kd_loss(ef_actor *a, const ef_tensor *y, const ef_tensor *target, float alpha,
                      float beta, float weight, ef_tensor *metrics, ef_tensor *dy);
+
+#define EF_IGNORED (-100) /* the target of a position that does not count */
+
+/* ef_cross_entropy_loss -- softmax cross-entropy, its metrics and its gradient in the logits.
+ *     loss[n] = log sum_v exp(logits[n,v]) - logits[n,target[n]]
+ *     dlogits = weight dloss/dlogits, overwritten
+ *     metrics += weight {sum of loss, the same, how many largest logits are the target's}
+ *   logits   [N,V]     target  [N] i32, EF_IGNORED: no loss, no gradient
+ *   dlogits  [N,V], may be logits, or NULL     metrics  [3] or longer
+ *   weight   1 / number of counted positions: the mean over them
+ * A target outside 0..V-1 becomes EF_EARG, naming target, position and V, at the sync.
+ * Fixed order of summation. Cost: 15 NV flop, 8 NV byte. */
+ef_status ef_cross_entropy_loss(ef_actor *a, const ef_tensor *logits, const ef_tensor *target,
+                                float weight, ef_tensor *dlogits, ef_tensor *metrics);
 
 /* ---- Tokenizer ----------------------------------------------------------------------------- */
 
@@ -651,36 +670,36 @@ ef_status ef_loader_next(ef_loader *loader, ef_batch *batch, ef_error *error);
 
 size_t ef_loader_batches(const ef_loader *loader); /* batches in an epoch */
 
-/* ---- Encoder ------------------------------------------------------------------------------- */
+/* ---- Models -------------------------------------------------------------------------------- */
 
 #define EF_MAX_BLOCKS 64
 
 typedef enum ef_init { EF_INIT_SCALED, EF_INIT_TORCH, EF_INIT_PLAN } ef_init;
 
-typedef struct ef_encoder_config {
-    size_t vocab, width, hidden, taps, out; /* V, D, H, K, E */
-    size_t blocks;
+typedef struct ef_model_config {
+    size_t vocab, width, hidden, taps, vector; /* V, D, H, K, E */
+    size_t blocks;                             /* E: the encoder's result, the decoder's input */
     size_t dilations[EF_MAX_BLOCKS]; /* one for each block */
     size_t length;                   /* longest input that it is meant for */
     float eps;                       /* of LayerNorm */
-    bool tanh;                       /* y = tanh(proj), in training too */
-} ef_encoder_config;
+    bool tanh; /* encoder: y = tanh(proj), in training too */
+} ef_model_config;
 
 typedef struct ef_encoder ef_encoder;
 
-/* ef_encoder_config_default -- D 256, H 512, K 5, dilations 1,2,4,8, L 128, E 768, V 30000, eps
+/* ef_model_config_default -- D 256, H 512, K 5, dilations 1,2,4,8, L 128, E 768, V 30000, eps
  * 1e-5. */
-void ef_encoder_config_default(ef_encoder_config *config);
+void ef_model_config_default(ef_model_config *config);
 
-/* ef_encoder_receptive_field -- 1 + sum (K-1) d: how many steps an output sees. */
-size_t ef_encoder_receptive_field(const ef_encoder_config *config);
+/* ef_receptive_field -- 1 + sum (K-1) d: how many steps an output sees. */
+size_t ef_receptive_field(const ef_model_config *config);
 
 /* ef_encoder_new -- an encoder with fresh parameters.
  *     x = embedding[ids];  each block: x = mask (x + conv2(gelu(conv1(mask layernorm(x)))))
  *     y = proj(masked mean of x)
  *   trainable  false: values only; true: gradients and optimiser state too
  * Errors: EARG (a size of 0), ENOMEM (bytes needed and available). */
-ef_status ef_encoder_new(ef_actor *a, const ef_encoder_config *config, ef_init init, uint64_t seed,
+ef_status ef_encoder_new(ef_actor *a, const ef_model_config *config, ef_init init, uint64_t seed,
                          bool trainable, ef_encoder **encoder);
 
 /* ef_encoder_open -- an encoder for inference (values only) from a checkpoint.
@@ -688,7 +707,7 @@ ef_status ef_encoder_new(ef_actor *a, const ef_encoder_config *config, ef_init i
 ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, ef_error *error);
 void ef_encoder_free(ef_encoder *encoder);
 
-const ef_encoder_config *ef_encoder_get_config(const ef_encoder *encoder);
+const ef_model_config *ef_encoder_get_config(const ef_encoder *encoder);
 size_t ef_encoder_parameters(const ef_encoder *encoder); /* how many numbers */
 
 /* ef_encoder_parameter -- parameter number index: its PyTorch name, and a view of its values that
@@ -705,6 +724,25 @@ ef_status ef_encoder_import(ef_encoder *encoder, const char *path, ef_error *err
  * Left and right padding give the same vectors. */
 ef_status ef_encoder_encode(ef_encoder *encoder, const ef_tensor *ids, const ef_tensor *mask,
                             ef_tensor *vectors);
+
+typedef struct ef_decoder ef_decoder;
+
+/* ef_decoder_new -- a decoder with fresh parameters.
+ *     x[b,t] = embedding[ids[b,t]] + cond(z[b]);  the same blocks;  logits = out(x)
+ * logits[b,t] depend on z[b] and ids[b,0..t] alone: what follows position t is asked of them.
+ * Otherwise as ef_encoder_new; tanh is not used. */
+ef_status ef_decoder_new(ef_actor *a, const ef_model_config *config, ef_init init, uint64_t seed,
+                         bool trainable, ef_decoder **decoder);
+void ef_decoder_free(ef_decoder *decoder);
+
+const ef_model_config *ef_decoder_get_config(const ef_decoder *decoder);
+size_t ef_decoder_parameters(const ef_decoder *decoder); /* how many numbers */
+ef_tensor *ef_decoder_parameter(ef_decoder *decoder, size_t index, const char **name);
+
+/* ef_decoder_logits -- logits [B,L,V] of ids [B,L] i32 under mask [B,L] u8 and z [B,E], any L.
+ * Enqueues only. */
+ef_status ef_decoder_logits(ef_decoder *decoder, const ef_tensor *ids, const ef_tensor *mask,
+                            const ef_tensor *z, ef_tensor *logits);
 
 /* ---- Training ------------------------------------------------------------------------------ */
 
@@ -734,6 +772,8 @@ enum {
     EF_METRIC_LOSS,
     EF_METRIC_MSE,
     EF_METRIC_COS,
+    EF_METRIC_CE = EF_METRIC_MSE,       /* of a decoder's step: mean over the counted tokens */
+    EF_METRIC_ACCURACY = EF_METRIC_COS, /* share of them that are the likeliest */
     EF_METRIC_GRAD_NORM, /* before clipping */
     EF_METRIC_SKIPPED,   /* 1: loss or gradient was not finite, nothing was updated */
     EF_METRIC_SKIPPED_IN_A_ROW,
@@ -746,10 +786,16 @@ enum {
  * Errors: EARG, ESTATE (not trainable), ENOMEM. */
 ef_status ef_trainer_new(ef_encoder *encoder, const ef_trainer_options *options,
                          ef_trainer **trainer);
+
+/* ef_trainer_new_decoder -- the same for a decoder: z is the batch's target, and a position is
+ * counted where the next one is not masked, whose id it has to tell. A step without any has loss 0
+ * and zero gradients. alpha and beta are not used. */
+ef_status ef_trainer_new_decoder(ef_decoder *decoder, const ef_trainer_options *options,
+                                 ef_trainer **trainer);
 void ef_trainer_free(ef_trainer *trainer);
 
 /* ef_trainer_step -- one optimiser step over count micro-batches (their mean counts each sample
- * once): forward, metrics, backward, clip, update. Enqueues only; *metrics (free it) is readable
+ * once; a decoder's, each counted token): forward, metrics, backward, clip, update. Enqueues only; *metrics (free it) is readable
  * after the sync. Outside a batch it opens and syncs its own: exactly one host wait.
  * Errors: ESHAPE, EARG, EDEVICE, ENOMEM, and what the sync returns. */
 ef_status ef_trainer_step(ef_trainer *trainer, const ef_batch *batches, size_t count,
@@ -775,7 +821,7 @@ typedef struct ef_train_options {
     uint64_t epochs, seed;
     size_t batch, accum;
     bool bucket;
-    ef_encoder_config model; /* vocab 0: largest id in data and val + 1; out is the data's */
+    ef_model_config model; /* vocab 0: largest id in data and val + 1; vector is the data's */
     ef_init init;
     ef_trainer_options trainer; /* decay is set to the rest of the run after warm-up */
 } ef_train_options;

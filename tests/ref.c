@@ -254,12 +254,14 @@ void ref_layernorm_backward(size_t rows, size_t C, const float *x, const float *
 
 /* ---- embedding ---- */
 
-void ref_embedding_forward(size_t n, size_t V, size_t D, const int32_t *ids, const float *w,
-                           double *y)
+void ref_embedding_forward(size_t n, size_t V, size_t D, size_t L, const int32_t *ids,
+                           const float *w, const float *add, double *y)
 {
     for (size_t i = 0; i < n; i++)
         for (size_t c = 0; c < D; c++)
-            y[i * D + c] = ids[i] < 0 || (size_t)ids[i] >= V ? 0 : w[(size_t)ids[i] * D + c];
+            y[i * D + c] = ids[i] < 0 || (size_t)ids[i] >= V
+                               ? 0
+                               : (double)w[(size_t)ids[i] * D + c] + (add ? add[i / L * D + c] : 0);
 }
 
 void ref_embedding_backward(size_t n, size_t V, size_t D, const int32_t *ids, const float *dy,
@@ -300,6 +302,41 @@ void ref_masked_mean_backward(size_t B, size_t L, size_t D, const float *dy, con
         for (size_t t = 0; t < L; t++)
             for (size_t c = 0; mask[b * L + t] && c < D; c++)
                 dx[(b * L + t) * D + c] = dy[b * D + c] / kept(L, mask + b * L);
+}
+
+void ref_masked_sum(size_t B, size_t L, size_t D, const float *x, const uint8_t *mask, double *y)
+{
+    for (size_t i = 0; i < B * D; i++)
+        y[i] = 0;
+    for (size_t n = 0; n < B * L; n++)
+        for (size_t c = 0; mask[n] && c < D; c++)
+            y[n / L * D + c] += x[n * D + c];
+}
+
+/* ---- softmax cross-entropy ---- */
+
+void ref_cross_entropy_loss(size_t N, size_t V, const float *logits, const int32_t *target,
+                            double weight, double *dlogits, double *metrics)
+{
+    for (size_t n = 0; n < N; n++) {
+        const float *x = logits + n * V;
+        double most = -INFINITY, sum = 0;
+        for (size_t v = 0; v < V; v++)
+            most = fmax(most, x[v]);
+        for (size_t v = 0; v < V; v++)
+            sum += exp(x[v] - most);
+        for (size_t v = 0; dlogits && v < V; v++)
+            dlogits[n * V + v] =
+                target[n] == -100
+                    ? 0
+                    : weight * (exp(x[v] - most) / sum - (v == (size_t)target[n] ? 1 : 0));
+        if (target[n] == -100)
+            continue;
+        double loss = log(sum) + most - x[target[n]];
+        metrics[0] += weight * loss;
+        metrics[1] += weight * loss;
+        metrics[2] += weight * (x[target[n]] >= most);
+    }
 }
 
 /* ---- distillation loss ---- */

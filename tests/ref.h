@@ -65,10 +65,11 @@ void ref_layernorm_backward(size_t rows, size_t C, const float *x, const float *
                             const float *dy, const uint8_t *mask, const float *residual, double eps,
                             double *dx, double *dgamma, double *dbeta);
 
-/* ---- embedding: n ids; an id outside 0..V-1 gives zeros and no gradient, id 0 no gradient ---- */
+/* ---- embedding: n ids; an id outside 0..V-1 gives zeros and no gradient, id 0 no gradient; a row
+ * of add (NULL: none) for each L ids ---- */
 
-void ref_embedding_forward(size_t n, size_t V, size_t D, const int32_t *ids, const float *w,
-                           double *y);
+void ref_embedding_forward(size_t n, size_t V, size_t D, size_t L, const int32_t *ids,
+                           const float *w, const float *add, double *y);
 void ref_embedding_backward(size_t n, size_t V, size_t D, const int32_t *ids, const float *dy,
                             double *dw);
 
@@ -78,6 +79,14 @@ void ref_masked_mean_forward(size_t B, size_t L, size_t D, const float *x, const
                              double *y, double *count);
 void ref_masked_mean_backward(size_t B, size_t L, size_t D, const float *dy, const uint8_t *mask,
                               double *dx);
+
+/* y[b,:] = sum over the kept steps */
+void ref_masked_sum(size_t B, size_t L, size_t D, const float *x, const uint8_t *mask, double *y);
+
+/* ---- softmax cross-entropy: metrics[3] += weight {loss, loss, hits}; dlogits = weight
+ * dloss/dlogits or NULL. A target of -100 does not count. */
+void ref_cross_entropy_loss(size_t N, size_t V, const float *logits, const int32_t *target,
+                            double weight, double *dlogits, double *metrics);
 
 /* ---- distillation loss: metrics[3] += weight {loss, mse, cos}; dy = weight dloss/dy or NULL.
  * Where a norm is below 1e-6 it counts as the constant 1e-6. */

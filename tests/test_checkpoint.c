@@ -56,8 +56,8 @@ START_TEST(a_state_survives_its_json)
     ck_assert_str_eq(text, again);
     free(text);
     free(again);
-    ef_encoder_config c, d;
-    ef_encoder_config_default(&c);
+    ef_model_config c, d;
+    ef_model_config_default(&c);
     c.tanh = true;
     ef_error error;
     refused(ef__run_parse("f", "{\"version\":2}", &t, &error), EF_EFORMAT, &error, "version 2");
@@ -77,7 +77,7 @@ END_TEST
 START_TEST(a_state_that_json_cannot_say_is_no_lack_of_memory)
 {
     ef__run_state s = {.best_cos = NAN};
-    ef_encoder_config c;
+    ef_model_config c;
     ef_error error;
     char *text = "";
     refused(ef__run_dump("f", &s, &text, &error), EF_EFORMAT, &error, "f: metadata \"run\": ");
@@ -85,7 +85,7 @@ START_TEST(a_state_that_json_cannot_say_is_no_lack_of_memory)
     s.best_cos = 0;
     snprintf(s.identity.device, sizeof s.identity.device, "a\xff");
     refused(ef__run_dump("f", &s, &text, &error), EF_EFORMAT, &error, "UTF-8");
-    ef_encoder_config_default(&c);
+    ef_model_config_default(&c);
     c.eps = INFINITY;
     refused(ef__config_dump("f", &c, &text, &error), EF_EFORMAT, &error, "\"config\": ");
 }
@@ -126,7 +126,7 @@ START_TEST(a_saved_model_opens_for_inference_with_the_same_bits)
     ck_assert_uint_eq(d.epochs, 3);
     if (ef_encoder_open(a, o.save, &e, &error))
         ck_abort_msg("%s", error.text);
-    ck_assert_ptr_null(e->params.grad);
+    ck_assert_ptr_null(e->params->grad);
     ck_assert_int_eq(ef_dataset_open(o.val, &val, &error), EF_OK);
     ck_assert_int_eq(ef_evaluate(e, val, 0, 0, &report, &error), EF_OK);
     ck_assert_double_eq(report.cos, d.epoch[2].val_cos);
@@ -160,7 +160,7 @@ START_TEST(no_epoch_at_all_saves_the_initial_model)
     ck_assert_uint_eq(d.steps, 0);
     ck_assert_int_eq(ef_encoder_open(a, o.save, &e, &error), EF_OK);
     ef_test_ok(a, ef_encoder_new(a, &e->config, EF_INIT_PLAN, o.seed, false, &fresh));
-    ef_test_same_bits("parameters", e->params.value, ef_test_read(fresh->params.value));
+    ef_test_same_bits("parameters", e->params->value, ef_test_read(fresh->params->value));
     ef_encoder_free(e);
     ef_encoder_free(fresh);
     end(a);

@@ -293,7 +293,7 @@ static ef_readback *start_after_a_bad_id(ef_actor *a, ef_status want)
     ef_tensor *ids = ef_test_i32(a, SHAPE(2), (int32_t[]){3, 77});
     ef_tensor *y = ef_test_f32(a, SHAPE(2, 2), NULL);
     ef_readback *r = NULL;
-    ef_test_ok(a, ef_embedding_forward(a, ids, w, y));
+    ef_test_ok(a, ef_embedding_forward(a, ids, w, NULL, y));
     ck_assert_int_eq(ef_readback_start(a, y, EF_IMMEDIATE, "y", &r), want);
     return r;
 }
@@ -599,7 +599,7 @@ static void run_random(ef_actor *a, uint64_t *seed)
         ef_test_ok(a, ef_tensor_fill(all[i], 1));
     switch (below(seed, 7)) {
     case 1:
-        ef_test_ok(a, ef_embedding_forward(a, ids, table, x));
+        ef_test_ok(a, ef_embedding_forward(a, ids, table, NULL, x));
         break;
     case 2:
         ef_test_ok(a, ef_embedding_backward(a, ids, x, table));

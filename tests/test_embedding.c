@@ -26,13 +26,36 @@ START_TEST(forward_copies_rows)
         const int32_t *ids = ef_test_ints(s.n, i, 0, (int32_t)s.V);
         const float *w = ef_test_randn(s.V * s.D, i + 1);
         double *want = ef_test_doubles(s.n * s.D);
-        ref_embedding_forward(s.n, s.V, s.D, ids, w, want);
+        ref_embedding_forward(s.n, s.V, s.D, 1, ids, w, NULL, want);
         ef_tensor *tids = ef_test_i32(a, SHAPE(s.n), ids);
         ef_tensor *tw = ef_test_f32(a, SHAPE(s.V, s.D), w);
         for (size_t v = 0; ef_test_variant(a, EF__EMBEDDING_FORWARD, v); v++) {
             ef_tensor *y = ef_test_f32(a, SHAPE(s.n, s.D), NULL);
-            if (ef_test_fits(a, ef_embedding_forward(a, tids, tw, y)))
+            if (ef_test_fits(a, ef_embedding_forward(a, tids, tw, NULL, y)))
                 ef_test_near("y", y, want, 0, 0);
+        }
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(forward_adds_a_row_to_each_sample)
+{
+    ef_actor *a = ef_test_open();
+    for (size_t i = 0; i < shape_count(); i++) {
+        const shape s = shapes[i];
+        const size_t B = 3, n = B * s.n;
+        const int32_t *ids = ef_test_ints(n, i, 0, (int32_t)s.V);
+        const float *w = ef_test_randn(s.V * s.D, i + 1), *add = ef_test_randn(B * s.D, i + 2);
+        double *want = ef_test_doubles(n * s.D);
+        ref_embedding_forward(n, s.V, s.D, s.n, ids, w, add, want);
+        ef_tensor *tids = ef_test_i32(a, SHAPE(B, s.n), ids);
+        ef_tensor *tw = ef_test_f32(a, SHAPE(s.V, s.D), w);
+        ef_tensor *tadd = ef_test_f32(a, SHAPE(B, s.D), add);
+        for (size_t v = 0; ef_test_variant(a, EF__EMBEDDING_FORWARD, v); v++) {
+            ef_tensor *y = ef_test_f32(a, SHAPE(B, s.n, s.D), NULL);
+            if (ef_test_fits(a, ef_embedding_forward(a, tids, tw, tadd, y)))
+                ef_test_near("y", y, want, 0, 1e-6);
         }
     }
     ef_test_close(a);
@@ -49,12 +72,12 @@ START_TEST(a_bad_id_gives_zeros_and_an_error_at_the_sync)
     ids[29] = INT32_MIN;
     ids[23] = -1;
     ids[17] = (int32_t)V;
-    ref_embedding_forward(n, V, D, ids, w, want);
+    ref_embedding_forward(n, V, D, 1, ids, w, NULL, want);
     ef_tensor *tids = ef_test_i32(a, SHAPE(5, 6), ids), *tw = ef_test_f32(a, SHAPE(V, D), w);
     for (size_t v = 0; ef_test_variant(a, EF__EMBEDDING_FORWARD, v); v++) {
         ef_tensor *y = ef_test_f32(a, SHAPE(5, 6, D), NULL);
         ef_test_ok(a, ef_batch_begin(a));
-        if (!ef_test_fits(a, ef_embedding_forward(a, tids, tw, y)))
+        if (!ef_test_fits(a, ef_embedding_forward(a, tids, tw, NULL, y)))
             continue;
         ef_status s = ef_batch_sync(a, "bad id");
         ck_assert_msg(strstr(ef_actor_message(a), "17"), "%s", ef_actor_message(a));
@@ -74,15 +97,15 @@ START_TEST(of_two_operations_the_first_one_is_blamed)
     ef_tensor *first = ef_test_i32(a, SHAPE(3), (int32_t[]){5, 6, 70007});
     ef_tensor *second = ef_test_i32(a, SHAPE(3), (int32_t[]){80008, 6, 7});
     ef_test_ok(a, ef_batch_begin(a));
-    ef_test_ok(a, ef_embedding_forward(a, good, w, y));
-    ef_test_ok(a, ef_embedding_forward(a, first, w, y));
-    ef_test_ok(a, ef_embedding_forward(a, second, w, y));
+    ef_test_ok(a, ef_embedding_forward(a, good, w, NULL, y));
+    ef_test_ok(a, ef_embedding_forward(a, first, w, NULL, y));
+    ef_test_ok(a, ef_embedding_forward(a, second, w, NULL, y));
     ef_test_refused(a, ef_batch_sync(a, "two"), EF_EARG, "70007");
     ef_test_ok(a, ef_batch_begin(a)); /* the record is clean again */
-    ef_test_ok(a, ef_embedding_forward(a, good, w, y));
+    ef_test_ok(a, ef_embedding_forward(a, good, w, NULL, y));
     ef_test_ok(a, ef_batch_sync(a, "good"));
     ef_test_ok(a, ef_batch_begin(a));
-    ef_test_ok(a, ef_embedding_forward(a, second, w, y));
+    ef_test_ok(a, ef_embedding_forward(a, second, w, NULL, y));
     ef_test_refused(a, ef_batch_sync(a, "again"), EF_EARG, "80008");
     ef_test_close(a);
 }
@@ -157,7 +180,7 @@ START_TEST(no_ids_is_no_work)
     const float w[6] = {1, 2, 3, 4, 5, 6};
     ef_tensor *ids = ef_test_i32(a, SHAPE(0), NULL), *rows = ef_test_f32(a, SHAPE(0, 3), NULL);
     ef_tensor *tw = ef_test_f32(a, SHAPE(2, 3), w);
-    ef_test_ok(a, ef_embedding_forward(a, ids, tw, rows));
+    ef_test_ok(a, ef_embedding_forward(a, ids, tw, NULL, rows));
     ef_test_ok(a, ef_embedding_backward(a, ids, rows, tw));
     ef_test_same_bits("w", tw, w);
     ef_test_close(a);
@@ -171,10 +194,14 @@ START_TEST(shapes_that_disagree_are_refused)
     ef_tensor *w = ef_test_f32(a, SHAPE(4, 5), NULL), *y = ef_test_f32(a, SHAPE(2, 3, 5), NULL);
     ef_tensor *narrow = ef_test_f32(a, SHAPE(2, 3, 4), NULL);
     ef_tensor *few = ef_test_f32(a, SHAPE(2, 2, 5), NULL);
-    ef_test_refused(a, ef_embedding_forward(a, floats, w, y), EF_EARG, "embedding.forward");
-    ef_test_refused(a, ef_embedding_forward(a, ids, w, narrow), EF_ESHAPE, "embedding.forward");
-    ef_test_refused(a, ef_embedding_forward(a, ids, w, few), EF_ESHAPE, "embedding.forward");
-    ef_test_refused(a, ef_embedding_forward(a, ids, y, y), EF_EARG, "embedding.forward");
+    ef_test_refused(a, ef_embedding_forward(a, floats, w, NULL, y), EF_EARG, "embedding.forward");
+    ef_test_refused(a, ef_embedding_forward(a, ids, w, NULL, narrow), EF_ESHAPE,
+                    "embedding.forward");
+    ef_test_refused(a, ef_embedding_forward(a, ids, w, NULL, few), EF_ESHAPE, "embedding.forward");
+    ef_test_refused(a, ef_embedding_forward(a, ids, y, NULL, y), EF_EARG, "embedding.forward");
+    ef_tensor *wide = ef_test_f32(a, SHAPE(2, 6), NULL), *four = ef_test_f32(a, SHAPE(4, 5), NULL);
+    ef_test_refused(a, ef_embedding_forward(a, ids, w, wide, y), EF_ESHAPE, "embedding.forward");
+    ef_test_refused(a, ef_embedding_forward(a, ids, w, four, y), EF_ESHAPE, "embedding.forward");
     ef_test_refused(a, ef_embedding_backward(a, ids, narrow, w), EF_ESHAPE, "embedding.backward");
     ef_test_close(a);
 }
@@ -185,6 +212,7 @@ static Suite *suite(void)
     Suite *s = suite_create("embedding");
     TCase *c = ef_test_case(s, "embedding");
     tcase_add_test(c, forward_copies_rows);
+    tcase_add_test(c, forward_adds_a_row_to_each_sample);
     tcase_add_test(c, a_bad_id_gives_zeros_and_an_error_at_the_sync);
     tcase_add_test(c, of_two_operations_the_first_one_is_blamed);
     tcase_add_test(c, backward_adds_in_the_order_of_the_positions);

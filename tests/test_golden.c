@@ -1,4 +1,4 @@
-/* test_golden -- the encoder and its training step against PyTorch in double precision.
+/* test_golden -- encoder and decoder and their training steps against PyTorch in double precision.
  *
  * usage: test_golden [FILE...]     without files: those of tests/golden A file has a model's
  * parameters, a batch, the output, the gradients of the first step, and log and parameters of 20
@@ -23,7 +23,8 @@ typedef struct golden {
     ef__st_reader *file;
     const char *name;
     json_t *json;
-    ef_encoder *encoder;
+    ef_encoder *encoder; /* either, the other is NULL */
+    ef_decoder *decoder;
     ef_trainer *trainer;
     ef_batch batch;
     ef_trainer_options options;
@@ -72,14 +73,14 @@ static void compare(golden *g, const char *prefix, const char *name, const float
     judge(g, prefix, name, norm > 0 ? sqrt(difference / norm) : sqrt(difference), bound);
 }
 
-static void read_config(golden *g, ef_encoder_config *c)
+static void read_config(golden *g, ef_model_config *c)
 {
-    ef_encoder_config_default(c);
+    ef_model_config_default(c);
     c->vocab = (size_t)number(g, "V");
     c->width = (size_t)number(g, "D");
     c->hidden = (size_t)number(g, "H");
     c->taps = (size_t)number(g, "K");
-    c->out = (size_t)number(g, "E");
+    c->vector = (size_t)number(g, "E");
     c->length = (size_t)number(g, "L");
     c->eps = (float)number(g, "eps");
     json_t *dilations = json_object_get(g->json, "dilations");
@@ -99,25 +100,37 @@ static void read_config(golden *g, ef_encoder_config *c)
     g->steps = (size_t)number(g, "steps");
 }
 
-static void build(golden *g)
+static ef_tensor *parameter_of(const golden *g, size_t index, const char **name)
 {
-    ef_encoder_config config;
+    return g->encoder ? ef_encoder_parameter(g->encoder, index, name)
+                      : ef_decoder_parameter(g->decoder, index, name);
+}
+
+static void build(golden *g, bool is_encoder)
+{
+    ef_model_config config;
     ef_tensor *parameter;
     const char *name;
     read_config(g, &config);
-    ef_test_ok(g->a, ef_encoder_new(g->a, &config, EF_INIT_TORCH, 1, true, &g->encoder));
-    for (size_t i = 0; (parameter = ef_encoder_parameter(g->encoder, i, &name)); i++) {
+    if (is_encoder)
+        ef_test_ok(g->a, ef_encoder_new(g->a, &config, EF_INIT_TORCH, 1, true, &g->encoder));
+    else
+        ef_test_ok(g->a, ef_decoder_new(g->a, &config, EF_INIT_TORCH, 1, true, &g->decoder));
+    for (size_t i = 0; (parameter = parameter_of(g, i, &name)); i++) {
         const ef__st_tensor *t = tensor(g, "param.", name);
         ck_assert_uint_eq(t->count, ef_tensor_count(parameter));
         ef_test_ok(g->a, ef_tensor_write(parameter, t->data));
     }
-    ef_test_ok(g->a, ef_trainer_new(g->encoder, &g->options, &g->trainer));
+    if (is_encoder)
+        ef_test_ok(g->a, ef_trainer_new(g->encoder, &g->options, &g->trainer));
+    else
+        ef_test_ok(g->a, ef_trainer_new_decoder(g->decoder, &g->options, &g->trainer));
     g->batch = (ef_batch){.B = (size_t)number(g, "B"),
                           .L = config.length,
-                          .E = config.out,
+                          .E = config.vector,
                           .ids = data_of(tensor(g, "", "ids")),
                           .mask = data_of(tensor(g, "", "mask")),
-                          .target = data_of(tensor(g, "", "target"))};
+                          .target = data_of(tensor(g, "", is_encoder ? "target" : "z"))};
 }
 
 static void check_output(golden *g)
@@ -125,14 +138,21 @@ static void check_output(golden *g)
     const ef_batch *b = &g->batch;
     ef_tensor *ids = ef_test_i32(g->a, SHAPE(b->B, b->L), b->ids);
     ef_tensor *mask = ef_test_u8(g->a, SHAPE(b->B, b->L), b->mask);
-    ef_tensor *y = ef_test_f32(g->a, SHAPE(b->B, b->E), NULL);
-    ef_test_ok(g->a, ef_encoder_encode(g->encoder, ids, mask, y));
+    ef_tensor *y, *z;
+    if (g->encoder) {
+        y = ef_test_f32(g->a, SHAPE(b->B, b->E), NULL);
+        ef_test_ok(g->a, ef_encoder_encode(g->encoder, ids, mask, y));
+    } else {
+        y = ef_test_f32(g->a, SHAPE(b->B, b->L, g->trainer->config->vocab), NULL);
+        z = ef_test_f32(g->a, SHAPE(b->B, b->E), b->target);
+        ef_test_ok(g->a, ef_decoder_logits(g->decoder, ids, mask, z, y));
+    }
     compare(g, "", "output", ef_test_read(y), output_bound);
 }
 
 static void check_gradients(golden *g)
 {
-    const ef__params *p = &g->encoder->params;
+    const ef__params *p = g->trainer->params;
     ef_test_ok(g->a, ef__trainer_gradients(g->trainer, &g->batch, 1));
     for (size_t i = 0; i < p->segments; i++)
         compare(g, "grad.", p->segment[i].name, ef_test_read(p->segment[i].grad), grad_bound);
@@ -141,8 +161,8 @@ static void check_gradients(golden *g)
 static void check_log(golden *g)
 {
     const double *log = data_of(tensor(g, "", "log"));
-    const int metric[] = {EF_METRIC_LOSS, EF_METRIC_MSE, EF_METRIC_COS, EF_METRIC_GRAD_NORM,
-                          EF_METRIC_LR};
+    const int metric[] = {EF_METRIC_LOSS, EF_METRIC_MSE, g->encoder ? EF_METRIC_COS : EF_METRIC_CE,
+                          EF_METRIC_GRAD_NORM, EF_METRIC_LR};
     double worst = 0;
     for (size_t s = 0; s < g->steps; s++) {
         ef_readback *readback;
@@ -163,11 +183,11 @@ static void check_log(golden *g)
 static void check_padding_row(golden *g)
 {
     const float *before = data_of(tensor(g, "param.", "embedding.weight"));
-    const float *after = ef_test_read(ef_encoder_parameter(g->encoder, 0, NULL));
+    const float *after = ef_test_read(parameter_of(g, 0, NULL));
     double decay = 1, worst = 0;
     for (size_t s = 0; s < g->steps; s++)
         decay *= 1 - ef_lr_at(&g->options, s) * number(g, "weight_decay");
-    for (size_t i = 0; i < g->encoder->config.width; i++)
+    for (size_t i = 0; i < g->trainer->config->width; i++)
         worst = fmax(worst, fabs(after[i] - before[i] * decay) / fmax(1, fabs(before[i])));
     judge(g, "", "embedding row 0", worst, row_bound);
 }
@@ -176,14 +196,14 @@ static void check_after(golden *g)
 {
     ef_tensor *parameter;
     const char *name;
-    for (size_t i = 0; (parameter = ef_encoder_parameter(g->encoder, i, &name)); i++)
+    for (size_t i = 0; (parameter = parameter_of(g, i, &name)); i++)
         compare(g, "after.", name, ef_test_read(parameter), after_bound);
 }
 
-static void check_encoder(golden *g)
+static void check_model(golden *g, bool is_encoder)
 {
     g->a = ef_test_open();
-    build(g);
+    build(g, is_encoder);
     check_output(g);
     check_gradients(g);
     check_log(g);
@@ -191,10 +211,11 @@ static void check_encoder(golden *g)
     check_padding_row(g);
     ef_trainer_free(g->trainer);
     ef_encoder_free(g->encoder);
+    ef_decoder_free(g->decoder);
     ef_test_close(g->a);
 }
 
-START_TEST(the_encoder_trains_as_in_pytorch)
+START_TEST(models_train_as_in_pytorch)
 {
     golden g = {.name = files[_i]};
     ef_error error;
@@ -205,10 +226,7 @@ START_TEST(the_encoder_trains_as_in_pytorch)
     const char *kind = json_string_value(json_object_get(g.json, "kind"));
     ck_assert_msg(kind != NULL, "%s: no golden file: metadata \"config\" has no kind", g.name);
     printf("%s\n", g.name);
-    if (strcmp(kind, "encoder") == 0)
-        check_encoder(&g);
-    else
-        printf("SKIPPED %s: there is no %s yet\n", g.name, kind);
+    check_model(&g, strcmp(kind, "encoder") == 0);
     fflush(stdout);
     json_decref(g.json);
     ef__st_close(g.file);
@@ -219,21 +237,23 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("golden");
-    tcase_add_loop_test(ef_test_case(s, "files"), the_encoder_trains_as_in_pytorch, 0, file_count);
+    tcase_add_loop_test(ef_test_case(s, "files"), models_train_as_in_pytorch, 0, file_count);
     return s;
 }
 
 int main(int argc, char **argv)
 {
-    static char bundled[3][4096], *own[3];
-    static const char *const names[3] = {"one", "odd", "small"};
+    enum { BUNDLED = 6 };
+    static char bundled[BUNDLED][4096], *own[BUNDLED];
+    static const char *const names[BUNDLED] = {"encoder_one", "encoder_odd", "encoder_small",
+                                               "decoder_one", "decoder_odd", "decoder_small"};
     const char *srcdir = getenv("srcdir");
-    for (int i = 0; i < 3; i++) {
-        snprintf(bundled[i], sizeof bundled[i], "%s/tests/golden/encoder_%s.safetensors",
+    for (int i = 0; i < BUNDLED; i++) {
+        snprintf(bundled[i], sizeof bundled[i], "%s/tests/golden/%s.safetensors",
                  srcdir ? srcdir : ".", names[i]);
         own[i] = bundled[i];
     }
     files = argc > 1 ? argv + 1 : own;
-    file_count = argc > 1 ? argc - 1 : 3;
+    file_count = argc > 1 ? argc - 1 : BUNDLED;
     return ef_test_main(suite, true);
 }

@@ -91,6 +91,31 @@ START_TEST(masked_mean_backward_spreads_over_kept_steps)
 }
 END_TEST
 
+static void check_sum(ef_actor *a, shape s, uint64_t seed, force_nth *force)
+{
+    uint8_t *mask;
+    const float *x = masked_input(s, &mask, seed);
+    double *want = ef_test_doubles(s.B * s.D);
+    ref_masked_sum(s.B, s.L, s.D, x, mask, want);
+    ef_tensor *tx = ef_test_f32(a, SHAPE(s.B, s.L, s.D), x);
+    ef_tensor *tmask = ef_test_u8(a, SHAPE(s.B, s.L), mask);
+    for (size_t n = 0; force(a, EF__MASKED_SUM, n); n++) {
+        ef_tensor *y = ef_test_f32(a, SHAPE(s.B, s.D), NULL);
+        if (ef_test_fits(a, ef_masked_sum(a, tx, tmask, y)))
+            ef_test_near("y", y, want, 1e-4, 1e-6);
+    }
+}
+
+START_TEST(masked_sum_is_the_sum_of_kept_steps)
+{
+    ef_actor *a = ef_test_open();
+    for (size_t i = 0; i < shape_count(); i++)
+        check_sum(a, shapes[i], i, ef_test_variant);
+    check_sum(a, (shape){2, 70, 300}, 1, ef_test_knobs);
+    ef_test_close(a);
+}
+END_TEST
+
 /* Fewer steps than items share a column, and more columns than a group has. */
 START_TEST(masked_mean_is_the_same_whatever_the_knobs)
 {
@@ -298,6 +323,7 @@ static Suite *suite(void)
     TCase *c = ef_test_case(s, "masked mean");
     tcase_add_test(c, masked_mean_is_the_mean_of_kept_steps);
     tcase_add_test(c, masked_mean_backward_spreads_over_kept_steps);
+    tcase_add_test(c, masked_sum_is_the_sum_of_kept_steps);
     tcase_add_test(c, masked_mean_is_the_same_whatever_the_knobs);
     tcase_add_test(c, masked_mean_refuses_shapes_that_disagree);
     c = ef_test_case(s, "distillation loss");

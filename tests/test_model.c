@@ -6,21 +6,21 @@
 #include <math.h>
 #include <string.h>
 
-static ef_encoder_config small_config(void)
+static ef_model_config small_config(void)
 {
-    ef_encoder_config c;
-    ef_encoder_config_default(&c);
+    ef_model_config c;
+    ef_model_config_default(&c);
     c.vocab = 23;
     c.width = 9;
     c.hidden = 13;
     c.taps = 3;
-    c.out = 5;
+    c.vector = 5;
     c.blocks = 2;
     c.length = 12;
     return c;
 }
 
-static ef_encoder *new_encoder(ef_actor *a, const ef_encoder_config *c, bool trainable)
+static ef_encoder *new_encoder(ef_actor *a, const ef_model_config *c, bool trainable)
 {
     ef_encoder *e = NULL;
     ef_test_ok(a, ef_encoder_new(a, c, EF_INIT_TORCH, 7, trainable, &e));
@@ -105,7 +105,7 @@ END_TEST
 START_TEST(scaled_is_pytorchs_with_conv2s_weights_zero)
 {
     ef_actor *a = ef_test_open();
-    ef_encoder_config c = small_config();
+    ef_model_config c = small_config();
     ef_encoder *scaled = NULL, *torch = NULL, *other = NULL;
     ef_tensor *t;
     const char *name;
@@ -133,9 +133,9 @@ END_TEST
 START_TEST(parameters_have_pytorchs_names_and_shapes_in_padded_segments)
 {
     ef_actor *a = ef_test_open();
-    ef_encoder_config c = small_config();
+    ef_model_config c = small_config();
     ef_encoder *e = new_encoder(a, &c, true);
-    const ef__params *p = &e->params;
+    const ef__params *p = e->params;
     size_t numbers = 0;
     const int32_t *flags = ef_test_read(p->table);
     ck_assert_str_eq(p->segment[0].name, "embedding.weight");
@@ -174,7 +174,7 @@ START_TEST(a_model_that_cannot_be_is_refused_with_its_reason)
                  {1 << 28, 3, 2, 1, EF_ENOMEM, "bytes"},
                  {INT32_MAX, 3, 2, 1, EF_EARG, "overflow"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        ef_encoder_config c = small_config();
+        ef_model_config c = small_config();
         ef_encoder *e = NULL;
         ef_stats before, after;
         c.vocab = cases[i].vocab;
@@ -208,7 +208,7 @@ typedef struct stack {
 static stack new_stack(ef_actor *a, size_t L, size_t blocks)
 {
     stack s = {.a = a, .B = 2, .L = L};
-    ef_encoder_config c = small_config();
+    ef_model_config c = small_config();
     c.blocks = blocks;
     s.e = new_encoder(a, &c, true);
     randomise(a, s.e);
@@ -251,7 +251,7 @@ START_TEST(every_gradient_of_a_stack_is_the_slope)
 {
     ef_actor *a = ef_test_open();
     stack s = new_stack(a, 7, 2);
-    ef__params *p = &s.e->params;
+    ef__params *p = s.e->params;
     ef__tcn_trace trace = {.first = 0};
     size_t n = s.B * s.L * s.e->config.width, samples = ef_test_size(2, 6, 12);
     ef_tensor *y = run_stack(&s, &trace);
@@ -321,7 +321,7 @@ START_TEST(an_output_sees_its_receptive_field_and_no_more)
     ef_actor *a = ef_test_open();
     ef_actor_set_accuracy(a, EF_STRICT);
     stack s = new_stack(a, L, 2);
-    size_t D = s.e->config.width, field = ef_encoder_receptive_field(&s.e->config);
+    size_t D = s.e->config.width, field = ef_receptive_field(&s.e->config);
     ck_assert_uint_eq(field, 1 + 2 * 1 + 2 * 2);
     memset(s.mask, 1, s.B * L);
     ef_tensor *y = run_stack(&s, NULL);
@@ -344,11 +344,11 @@ END_TEST
 
 START_TEST(the_default_receptive_field_is_61)
 {
-    ef_encoder_config c;
-    ef_encoder_config_default(&c);
-    ck_assert_uint_eq(ef_encoder_receptive_field(&c), 61);
+    ef_model_config c;
+    ef_model_config_default(&c);
+    ck_assert_uint_eq(ef_receptive_field(&c), 61);
     c.dilations[3] = 0;
-    ck_assert_uint_eq(ef_encoder_receptive_field(&c), 33);
+    ck_assert_uint_eq(ef_receptive_field(&c), 33);
 }
 END_TEST
 
@@ -358,7 +358,7 @@ END_TEST
 static ef_tensor *encode(ef_actor *a, ef_encoder *e, size_t B, size_t L, const int32_t *ids,
                          const uint8_t *mask)
 {
-    ef_tensor *y = ef_test_f32(a, SHAPE(B, e->config.out), NULL);
+    ef_tensor *y = ef_test_f32(a, SHAPE(B, e->config.vector), NULL);
     ef_test_ok(a, ef_encoder_encode(e, ef_test_i32(a, SHAPE(B, L), ids),
                                     ef_test_u8(a, SHAPE(B, L), mask), y));
     return y;
@@ -368,7 +368,7 @@ START_TEST(left_and_right_padding_give_the_same_vectors)
 {
     enum { L = 11, REAL = 6 };
     ef_actor *a = ef_test_open();
-    ef_encoder_config c = small_config();
+    ef_model_config c = small_config();
     ef_encoder *e = new_encoder(a, &c, false);
     randomise(a, e);
     int32_t ids[3 * L] = {0}, *text = ef_test_ints(REAL, 5, 1, 23);
@@ -381,9 +381,9 @@ START_TEST(left_and_right_padding_give_the_same_vectors)
         }
     const float *y = ef_test_read(encode(a, e, 3, L, ids, mask));
     for (size_t b = 1; b < 3; b++)
-        for (size_t i = 0; i < c.out; i++)
-            ck_assert_float_eq_tol(y[b * c.out + i], y[i], 1e-5f);
-    double *alone = ef_test_widen(c.out, y);
+        for (size_t i = 0; i < c.vector; i++)
+            ck_assert_float_eq_tol(y[b * c.vector + i], y[i], 1e-5f);
+    double *alone = ef_test_widen(c.vector, y);
     for (int t = 0; t < REAL; t++)
         mask[t] = 1;
     ef_test_near("without padding", encode(a, e, 1, REAL, text, mask), alone, 1e-5, 1e-5);
@@ -396,7 +396,7 @@ START_TEST(what_stands_in_masked_positions_does_not_matter)
 {
     enum { B = 3, L = 10 };
     ef_actor *a = ef_test_open();
-    ef_encoder_config c = small_config();
+    ef_model_config c = small_config();
     ef_encoder *e = new_encoder(a, &c, false);
     int32_t *ids = ef_test_ints(B * L, 1, 0, 23), *other = ef_test_ints(B * L, 2, 0, 23);
     uint8_t *mask = ef_test_mask(B * L, 3, 0.6);
@@ -406,8 +406,8 @@ START_TEST(what_stands_in_masked_positions_does_not_matter)
             other[i] = ids[i];
     ef_tensor *y = encode(a, e, B, L, ids, mask);
     ef_test_same_bits("vectors", encode(a, e, B, L, other, mask), ef_test_read(y));
-    const float *bias = ef_test_read(e->params.segment[e->proj + 1].value);
-    ck_assert_mem_eq((float *)ef_test_read(y) + c.out, bias, c.out * sizeof *bias);
+    const float *bias = ef_test_read(e->params->segment[e->proj + 1].value);
+    ck_assert_mem_eq((float *)ef_test_read(y) + c.vector, bias, c.vector * sizeof *bias);
     ef_encoder_free(e);
     ef_test_close(a);
 }
@@ -416,11 +416,11 @@ END_TEST
 START_TEST(a_write_to_the_parameters_does_not_reach_a_forward_already_in_flight)
 {
     ef_actor *a = ef_test_open();
-    ef_encoder_config c = small_config();
+    ef_model_config c = small_config();
     ef_encoder *e = new_encoder(a, &c, false);
     int32_t *ids = ef_test_ints(20, 1, 0, 23);
     uint8_t *mask = ef_test_mask(20, 2, 0.8);
-    ef_tensor *weight = e->params.segment[3].value;
+    ef_tensor *weight = e->params->segment[3].value;
     const float *old = ef_test_read(weight), *new = ef_test_randn(ef_tensor_count(weight), 9);
     const float *want_old = ef_test_read(encode(a, e, 2, 10, ids, mask));
     ef_test_ok(a, ef_tensor_write(weight, new));
@@ -433,7 +433,7 @@ START_TEST(a_write_to_the_parameters_does_not_reach_a_forward_already_in_flight)
     ef_test_ok(a, ef_batch_sync(a, "two forwards"));
     ef_test_same_bits("before the write", first, want_old);
     ef_test_same_bits("after the write", second, want_new);
-    ck_assert(memcmp(want_old, want_new, 2 * c.out * sizeof *old) != 0);
+    ck_assert(memcmp(want_old, want_new, 2 * c.vector * sizeof *old) != 0);
     ef_encoder_free(e);
     ef_test_close(a);
 }
@@ -441,7 +441,7 @@ END_TEST
 
 /* What a good call of ef_encoder_encode has, B2 L4. */
 typedef struct arguments {
-    ef_encoder_config c;
+    ef_model_config c;
     ef_encoder *e;
     int32_t *id;
     uint8_t *keep;
@@ -455,7 +455,7 @@ static arguments make_arguments(ef_actor *a)
     g.e = new_encoder(a, &g.c, false);
     g.ids = ef_test_i32(a, SHAPE(2, 4), g.id);
     g.mask = ef_test_u8(a, SHAPE(2, 4), g.keep);
-    g.y = ef_test_f32(a, SHAPE(2, g.c.out), NULL);
+    g.y = ef_test_f32(a, SHAPE(2, g.c.vector), NULL);
     return g;
 }
 
@@ -490,10 +490,10 @@ START_TEST(encode_refuses_a_tensor_that_cannot_be_used_before_it_begins)
     ef_test_refused(a, ef_encoder_encode(g.e, g.ids, g.mask, NULL), EF_EARG,
                     "encoder.encode: vectors is NULL");
     ef_test_refused(a,
-                    ef_encoder_encode(g.e, g.ids, g.mask, ef_test_f32(b, SHAPE(2, g.c.out), NULL)),
+                    ef_encoder_encode(g.e, g.ids, g.mask, ef_test_f32(b, SHAPE(2, g.c.vector), NULL)),
                     EF_EARG, "encoder.encode: ");
     ef_test_refused(
-        a, ef_encoder_encode(g.e, g.ids, g.mask, ef_test_f32(a, SHAPE(2, g.c.out + 1), NULL)),
+        a, ef_encoder_encode(g.e, g.ids, g.mask, ef_test_f32(a, SHAPE(2, g.c.vector + 1), NULL)),
         EF_ESHAPE, "encoder.encode: vectors is [2,6], must be [2,5]");
     ef_actor_stats(a, &after);
     ck_assert_uint_eq(after.launches, before.launches);
@@ -529,7 +529,7 @@ END_TEST
 START_TEST(a_model_with_tanh_gives_the_tanh_of_the_model_without)
 {
     ef_actor *a = ef_test_open();
-    ef_encoder_config c = small_config();
+    ef_model_config c = small_config();
     ef_encoder *plain = new_encoder(a, &c, false), *bent;
     int32_t *ids = ef_test_ints(8, 1, 0, 23);
     uint8_t *mask = ef_test_mask(8, 1, 1);
@@ -537,8 +537,8 @@ START_TEST(a_model_with_tanh_gives_the_tanh_of_the_model_without)
     bent = new_encoder(a, &c, false);
     randomise(a, plain);
     randomise(a, bent);
-    double *want = ef_test_widen(2 * c.out, ef_test_read(encode(a, plain, 2, 4, ids, mask)));
-    for (size_t i = 0; i < 2 * c.out; i++)
+    double *want = ef_test_widen(2 * c.vector, ef_test_read(encode(a, plain, 2, 4, ids, mask)));
+    for (size_t i = 0; i < 2 * c.vector; i++)
         want[i] = tanh(want[i]);
     ef_test_near("tanh", encode(a, bent, 2, 4, ids, mask), want, 1e-6, 1e-6);
     ef_encoder_free(plain);

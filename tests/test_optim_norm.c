@@ -111,7 +111,7 @@ START_TEST(a_bad_id_skips_the_step_on_the_device)
     ef_tensor *w = ef_test_f32(a, SHAPE(4, 3), ef_test_floats(12));
     ef_tensor *y = ef_test_f32(a, SHAPE(2, 3), NULL);
     ef_test_ok(a, ef_batch_begin(a));
-    ef_test_ok(a, ef_embedding_forward(a, ids, w, y));
+    ef_test_ok(a, ef_embedding_forward(a, ids, w, NULL, y));
     arena_step(&s, ef_test_randn(s.n, 1), &rule);
     ef_test_refused(a, ef_batch_sync(a, "step"), EF_EARG, "70007");
     ef_test_same_bits("p", s.value, s.p);

@@ -111,8 +111,8 @@ START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
 {
     ef_actor *a = begin();
     ef_train_options o = tiny_options();
-    ef_encoder_config c;
-    ef_encoder_config_default(&c);
+    ef_model_config c;
+    ef_model_config_default(&c);
     diary d = {.a = a};
     ef__run_state now = {.trainer = o.trainer}, saved;
     ef__identity_of(a, &now.identity);
@@ -162,7 +162,7 @@ START_TEST(init_from_takes_the_parameters_and_starts_afresh)
     run_well(a, &o, &second);
     ck_assert_int_eq(ef_encoder_open(a, in_folder("m"), &from, &error), EF_OK);
     ck_assert_int_eq(ef_encoder_open(a, in_folder("n"), &to, &error), EF_OK);
-    ef_test_same_bits("parameters", to->params.value, ef_test_read(from->params.value));
+    ef_test_same_bits("parameters", to->params->value, ef_test_read(from->params->value));
     ck_assert_int_eq(ef__st_open(in_folder("n"), &file, &error), EF_OK);
     const ef__st_tensor *m = ef__st_find(file, "optim.m.proj.weight");
     ck_assert_mem_eq(m->data, ef_test_alloc(m->bytes), m->bytes);

@@ -176,13 +176,13 @@ typedef struct model {
 static model new_model(ef_actor *a)
 {
     model m = {0};
-    ef_encoder_config c;
+    ef_model_config c;
     ef_trainer_options o;
-    ef_encoder_config_default(&c);
+    ef_model_config_default(&c);
     c.vocab = V;
     c.width = 8;
     c.hidden = 12;
-    c.out = E;
+    c.vector = E;
     c.length = L;
     ef_trainer_options_default(&o);
     ef_test_ok(a, ef_encoder_new(a, &c, EF_INIT_TORCH, 3, true, &m.encoder));

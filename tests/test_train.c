@@ -11,15 +11,15 @@
 
 enum { V = TRAIN_VOCAB, E = TRAIN_WIDTH, L = TRAIN_LONGEST };
 
-static ef_encoder_config tiny_config(void)
+static ef_model_config tiny_config(void)
 {
-    ef_encoder_config c;
-    ef_encoder_config_default(&c);
+    ef_model_config c;
+    ef_model_config_default(&c);
     c.vocab = V;
     c.width = 10;
     c.hidden = 14;
     c.taps = 3;
-    c.out = E;
+    c.vector = E;
     c.length = L;
     return c;
 }
@@ -33,7 +33,7 @@ typedef struct setup {
 static setup new_setup(ef_actor *a, const ef_trainer_options *options)
 {
     setup s = {.a = a};
-    ef_encoder_config c = tiny_config();
+    ef_model_config c = tiny_config();
     ef_test_ok(a, ef_encoder_new(a, &c, EF_INIT_TORCH, 3, true, &s.encoder));
     ef_test_ok(a, ef_trainer_new(s.encoder, options, &s.trainer));
     return s;
@@ -78,12 +78,12 @@ static void step(setup *s, const ef_batch *batches, size_t count, float metrics[
 
 static const float *values(const setup *s)
 {
-    return ef_test_read(s->encoder->params.value);
+    return ef_test_read(s->encoder->params->value);
 }
 
 static size_t value_bytes(const setup *s)
 {
-    return s->encoder->params.count * sizeof(float);
+    return s->encoder->params->count * sizeof(float);
 }
 
 /* ---- the schedule ---- */
@@ -211,9 +211,9 @@ START_TEST(four_micro_batches_are_one_batch)
                               .target = b.target + at * E};
     ef_test_ok(a, ef__trainer_gradients(whole.trainer, &b, 1));
     ef_test_ok(a, ef__trainer_gradients(parts.trainer, micro, 4));
-    size_t n = whole.encoder->params.count;
-    double *want = ef_test_widen(n, ef_test_read(whole.encoder->params.grad));
-    ef_test_norm("gradient", parts.encoder->params.grad, want, 1e-6);
+    size_t n = whole.encoder->params->count;
+    double *want = ef_test_widen(n, ef_test_read(whole.encoder->params->grad));
+    ef_test_norm("gradient", parts.encoder->params->grad, want, 1e-6);
     step(&whole, &b, 1, one);
     step(&parts, micro, 4, four);
     for (int i = 0; i < EF_METRICS; i++)
@@ -250,7 +250,7 @@ START_TEST(steps_nest_in_the_callers_batch_with_one_wait)
         ck_assert_mem_eq(data, metrics[i], sizeof metrics[i]);
         ef_readback_free(readback[i]);
     }
-    ef_test_same_bits("parameters", nested.encoder->params.value, values(&single));
+    ef_test_same_bits("parameters", nested.encoder->params->value, values(&single));
     free_setup(&nested);
     free_setup(&single);
     ef_test_close(a);
@@ -266,16 +266,16 @@ START_TEST(a_step_with_an_infinity_is_skipped_on_the_device)
     float metrics[EF_METRICS];
     ((float *)bad.target)[5] = INFINITY;
     step(&s, &good, 1, metrics);
-    const float *before = values(&s), *m = ef_test_read(s.encoder->params.m);
+    const float *before = values(&s), *m = ef_test_read(s.encoder->params->m);
     for (int i = 1; i <= 3; i++) {
         step(&s, &bad, 1, metrics);
         ck_assert_float_eq(metrics[EF_METRIC_SKIPPED], 1);
         ck_assert_float_eq(metrics[EF_METRIC_SKIPPED_IN_A_ROW], i);
         ck_assert_float_eq(metrics[EF_METRIC_STEPS], 1);
     }
-    ef_test_same_bits("parameters", s.encoder->params.value, before);
-    ef_test_same_bits("m", s.encoder->params.m, m);
-    ef_test_near("gradients", s.encoder->params.grad, ef_test_doubles(s.encoder->params.count), 0,
+    ef_test_same_bits("parameters", s.encoder->params->value, before);
+    ef_test_same_bits("m", s.encoder->params->m, m);
+    ef_test_near("gradients", s.encoder->params->grad, ef_test_doubles(s.encoder->params->count), 0,
                  0);
     ck_assert_uint_eq(ef_trainer_attempted(s.trainer), 4);
     step(&s, &good, 1, metrics);
@@ -283,7 +283,7 @@ START_TEST(a_step_with_an_infinity_is_skipped_on_the_device)
     ck_assert_float_eq(metrics[EF_METRIC_SKIPPED_IN_A_ROW], 0);
     step(&clean, &good, 1, metrics);
     step(&clean, &good, 1, metrics);
-    ef_test_same_bits("as if it had not been", s.encoder->params.value, values(&clean));
+    ef_test_same_bits("as if it had not been", s.encoder->params->value, values(&clean));
     free_setup(&s);
     free_setup(&clean);
     ef_test_close(a);
@@ -303,7 +303,7 @@ START_TEST(a_bad_id_found_on_the_device_is_an_argument_error_and_changes_nothing
     ef_test_refused(a, ef_trainer_step(s.trainer, &b, 1, &readback), EF_EARG,
                     "id 21 at position 7");
     ck_assert_ptr_null(readback);
-    ef_test_same_bits("parameters", s.encoder->params.value, before);
+    ef_test_same_bits("parameters", s.encoder->params->value, before);
     ((int32_t *)b.ids)[7] = V - 1;
     step(&s, &b, 1, metrics);
     ck_assert_float_eq(metrics[EF_METRIC_SKIPPED], 0);
@@ -347,7 +347,7 @@ START_TEST(a_step_that_broke_off_leaves_nothing_in_the_next_one)
     ef_test_ok(a, ef__trainer_gradients(s.trainer, b, 1));
     step(&s, b, 2, metrics);
     step(&clean, b, 2, metrics);
-    ef_test_same_bits("parameters", s.encoder->params.value, values(&clean));
+    ef_test_same_bits("parameters", s.encoder->params->value, values(&clean));
     b[1].E = E + 1;
     ef_test_refused(a, ef_trainer_step(s.trainer, b, 2, &readback), EF_ESHAPE, "targets have 7");
     b[1].E = E;
@@ -363,7 +363,7 @@ END_TEST
 START_TEST(a_trainer_wants_a_trainable_encoder_and_sound_options)
 {
     ef_actor *a = ef_test_open();
-    ef_encoder_config c = tiny_config();
+    ef_model_config c = tiny_config();
     ef_encoder *values_only = NULL, *encoder = NULL;
     ef_trainer *t = NULL;
     ef_trainer_options o = plain_options();
@@ -394,7 +394,7 @@ START_TEST(a_scope_trains_its_part_and_nothing_else)
         ef_trainer_options o = plain_options();
         o.scope = (ef_scope)scope;
         setup s = new_setup(a, &o);
-        const ef__params *p = &s.encoder->params;
+        const ef__params *p = s.encoder->params;
         const float *before = values(&s);
         for (int i = 0; i < 2; i++)
             step(&s, &b, 1, metrics);
@@ -422,16 +422,16 @@ START_TEST(a_batch_that_will_not_fit_is_known_from_what_a_step_takes)
         ef_trainer_options o = plain_options();
         o.scope = (ef_scope)scope;
         setup s = new_setup(a, &o);
-        int group = ef__encoder_group(s.encoder, o.scope);
+        int group = ef__scope_group(&s.encoder->config, o.scope);
         ef_batch b = random_batch(200, 1);
         float metrics[EF_METRICS];
         ef_stats before, after;
         double needed;
-        ef_test_ok(a, ef__encoder_check_batch(s.encoder, group, b.B, b.L));
+        ef_test_ok(a, ef__tcn_check_batch(&s.encoder->tcn, group, b.B, b.L));
         ef_actor_stats(a, &before);
         step(&s, &b, 1, metrics);
         ef_actor_stats(a, &after);
-        ef_test_refused(a, ef__encoder_check_batch(s.encoder, group, 1000000000, 1000000000),
+        ef_test_refused(a, ef__tcn_check_batch(&s.encoder->tcn, group, 1000000000, 1000000000),
                         EF_ENOMEM, "model: a batch of 1000000000 x 1000000000 ids needs ");
         ck_assert_int_eq(sscanf(strstr(ef_actor_message(a), "needs "), "needs %lf", &needed), 1);
         needed *= (double)(b.B * b.L) * 1e-18;
@@ -457,7 +457,7 @@ START_TEST(training_more_of_the_model_learns_more)
         ck_abort_msg("%s", error.text);
     for (int scope = EF_TRAIN_ALL; scope <= EF_TRAIN_PROJ; scope++) {
         ef_trainer_options o = plain_options();
-        ef_encoder_config c = tiny_config();
+        ef_model_config c = tiny_config();
         ef_loader_options how = {.batch = 16, .length = 32, .shuffle = true, .seed = 1};
         ef_loader *loader;
         setup s = {.a = a};
@@ -465,7 +465,7 @@ START_TEST(training_more_of_the_model_learns_more)
         c.vocab = (size_t)ef_dataset_max_id(data) + 1;
         c.width = 32;
         c.hidden = 32;
-        c.out = ef_dataset_width(data);
+        c.vector = ef_dataset_width(data);
         ef_test_ok(a, ef_encoder_new(a, &c, EF_INIT_TORCH, 1, true, &s.encoder));
         ef_test_ok(a, ef_trainer_new(s.encoder, &o, &s.trainer));
         ck_assert_int_eq(ef_loader_new(data, &how, &loader, &error), EF_OK);
@@ -550,7 +550,7 @@ START_TEST(a_model_with_tanh_has_the_slope_of_its_loss_as_gradient)
 {
     ef_actor *a = ef_test_open();
     ef_trainer_options o = plain_options();
-    ef_encoder_config c = tiny_config();
+    ef_model_config c = tiny_config();
     setup s = {.a = a};
     ef_batch b = random_batch(3, 1);
     float metrics[EF_METRICS], *x, kept;
@@ -561,7 +561,7 @@ START_TEST(a_model_with_tanh_has_the_slope_of_its_loss_as_gradient)
     ef_test_ok(a, ef_encoder_new(a, &c, EF_INIT_TORCH, 3, true, &s.encoder));
     ef_test_ok(a, ef_trainer_new(s.encoder, &o, &s.trainer));
     ef_test_ok(a, ef__trainer_gradients(s.trainer, &b, 1));
-    const ef__segment *bias = &s.encoder->params.segment[s.encoder->proj + 1];
+    const ef__segment *bias = &s.encoder->params->segment[s.encoder->proj + 1];
     const float *gradient = ef_test_read(bias->grad);
     x = ef_test_read(bias->value);
     for (size_t i = 0; i < E; i++) {
@@ -587,7 +587,7 @@ END_TEST
 START_TEST(evaluation_is_the_mean_over_samples_whatever_the_batch)
 {
     ef_actor *a = ef_test_open();
-    ef_encoder_config c = tiny_config();
+    ef_model_config c = tiny_config();
     ef_encoder *e = NULL;
     ef_dataset *data;
     ef_eval_report one, seven;
@@ -609,7 +609,7 @@ START_TEST(evaluation_is_the_mean_over_samples_whatever_the_batch)
     ck_assert_double_gt(one.mean_vector_mse, 0);
     ck_assert_double_lt(one.mean_vector_cos, 1);
     ef_encoder_free(e);
-    c.out = E + 1;
+    c.vector = E + 1;
     ef_test_ok(a, ef_encoder_new(a, &c, EF_INIT_TORCH, 3, false, &e));
     ck_assert_int_eq(ef_evaluate(e, data, 7, 0, &seven, &error), EF_EFORMAT);
     ck_assert_ptr_nonnull(strstr(error.text, path));

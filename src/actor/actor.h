@@ -157,10 +157,14 @@ ef_status ef__profile_end(ef_actor *a, uint64_t *ns);
 
 /* ---- the device's error record (cl/common.cl: struct of 16 ints) ---- */
 
+/* What was checked, for the message: the record's code. */
+typedef enum ef__checked { EF__CHECKED_ID = 1, EF__CHECKED_TARGET } ef__checked;
+
 /* The record as a tensor for kernel arguments. A checked kernel puts the smallest bad position into
  * it; ef__record_check enqueues the one-item kernel that fills the record in. ids [n] i32, limit
  * V. */
 ef_tensor *ef__record(ef_actor *a);
-ef_status ef__record_check(ef_actor *a, const char *op, const ef_tensor *ids, size_t limit);
+ef_status ef__record_check(ef_actor *a, const char *op, ef__checked what, const ef_tensor *ids,
+                           size_t limit);
 
 #endif

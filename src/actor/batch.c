@@ -95,9 +95,10 @@ void ef__record_report(ef_actor *a, const int record[EF__RECORD_INTS])
     a->error.status = EF_OK;
     uint64_t now = a->sequence;
     a->sequence = sequence;
-    ef__fail(a, EF_EARG, 0, "embedding.forward",
-             "embedding.forward: id %d at position %d is not in 0..%d (V %d)", record[3], record[2],
-             record[4] - 1, record[4]);
+    const char *op = record[0] == EF__CHECKED_ID ? "embedding.forward" : "cross_entropy.loss";
+    ef__fail(a, EF_EARG, 0, op, "%s: %s %d at position %d is not in 0..%d (V %d)", op,
+             record[0] == EF__CHECKED_ID ? "id" : "target", record[3], record[2], record[4] - 1,
+             record[4]);
     a->sequence = now;
 }
 

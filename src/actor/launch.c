@@ -336,7 +336,8 @@ ef_status ef_tensor_copy(ef_tensor *to, const ef_tensor *from)
 
 /* ---- the error record ---- */
 
-ef_status ef__record_check(ef_actor *a, const char *op, const ef_tensor *ids, size_t limit)
+ef_status ef__record_check(ef_actor *a, const char *op, ef__checked what, const ef_tensor *ids,
+                           size_t limit)
 {
     a->pending.checked = true;
     return ef__launch(
@@ -345,6 +346,6 @@ ef_status ef__record_check(ef_actor *a, const char *op, const ef_tensor *ids, si
                        .kernel = "record_check",
                        .global = {1},
                        .local = {1},
-                       .args = {ef__t(a->record), ef__t(ids),
+                       .args = {ef__t(a->record), ef__t(ids), ef__i((int32_t)what),
                                 ef__i((int32_t)(a->sequence & INT32_MAX)), ef__i((int32_t)limit)}});
 }

@@ -31,7 +31,7 @@ static int read_options(settings *s, int argc, char **argv)
 {
     ef_train_options *r = &s->run;
     ef_trainer_options *t = &r->trainer;
-    ef_encoder_config *m = &r->model;
+    ef_model_config *m = &r->model;
     const double most = INT32_MAX;
     const ef__option table[] = {
         {"Data", EF__GROUP, .help = ""},
@@ -105,7 +105,7 @@ static void settings_default(settings *s)
 /* From the words of the command line to the library's options. */
 static void settle(settings *s)
 {
-    ef_encoder_config *m = &s->run.model;
+    ef_model_config *m = &s->run.model;
     s->run.bucket = !s->bucket;
     s->run.init = (ef_init)s->init;
     s->run.trainer.optim = (ef_optim)s->optim;

@@ -2,25 +2,20 @@
 #ifndef EF_MODEL_ENCODER_H
 #define EF_MODEL_ENCODER_H
 
+#include "model/config.h"
 #include "model/tcn.h"
 
 struct ef_encoder {
     ef_actor *actor;
-    ef_encoder_config config;
-    ef__params params;      /* embedding (group 0), block i (1 + i), proj (1 + blocks) */
+    ef_model_config config;
+    ef__params *params;     /* embedding (group 0), block i (1 + i), proj (1 + blocks) */
     size_t embedding, proj; /* segments; proj's bias follows its weight */
     ef__tcn tcn;
 };
 
-/* Sizes that a model can have. Errors: EARG. */
-ef_status ef__config_check(const ef_encoder_config *config, ef_error *error);
-
 /* An encoder whose parameters are all zero. */
-ef_status ef__encoder_new(ef_actor *a, const ef_encoder_config *config, bool trainable,
+ef_status ef__encoder_new(ef_actor *a, const ef_model_config *config, bool trainable,
                           ef_encoder **encoder);
-
-/* The group from which on a scope trains. */
-int ef__encoder_group(const ef_encoder *encoder, ef_scope scope);
 
 /* What a forward pass keeps for its backward pass. */
 typedef struct ef__pass {
@@ -38,9 +33,5 @@ ef_status ef__encoder_backward(ef_encoder *e, const ef_tensor *ids, const ef_ten
                                const ef__pass *pass, const ef_tensor *y, ef_tensor *dy);
 
 void ef__pass_clear(ef__pass *pass);
-
-/* Can a batch of B samples of L ids be trained from group on? Asked of what such a step holds at
- * its fullest and no driver does without: never of a batch that would fit. Errors: ENOMEM. */
-ef_status ef__encoder_check_batch(const ef_encoder *e, int group, size_t B, size_t L);
 
 #endif

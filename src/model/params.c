@@ -5,13 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-void ef__params_init(ef__params *p, ef_actor *a)
+ef__params *ef__params_new(ef_actor *a)
 {
-    *p = (ef__params){.actor = a};
+    ef__params *p = calloc(1, sizeof *p);
+    if (p)
+        *p = (ef__params){.actor = a, .references = 1};
+    else
+        ef__fail(a, EF_ENOMEM, 0, "model", "model: no host memory");
+    return p;
 }
 
-void ef__params_clear(ef__params *p)
+ef__params *ef__params_retain(ef__params *p)
 {
+    p->references++;
+    return p;
+}
+
+void ef__params_free(ef__params *p)
+{
+    if (!p || --p->references > 0)
+        return;
     for (size_t i = 0; i < p->segments; i++) {
         ef_tensor_free(p->segment[i].value);
         ef_tensor_free(p->segment[i].grad);
@@ -22,7 +35,7 @@ void ef__params_clear(ef__params *p)
     ef_tensor_free(p->v);
     ef_tensor_free(p->table);
     free(p->segment);
-    ef__params_init(p, p->actor);
+    free(p);
 }
 
 static bool grow(ef__params *p)
@@ -155,4 +168,13 @@ ef_status ef__params_train_from(ef__params *p, int group)
     ef_status status = ef_tensor_write(p->table, flags);
     free(flags);
     return status;
+}
+
+ef_tensor *ef__params_value(const ef__params *p, size_t index, const char **name)
+{
+    if (index >= p->segments)
+        return NULL;
+    if (name)
+        *name = p->segment[index].name;
+    return p->segment[index].value;
 }

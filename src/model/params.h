@@ -3,7 +3,8 @@
  * Four equal flat tensors (value, gradient, m, v; value alone for inference) and a table of
  * segments. Each segment starts at a multiple of EF__CHUNK elements and is padded with zeros to the
  * next, so a chunk never holds two segments and the table of flags has one entry for each chunk.
- * A set is filled with ef__params_add and then built once; segments keep their order. */
+ * A set is filled with ef__params_add and then built once; segments keep their order. Models that
+ * share a part share the set. */
 #ifndef EF_MODEL_PARAMS_H
 #define EF_MODEL_PARAMS_H
 
@@ -20,6 +21,7 @@ typedef struct ef__segment {
 
 typedef struct ef__params {
     ef_actor *actor;
+    unsigned references;
     ef__segment *segment;
     size_t segments, capacity;
     size_t count;     /* elements of the arena, padding included */
@@ -28,8 +30,10 @@ typedef struct ef__params {
     ef_tensor *value, *grad, *m, *v, *table;
 } ef__params;
 
-void ef__params_init(ef__params *p, ef_actor *a);
-void ef__params_clear(ef__params *p);
+/* With one reference, which ef__params_free gives up. NULL: no host memory (reported on a). */
+ef__params *ef__params_new(ef_actor *a);
+ef__params *ef__params_retain(ef__params *p);
+void ef__params_free(ef__params *p);
 
 /* Append a segment; a failure is kept for ef__params_build. */
 void ef__params_add(ef__params *p, int group, size_t rank, const size_t *dims, const char *format,
@@ -37,6 +41,9 @@ void ef__params_add(ef__params *p, int group, size_t rank, const size_t *dims, c
 
 /* Allocate, zero, and make the views. Says what is needed and available before it allocates. */
 ef_status ef__params_build(ef__params *p, bool trainable);
+
+/* Segment number index: its value, and its name unless that is NULL; NULL past the last. */
+ef_tensor *ef__params_value(const ef__params *p, size_t index, const char **name);
 
 /* Segments of group and above are trained, the rest frozen. */
 ef_status ef__params_train_from(ef__params *p, int group);

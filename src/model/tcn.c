@@ -2,7 +2,7 @@
 
 enum { NORM_WEIGHT, NORM_BIAS, CONV1_WEIGHT, CONV1_BIAS, CONV2_WEIGHT, CONV2_BIAS, SEGMENTS };
 
-void ef__tcn_add(ef__tcn *tcn, const ef_encoder_config *config, ef__params *params, int group)
+void ef__tcn_add(ef__tcn *tcn, const ef_model_config *config, ef__params *params, int group)
 {
     size_t D = config->width, H = config->hidden, K = config->taps;
     *tcn =
@@ -138,4 +138,32 @@ ef_status ef__tcn_backward(const ef__tcn *tcn, const ef_tensor *mask, const ef__
     for (size_t i = tcn->blocks; i-- > trace->first && !status;)
         status = block_backward(tcn, i, mask, &trace->block[i], want_dx || i > trace->first, dx);
     return status;
+}
+
+size_t ef__tcn_first_kept(int group)
+{
+    return group > 0 ? (size_t)group - 1 : 0;
+}
+
+/* At each position: what the pass keeps of its blocks, beside it the gradients dx and dnorm [D] and
+ * dpre [H] of one of them; without blocks to train, a block's x, norm and act, which are as large.
+ * In double, for the product may pass 64 bits. */
+ef_status ef__tcn_check_batch(const ef__tcn *tcn, int group, size_t B, size_t L)
+{
+    ef_actor *a = tcn->params->actor;
+    const ef_device_info *device = ef_actor_device(a);
+    double D = (double)tcn->width, H = (double)tcn->hidden;
+    double kept = (double)(tcn->blocks - ef__tcn_first_kept(group));
+    double column = (double)B * (double)L * sizeof(float), largest = column * (D > H ? D : H);
+    double bytes = column * (kept * (2 * D + 2 * H + 2) + 2 * D + H);
+    ef_stats stats;
+    ef_actor_stats(a, &stats);
+    double left = (double)device->global_bytes - (double)stats.pool_used;
+    if (bytes <= left && largest <= (double)device->max_alloc_bytes)
+        return EF_OK;
+    return ef__fail(
+        a, EF_ENOMEM, 0, "model",
+        "model: a batch of %zu x %zu ids needs %.0f bytes beside the parameters, %.0f of "
+        "them in one buffer; %.0f are available on the device, at most %llu in one buffer",
+        B, L, bytes, largest, left > 0 ? left : 0, (unsigned long long)device->max_alloc_bytes);
 }

@@ -29,7 +29,7 @@ typedef struct ef__tcn_trace {
 } ef__tcn_trace;
 
 /* Append the segments blocks.I.norm.weight ... blocks.I.conv2.bias; block I is of group + I. */
-void ef__tcn_add(ef__tcn *tcn, const ef_encoder_config *config, ef__params *params, int group);
+void ef__tcn_add(ef__tcn *tcn, const ef_model_config *config, ef__params *params, int group);
 
 /* *x [B,L,D] goes through all blocks and is replaced by the result. trace NULL: inference. */
 ef_status ef__tcn_forward(const ef__tcn *tcn, const ef_tensor *mask, ef_tensor **x,
@@ -39,6 +39,13 @@ ef_status ef__tcn_forward(const ef__tcn *tcn, const ef_tensor *mask, ef_tensor *
  * want_dx, the gradient of the input of block trace->first. */
 ef_status ef__tcn_backward(const ef__tcn *tcn, const ef_tensor *mask, const ef__tcn_trace *trace,
                            bool want_dx, ef_tensor *dx);
+
+/* The first block that a pass keeps when groups from group on get gradients. */
+size_t ef__tcn_first_kept(int group);
+
+/* Can a batch of B samples of L ids be trained from group on? Asked of what such a step holds at
+ * its fullest and no driver does without: never of a batch that would fit. Errors: ENOMEM. */
+ef_status ef__tcn_check_batch(const ef__tcn *tcn, int group, size_t B, size_t L);
 
 void ef__tcn_trace_clear(ef__tcn_trace *trace);
 

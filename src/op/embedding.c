@@ -1,12 +1,12 @@
 /* Embedding: rows of a table by id, and their gradients.
- * Sizes n: N positions, V rows, D columns. */
+ * Sizes n: N positions, V rows, D columns, forward L positions a row of add. */
 #include "base/size.h"
 #include "op/op.h"
 
 #include <limits.h>
 
-enum { N, V, D };
-enum { IDS, W, Y };       /* forward */
+enum { N, V, D, L };      /* L: forward, positions that share a row of add */
+enum { IDS, W, Y, ADD };  /* forward */
 enum { DY = 1, DW = 2 };  /* backward */
 enum { LOCAL = 256 };     /* most work-items that share one row's gradient */
 enum { CACHE_LINE = 16 }; /* floats */
@@ -39,7 +39,17 @@ static ef_status check(ef_actor *a, const char *op, ef__args *args, const ef_ten
 
 static ef_status check_forward(ef_actor *a, const char *op, ef__args *args)
 {
-    return check(a, op, args, args->t[W], args->t[Y], "w", "y");
+    const ef_tensor *add = args->t[ADD];
+    const ef_status s = check(a, op, args, args->t[W], args->t[Y], "w", "y");
+    if (s || !add)
+        return s;
+    const size_t rows = ef__rows(add), *n = args->n;
+    if (ef__columns(add) != n[D] || rows == 0 || n[N] % rows)
+        return ef__fail(a, EF_ESHAPE, 0, op,
+                        "%s: add is [%zu,%zu], must be [B,%zu] where B divides %zu ids", op, rows,
+                        ef__columns(add), n[D], n[N]);
+    args->n[L] = n[N] / rows;
+    return EF_OK;
 }
 
 static ef_status check_backward(ef_actor *a, const char *op, ef__args *args)
@@ -51,7 +61,7 @@ static ef_status check_backward(ef_actor *a, const char *op, ef__args *args)
 static ef_status launch_checked(ef_actor *a, const ef__args *args, const ef__call *call)
 {
     const ef_status s = ef__launch(a, call);
-    return s ? s : ef__record_check(a, call->op, args->t[IDS], args->n[V]);
+    return s ? s : ef__record_check(a, call->op, EF__CHECKED_ID, args->t[IDS], args->n[V]);
 }
 
 static ef_status forward_chunk(ef_actor *a, const ef__args *args)
@@ -65,7 +75,8 @@ static ef_status forward_chunk(ef_actor *a, const ef__args *args)
                     .global = {ef__min(n[N], 8 * units(a))},
                     .local = {1},
                     .args = {ef__t(args->t[IDS]), ef__t(args->t[W]), ef__t(args->t[Y]),
-                             ef__t(ef__record(a)), ef__n(n[N]), ef__n(n[V]), ef__n(n[D])}});
+                             ef__t(args->t[ADD]), ef__t(ef__record(a)), ef__n(n[N]), ef__n(n[V]),
+                             ef__n(n[D]), ef__n(n[L])}});
 }
 
 static ef_status forward_item(ef_actor *a, const ef__args *args)
@@ -75,7 +86,8 @@ static ef_status forward_item(ef_actor *a, const ef__args *args)
                      .source = "embedding",
                      .kernel = "embedding_fwd_item",
                      .args = {ef__t(args->t[IDS]), ef__t(args->t[W]), ef__t(args->t[Y]),
-                              ef__t(ef__record(a)), ef__n(n[N]), ef__n(n[V]), ef__n(n[D])}};
+                              ef__t(args->t[ADD]), ef__t(ef__record(a)), ef__n(n[N]), ef__n(n[V]),
+                              ef__n(n[D]), ef__n(n[L])}};
     ef__spread(a, &call, n[N] * n[D]);
     return launch_checked(a, args, &call);
 }
@@ -121,7 +133,8 @@ static double flops_backward(const ef__args *args)
 
 static double bytes_forward(const ef__args *args)
 {
-    return args->n[N] * (4.0 + 8.0 * args->n[D]);
+    return args->n[N] * (4.0 + 8.0 * args->n[D]) +
+           (args->t[ADD] ? 4.0 * args->n[N] / args->n[L] * args->n[D] : 0);
 }
 
 static double bytes_backward(const ef__args *args)
@@ -130,13 +143,14 @@ static double bytes_backward(const ef__args *args)
 }
 
 const ef__op ef__op_embedding_forward = {.name = "embedding.forward",
-                                         .names = {"ids", "w", "y"},
+                                         .names = {"ids", "w", "y", "add"},
+                                         .optional = 1 << ADD,
                                          .writes = 1 << Y,
                                          .any_dtype = 1 << IDS,
                                          .check = check_forward,
                                          .flops = flops_forward,
                                          .bytes = bytes_forward,
-                                         .examples = {{.tensors = "iBL nVD zBLD"}},
+                                         .examples = {{.tensors = "iBL nVD zBLD nBD"}},
                                          .variants = {{"chunk", 0, ef__fits_cpu, forward_chunk},
                                                       {"item", 0, ef__fits_always, forward_item}}};
 
@@ -152,9 +166,10 @@ const ef__op ef__op_embedding_backward = {
     .variants = {{"columns", 0, ef__fits_cpu, backward_columns},
                  {"scan", 0, ef__fits_always, backward_scan}}};
 
-ef_status ef_embedding_forward(ef_actor *a, const ef_tensor *ids, const ef_tensor *w, ef_tensor *y)
+ef_status ef_embedding_forward(ef_actor *a, const ef_tensor *ids, const ef_tensor *w,
+                               const ef_tensor *add, ef_tensor *y)
 {
-    return ef__op_run(a, EF__EMBEDDING_FORWARD, &(ef__args){.t = {ids, w, y}});
+    return ef__op_run(a, EF__EMBEDDING_FORWARD, &(ef__args){.t = {ids, w, y, add}});
 }
 
 ef_status ef_embedding_backward(ef_actor *a, const ef_tensor *ids, const ef_tensor *dy,

@@ -1,4 +1,4 @@
-/* Mean over the kept steps of each sample. Sizes n: B samples, L steps, D columns. */
+/* Mean or sum over the kept steps of each sample. Sizes n: B samples, L steps, D columns. */
 #include "base/size.h"
 #include "op/op.h"
 
@@ -11,6 +11,12 @@ enum { PARTS, SLICE };               /* knobs of CPUs: items for a compute unit,
 enum { GROUP, SPLITS };              /* of GPUs: items of a group, for a column */
 
 #define SPLIT_VALUES 4, 1, 2, 8
+
+/* clang-format off */
+#define SLICE_KNOBS {"parts", {8, 2, 4, 16}}, {"columns", {64, 16, 32, 128, 256}}
+#define COLUMN_KNOBS {"group", {EF__GROUPS}}, {"splits", {SPLIT_VALUES}}
+#define COLUMN_RULES settle_column, valid_column, group_of_column
+/* clang-format on */
 
 static size_t items(ef_actor *a, const ef__args *args)
 {
@@ -46,18 +52,24 @@ static ef_status check_forward(ef_actor *a, const char *op, ef__args *args)
     return check(a, op, args, args->t[X], args->t[Y], args->t[COUNT], "x", "y");
 }
 
+static ef_status check_sum(ef_actor *a, const char *op, ef__args *args)
+{
+    return check(a, op, args, args->t[X], args->t[Y], NULL, "x", "y");
+}
+
 static ef_status check_backward(ef_actor *a, const char *op, ef__args *args)
 {
     return check(a, op, args, args->t[DX], args->t[DY], args->t[BACK_COUNT], "dx", "dy");
 }
 
-static ef_status forward_slice(ef_actor *a, const ef__args *args)
+/* Both forward operations: a sum has no count. */
+static ef_status slice(ef_actor *a, const ef__args *args, const char *op)
 {
     const size_t *n = args->n;
     const size_t slices = ef__ceil_div(items(a, args), n[B]), least = (size_t)args->knob[SLICE];
     const size_t width = ef__round_up(ef__ceil_div(n[D], slices), least);
     return ef__launch(
-        a, &(ef__call){.op = "masked_mean.forward[slice]",
+        a, &(ef__call){.op = op,
                        .source = "masked_mean",
                        .kernel = "masked_mean_fwd_slice",
                        .global = {ef__ceil_div(n[D], width), n[B]},
@@ -66,10 +78,10 @@ static ef_status forward_slice(ef_actor *a, const ef__args *args)
                                 ef__t(args->t[COUNT]), ef__n(n[L]), ef__n(n[D]), ef__n(width)}});
 }
 
-static ef_status forward_column(ef_actor *a, const ef__args *args)
+static ef_status column(ef_actor *a, const ef__args *args, const char *op)
 {
     const size_t *n = args->n, group = (size_t)args->knob[GROUP];
-    ef__call call = {.op = "masked_mean.forward[column]",
+    ef__call call = {.op = op,
                      .source = "masked_mean",
                      .kernel = "masked_mean_fwd_column",
                      .defines = {{"GROUP", args->knob[GROUP]}, {"SPLITS", args->knob[SPLITS]}},
@@ -78,6 +90,26 @@ static ef_status forward_column(ef_actor *a, const ef__args *args)
                               ef__t(args->t[COUNT]), ef__n(n[B]), ef__n(n[L]), ef__n(n[D])}};
     call.global[0] = ef__ceil_div(n[B] * n[D], group / (size_t)args->knob[SPLITS]) * group;
     return ef__launch(a, &call);
+}
+
+static ef_status forward_slice(ef_actor *a, const ef__args *args)
+{
+    return slice(a, args, "masked_mean.forward[slice]");
+}
+
+static ef_status forward_column(ef_actor *a, const ef__args *args)
+{
+    return column(a, args, "masked_mean.forward[column]");
+}
+
+static ef_status sum_slice(ef_actor *a, const ef__args *args)
+{
+    return slice(a, args, "masked_sum[slice]");
+}
+
+static ef_status sum_column(ef_actor *a, const ef__args *args)
+{
+    return column(a, args, "masked_sum[column]");
 }
 
 static ef_status backward_chunk(ef_actor *a, const ef__args *args)
@@ -145,19 +177,21 @@ const ef__op ef__op_masked_mean_forward = {
     .bytes = bytes,
     .examples = {{.tensors = "nBLD mBL zBD zB"}},
     .sources = {"masked_mean"},
-    .variants = {{"slice",
-                  0,
-                  ef__fits_cpu,
-                  forward_slice,
-                  {{"parts", {8, 2, 4, 16}}, {"columns", {64, 16, 32, 128, 256}}}},
-                 {"column",
-                  0,
-                  ef__fits_always,
-                  forward_column,
-                  {{"group", {EF__GROUPS}}, {"splits", {SPLIT_VALUES}}},
-                  settle_column,
-                  valid_column,
-                  group_of_column}}};
+    .variants = {{"slice", 0, ef__fits_cpu, forward_slice, {SLICE_KNOBS}},
+                 {"column", 0, ef__fits_always, forward_column, {COLUMN_KNOBS}, COLUMN_RULES}}};
+
+const ef__op ef__op_masked_sum = {
+    .name = "masked_sum",
+    .names = {"x", "mask", "y"},
+    .writes = 1 << Y,
+    .any_dtype = 1 << MASK,
+    .check = check_sum,
+    .flops = flops,
+    .bytes = bytes,
+    .examples = {{.tensors = "nBLD mBL zBD"}},
+    .sources = {"masked_mean"},
+    .variants = {{"slice", 0, ef__fits_cpu, sum_slice, {SLICE_KNOBS}},
+                 {"column", 0, ef__fits_always, sum_column, {COLUMN_KNOBS}, COLUMN_RULES}}};
 
 const ef__op ef__op_masked_mean_backward = {
     .name = "masked_mean.backward",
@@ -189,4 +223,9 @@ ef_status ef_masked_mean_backward(ef_actor *a, const ef_tensor *dy, const ef_ten
                                   const ef_tensor *count, ef_tensor *dx)
 {
     return ef__op_run(a, EF__MASKED_MEAN_BACKWARD, &(ef__args){.t = {dy, mask, count, dx}});
+}
+
+ef_status ef_masked_sum(ef_actor *a, const ef_tensor *x, const ef_tensor *mask, ef_tensor *y)
+{
+    return ef__op_run(a, EF__MASKED_SUM, &(ef__args){.t = {x, mask, y}});
 }

@@ -25,7 +25,9 @@
     X(EMBEDDING_BACKWARD, embedding_backward)                                                      \
     X(MASKED_MEAN_FORWARD, masked_mean_forward)                                                    \
     X(MASKED_MEAN_BACKWARD, masked_mean_backward)                                                  \
+    X(MASKED_SUM, masked_sum)                                                                      \
     X(KD_LOSS, kd_loss)                                                                            \
+    X(CROSS_ENTROPY_LOSS, cross_entropy_loss)                                                      \
     X(OPTIM_NORM, optim_norm)                                                                      \
     X(OPTIM_UPDATE, optim_update)
 

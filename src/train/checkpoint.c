@@ -30,7 +30,7 @@ static const char *const prefix[] = {[VALUE] = "", [M] = "optim.m.", [V] = "opti
 
 static ef_status take(ef_trainer *t, snapshot *s)
 {
-    ef__params *p = &t->encoder->params;
+    ef__params *p = t->params;
     ef_actor *a = p->actor;
     const ef_tensor *tensor[PARTS] = {p->value, p->m, p->v, t->counts};
     size_t count;
@@ -103,7 +103,7 @@ static ef_status put_state(ef__st_writer *w, const char *path, const ef_encoder 
 static ef_status write_files(ef_trainer *t, const ef__run_state *state, const snapshot *s,
                              const char *const *paths, ef_error *error)
 {
-    const ef__params *p = &t->encoder->params;
+    const ef__params *p = t->params;
     ef__st_writer *w = ef__st_writer_new();
     if (!w)
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", *paths);
@@ -125,7 +125,7 @@ ef_status ef__checkpoint_save(ef_trainer *t, const ef__run_state *state, const c
                               ef_error *error)
 {
     snapshot s = {0};
-    ef_status status = ef__actor_says(t->encoder->actor, take(t, &s), error);
+    ef_status status = ef__actor_says(t->actor, take(t, &s), error);
     if (!status)
         status = write_files(t, state, &s, paths, error);
     for (int i = 0; i < PARTS; i++)
@@ -184,16 +184,16 @@ static ef_status write_arena(const ef__st_reader *file, const char *before, ef__
 
 ef_status ef__checkpoint_params(const ef__st_reader *file, ef_encoder *e, ef_error *error)
 {
-    ef_status status = check_arena(file, prefix[VALUE], &e->params, error);
+    ef_status status = check_arena(file, prefix[VALUE], e->params, error);
     return status ? status
                   : ef__actor_says(e->actor,
-                                   write_arena(file, prefix[VALUE], &e->params, e->params.value),
+                                   write_arena(file, prefix[VALUE], e->params, e->params->value),
                                    error);
 }
 
 ef_status ef__checkpoint_optim(const ef__st_reader *file, ef_trainer *t, ef_error *error)
 {
-    ef__params *p = &t->encoder->params;
+    ef__params *p = t->params;
     const ef__st_tensor *counts;
     size_t dims[1] = {EF__COUNTS};
     ef_status status = ef__st_need(file, "optim.counts", EF__ST_I32, 1, dims, &counts, error);
@@ -214,7 +214,7 @@ ef_status ef__checkpoint_optim(const ef__st_reader *file, ef_trainer *t, ef_erro
 /* ---- a model for inference ---- */
 
 /* The largest tensors have the configuration's sizes: known before anything is allocated for it. */
-static ef_status check_sizes(const ef__st_reader *file, const ef_encoder_config *c, ef_error *error)
+static ef_status check_sizes(const ef__st_reader *file, const ef_model_config *c, ef_error *error)
 {
     const ef__st_tensor *t;
     ef_status status = ef__st_need(file, "embedding.weight", EF__ST_F32, 2,
@@ -223,15 +223,15 @@ static ef_status check_sizes(const ef__st_reader *file, const ef_encoder_config 
         status = ef__st_need(file, "blocks.0.conv1.weight", EF__ST_F32, 3,
                              (size_t[]){c->hidden, c->width, c->taps}, &t, error);
     if (!status)
-        status = ef__st_need(file, "proj.weight", EF__ST_F32, 2, (size_t[]){c->out, c->width}, &t,
-                             error);
+        status = ef__st_need(file, "proj.weight", EF__ST_F32, 2, (size_t[]){c->vector, c->width},
+                             &t, error);
     return status;
 }
 
 ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, ef_error *error)
 {
     ef__st_reader *file = NULL;
-    ef_encoder_config config;
+    ef_model_config config;
     ef_encoder *e = NULL;
     ef_status status = ef__st_open(path, &file, error);
     if (status)

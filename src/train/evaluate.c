@@ -151,11 +151,11 @@ static void report_of(const evaluation *v, double seconds, ef_eval_report *repor
 ef_status ef_evaluate(ef_encoder *encoder, ef_dataset *dataset, size_t batch, size_t length,
                       ef_eval_report *report, ef_error *error)
 {
-    const ef_encoder_config *c = &encoder->config;
-    if (ef_dataset_width(dataset) != c->out)
+    const ef_model_config *c = &encoder->config;
+    if (ef_dataset_width(dataset) != c->vector)
         return ef__error_set(error, EF_EFORMAT, 0, NULL,
                              "%s: its targets have %zu values, the encoder gives %zu",
-                             ef_dataset_path(dataset), ef_dataset_width(dataset), c->out);
+                             ef_dataset_path(dataset), ef_dataset_width(dataset), c->vector);
     ef_loader_options options = {
         .batch = batch ? batch : 64, .length = length ? length : c->length, .vocab = c->vocab};
     double started = ef__now(), *mean;

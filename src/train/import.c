@@ -133,23 +133,23 @@ static ef_status write_part(ef_tensor *arena, const ef__segment *s, const unsign
 
 ef_status ef_encoder_import(ef_encoder *e, const char *path, ef_error *error)
 {
-    const ef__segment *weight = &e->params.segment[e->proj];
+    const ef__segment *weight = &e->params->segment[e->proj];
     ef__map map;
     ef__efck c;
     ef_status status = ef__file_map(path, &map, error);
     if (status)
         return status;
     status = ef__efck_parse(path, map.data, map.bytes, &c, error);
-    if (!status && (c.out != e->config.out || c.in != e->config.width))
+    if (!status && (c.out != e->config.vector || c.in != e->config.width))
         status = ef__error_set(error, EF_EFORMAT, 0, NULL,
                                "%s: its weight is [%" PRIu32 ",%" PRIu32
                                "], the encoder's projection is [%zu,%zu]",
-                               path, c.out, c.in, e->config.out, e->config.width);
+                               path, c.out, c.in, e->config.vector, e->config.width);
     if (!status) {
         ef__lock(e->actor);
-        status = write_part(e->params.value, weight, c.weight);
+        status = write_part(e->params->value, weight, c.weight);
         if (!status)
-            status = write_part(e->params.value, weight + 1, c.bias);
+            status = write_part(e->params->value, weight + 1, c.bias);
         status = ef__actor_says(e->actor, status, error);
         ef__unlock(e->actor);
     }
@@ -184,7 +184,7 @@ static ef_status write_moments(ef_trainer *t, const ef__efop *o, const ef__segme
 ef_status ef_trainer_import(ef_trainer *t, const char *path, ef_error *error)
 {
     const ef_encoder *e = t->encoder;
-    const ef__segment *weight = &e->params.segment[e->proj];
+    const ef__segment *weight = &e->params->segment[e->proj];
     ef__map map;
     ef__efop o;
     if (t->options.scope != EF_TRAIN_PROJ)

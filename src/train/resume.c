@@ -114,15 +114,14 @@ static void compare_identities(comparison *c, const ef__identity *saved, const e
     compare(c, c->refusal, "choice of variants", saved->variants, now->variants);
 }
 
-static void compare_models(comparison *c, const ef_encoder_config *saved,
-                           const ef_encoder_config *now)
+static void compare_models(comparison *c, const ef_model_config *saved, const ef_model_config *now)
 {
     must_be(c, "vocabulary size", saved->vocab, now->vocab);
     must_be(c, "width", saved->width, now->width);
     must_be(c, "hidden width", saved->hidden, now->hidden);
     must_be(c, "number of taps", saved->taps, now->taps);
     must_be(c, "number of blocks", saved->blocks, now->blocks);
-    must_be(c, "output width", saved->out, now->out);
+    must_be(c, "vector width", saved->vector, now->vector);
     must_be(c, "length", saved->length, now->length);
     must_be(c, "tanh", saved->tanh, now->tanh);
     for (size_t i = 0; i < saved->blocks && i < now->blocks; i++) {

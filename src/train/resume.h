@@ -10,7 +10,7 @@ void ef__identity_of(ef_actor *a, ef__identity *identity);
 
 /* One side of the comparison. */
 typedef struct ef__resume_side {
-    const ef_encoder_config *config;
+    const ef_model_config *config;
     const ef__run_state *state;
 } ef__resume_side;
 

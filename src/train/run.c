@@ -14,7 +14,7 @@ enum { MOST_SKIPPED = 10 }; /* in a row, before the run gives up */
 void ef_train_options_default(ef_train_options *options)
 {
     *options = (ef_train_options){.epochs = 1, .seed = 1, .batch = 32, .accum = 1, .bucket = true};
-    ef_encoder_config_default(&options->model);
+    ef_model_config_default(&options->model);
     options->model.vocab = 0;
     ef_trainer_options_default(&options->trainer);
 }

@@ -68,15 +68,15 @@ static ef_status open_data(ef__run *r)
     return status;
 }
 
-static ef_encoder_config model_of(const ef__run *r)
+static ef_model_config model_of(const ef__run *r)
 {
-    ef_encoder_config c = r->options->model;
+    ef_model_config c = r->options->model;
     int32_t largest = ef_dataset_max_id(r->data);
     if (r->val && ef_dataset_max_id(r->val) > largest)
         largest = ef_dataset_max_id(r->val);
     if (c.vocab == 0)
         c.vocab = (size_t)largest + 1;
-    c.out = ef_dataset_width(r->data);
+    c.vector = ef_dataset_width(r->data);
     return c;
 }
 
@@ -92,7 +92,7 @@ static void tell_cut(ef__run *r, size_t length)
         notice(&r->watch, text);
 }
 
-static ef_status open_loader(ef__run *r, const ef_encoder_config *model)
+static ef_status open_loader(ef__run *r, const ef_model_config *model)
 {
     const ef_train_options *o = r->options;
     r->accum = ef__min(o->accum, ef__ceil_div(ef_dataset_size(r->data), o->batch));
@@ -107,7 +107,7 @@ static ef_status open_loader(ef__run *r, const ef_encoder_config *model)
 }
 
 /* Are the held-out ids in the vocabulary? Better asked now than at the first epoch's end. */
-static ef_status check_val(ef__run *r, const ef_encoder_config *model)
+static ef_status check_val(ef__run *r, const ef_model_config *model)
 {
     ef_loader *loader = NULL;
     ef_loader_options options = {.batch = 1, .length = model->length, .vocab = model->vocab};
@@ -140,10 +140,10 @@ static ef_status begin_state(ef__run *r)
 }
 
 /* Take over where the checkpoint's run stood, if it may be continued. */
-static ef_status adopt_state(ef__run *r, const ef__st_reader *file, const ef_encoder_config *model)
+static ef_status adopt_state(ef__run *r, const ef__st_reader *file, const ef_model_config *model)
 {
     const char *path = r->options->resume;
-    ef_encoder_config config;
+    ef_model_config config;
     ef__run_state saved, *s = &r->state;
     ef_status status = ef__config_parse(path, ef__st_metadata(file, "config"), &config, r->error);
     if (!status)
@@ -169,21 +169,21 @@ static ef_status adopt_state(ef__run *r, const ef__st_reader *file, const ef_enc
 
 static ef_status fresh_params(ef__run *r)
 {
-    ef_status status = ef__init_params(&r->encoder->params, r->options->init, r->options->seed);
+    ef_status status = ef__init_params(r->encoder->params, r->options->init, r->options->seed);
     return ef__actor_says(r->actor, status, r->error);
 }
 
 /* file: the checkpoint to resume or to start from, or NULL. */
-static ef_status build(ef__run *r, const ef__st_reader *file, const ef_encoder_config *model)
+static ef_status build(ef__run *r, const ef__st_reader *file, const ef_model_config *model)
 {
     ef_status status = ef__encoder_new(r->actor, model, true, &r->encoder);
     if (!status)
         status = ef_trainer_new(r->encoder, &r->state.trainer, &r->trainer);
     if (!status)
-        status = ef__encoder_check_batch(r->encoder,
-                                         ef__encoder_group(r->encoder, r->state.trainer.scope),
-                                         ef__min(r->options->batch, ef_dataset_size(r->data)),
-                                         ef__loader_full_length(r->loader));
+        status = ef__tcn_check_batch(&r->encoder->tcn,
+                                     ef__scope_group(&r->encoder->config, r->state.trainer.scope),
+                                     ef__min(r->options->batch, ef_dataset_size(r->data)),
+                                     ef__loader_full_length(r->loader));
     if (status)
         return ef__actor_says(r->actor, status, r->error);
     status = file ? ef__checkpoint_params(file, r->encoder, r->error) : fresh_params(r);
@@ -194,7 +194,7 @@ static ef_status build(ef__run *r, const ef__st_reader *file, const ef_encoder_c
     return status;
 }
 
-static ef_status open_model(ef__run *r, const ef_encoder_config *model)
+static ef_status open_model(ef__run *r, const ef_model_config *model)
 {
     const ef_train_options *o = r->options;
     ef__st_reader *file = NULL;
@@ -216,7 +216,7 @@ static ef_status open_model(ef__run *r, const ef_encoder_config *model)
 
 ef_status ef__run_open(ef__run *r)
 {
-    ef_encoder_config model;
+    ef_model_config model;
     ef_status status = check_options(r);
     if (!status)
         status = check_saves(r);

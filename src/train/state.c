@@ -31,8 +31,7 @@ static ef_status dump(const char *path, const char *what, json_t *json, const js
     return bad(path, what, why->text, error);
 }
 
-ef_status ef__config_dump(const char *path, const ef_encoder_config *c, char **text,
-                          ef_error *error)
+ef_status ef__config_dump(const char *path, const ef_model_config *c, char **text, ef_error *error)
 {
     json_error_t why;
     json_t *dilations = json_array();
@@ -44,8 +43,8 @@ ef_status ef__config_dump(const char *path, const ef_encoder_config *c, char **t
     json_t *json =
         json_pack_ex(&why, 0, "{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:b}", "vocab",
                      integer(c->vocab), "width", integer(c->width), "hidden", integer(c->hidden),
-                     "taps", integer(c->taps), "out", integer(c->out), "length", integer(c->length),
-                     "dilations", dilations, "eps", c->eps, "tanh", c->tanh);
+                     "taps", integer(c->taps), "vector", integer(c->vector), "length",
+                     integer(c->length), "dilations", dilations, "eps", c->eps, "tanh", c->tanh);
     return dump(path, "config", json, &why, text, error);
 }
 
@@ -86,35 +85,35 @@ static size_t size_of(json_int_t value)
     return value > 0 && value <= INT32_MAX ? (size_t)value : 0;
 }
 
-static bool parse_config(const json_t *json, ef_encoder_config *c, json_error_t *why)
+static bool parse_config(const json_t *json, ef_model_config *c, json_error_t *why)
 {
-    json_int_t vocab, width, hidden, taps, out, length;
+    json_int_t vocab, width, hidden, taps, vector, length;
     json_t *dilations;
     double eps;
     int tanh;
     if (json_unpack_ex((json_t *)json, why, 0, "{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:F, s:b}",
-                       "vocab", &vocab, "width", &width, "hidden", &hidden, "taps", &taps, "out",
-                       &out, "length", &length, "dilations", &dilations, "eps", &eps, "tanh",
+                       "vocab", &vocab, "width", &width, "hidden", &hidden, "taps", &taps, "vector",
+                       &vector, "length", &length, "dilations", &dilations, "eps", &eps, "tanh",
                        &tanh))
         return false;
-    *c = (ef_encoder_config){.vocab = size_of(vocab),
-                             .width = size_of(width),
-                             .hidden = size_of(hidden),
-                             .taps = size_of(taps),
-                             .out = size_of(out),
-                             .blocks = json_array_size(dilations),
-                             .length = size_of(length),
-                             .eps = (float)eps,
-                             .tanh = tanh};
+    *c = (ef_model_config){.vocab = size_of(vocab),
+                           .width = size_of(width),
+                           .hidden = size_of(hidden),
+                           .taps = size_of(taps),
+                           .vector = size_of(vector),
+                           .blocks = json_array_size(dilations),
+                           .length = size_of(length),
+                           .eps = (float)eps,
+                           .tanh = tanh};
     for (size_t i = 0; i < c->blocks && i < EF_MAX_BLOCKS; i++)
         c->dilations[i] = size_of(json_integer_value(json_array_get(dilations, i)));
     return true;
 }
 
-ef_status ef__config_parse(const char *path, const char *text, ef_encoder_config *config,
+ef_status ef__config_parse(const char *path, const char *text, ef_model_config *config,
                            ef_error *error)
 {
-    ef_encoder_config c;
+    ef_model_config c;
     json_error_t why;
     ef_error wrong;
     json_t *json = load(path, "config", text, error);

@@ -32,7 +32,7 @@ typedef struct ef__run_state {
 
 /* *text is malloc'ed. Errors: EFORMAT (something that JSON cannot say: NaN, infinity, a text that
  * is not UTF-8), ENOMEM; *text is NULL then. */
-ef_status ef__config_dump(const char *path, const ef_encoder_config *config, char **text,
+ef_status ef__config_dump(const char *path, const ef_model_config *config, char **text,
                           ef_error *error);
 ef_status ef__run_dump(const char *path, const ef__run_state *state, char **text, ef_error *error);
 
@@ -41,7 +41,7 @@ ef_status ef__run_dump(const char *path, const ef__run_state *state, char **text
 ef_status ef__run_check_version(const char *path, const char *text, ef_error *error);
 
 /* Errors: EFORMAT, ENOMEM; outputs untouched. */
-ef_status ef__config_parse(const char *path, const char *text, ef_encoder_config *config,
+ef_status ef__config_parse(const char *path, const char *text, ef_model_config *config,
                            ef_error *error);
 ef_status ef__run_parse(const char *path, const char *text, ef__run_state *state, ef_error *error);
 

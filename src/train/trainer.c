@@ -41,34 +41,36 @@ static ef_status check_options(ef_actor *a, const ef_trainer_options *o)
 
 static ef_status build(ef_trainer *t)
 {
-    ef_encoder *e = t->encoder;
-    ef_status status = check_options(e->actor, &t->options);
-    if (!status && !e->params.grad)
-        status = ef__fail(e->actor, EF_ESTATE, 0, "trainer",
-                          "trainer: the encoder has values only, it was not made to be trained");
+    ef_actor *a = t->actor;
+    ef__params *p = t->params;
+    ef_status status = check_options(a, &t->options);
+    if (!status && !p->grad)
+        status = ef__fail(a, EF_ESTATE, 0, "trainer",
+                          "trainer: the model has values only, it was not made to be trained");
     if (!status)
-        status = ef_tensor_new(e->actor, EF_F32, 1, (size_t[]){EF_METRICS}, "metrics", &t->metrics);
+        status = ef_tensor_new(a, EF_F32, 1, (size_t[]){EF_METRICS}, "metrics", &t->metrics);
     if (!status)
-        status = ef_tensor_new(e->actor, EF_I32, 1, (size_t[]){EF__COUNTS}, "counts", &t->counts);
+        status = ef_tensor_new(a, EF_I32, 1, (size_t[]){EF__COUNTS}, "counts", &t->counts);
     if (!status)
         status = ef_tensor_fill(t->counts, 0);
-    ef_tensor *fresh[] = {e->params.grad, e->params.m, e->params.v};
+    ef_tensor *fresh[] = {p->grad, p->m, p->v};
     for (int i = 0; i < 3 && !status; i++)
         status = ef_tensor_fill(fresh[i], 0);
     if (!status)
-        status = ef__params_train_from(&e->params, ef__encoder_group(e, t->options.scope));
+        status = ef__params_train_from(p, ef__scope_group(t->config, t->options.scope));
     return status;
 }
 
-ef_status ef_trainer_new(ef_encoder *encoder, const ef_trainer_options *options,
-                         ef_trainer **trainer)
+/* model: what the trainer has of its model. */
+static ef_status new_trainer(const ef_trainer *model, const ef_trainer_options *options,
+                             ef_trainer **trainer)
 {
-    ef_actor *a = encoder->actor;
-    ef_trainer *t = calloc(1, sizeof *t);
+    ef_actor *a = model->actor;
+    ef_trainer *t = malloc(sizeof *t);
     ef__lock(a);
     ef_status status = t ? EF_OK : ef__fail(a, EF_ENOMEM, 0, "trainer", "trainer: no host memory");
     if (!status) {
-        t->encoder = encoder;
+        *t = *model;
         t->options = *options;
         status = build(t);
     }
@@ -78,6 +80,26 @@ ef_status ef_trainer_new(ef_encoder *encoder, const ef_trainer_options *options,
         *trainer = t;
     ef__unlock(a);
     return status;
+}
+
+ef_status ef_trainer_new(ef_encoder *encoder, const ef_trainer_options *options,
+                         ef_trainer **trainer)
+{
+    return new_trainer(&(ef_trainer){.actor = encoder->actor,
+                                     .params = encoder->params,
+                                     .config = &encoder->config,
+                                     .encoder = encoder},
+                       options, trainer);
+}
+
+ef_status ef_trainer_new_decoder(ef_decoder *decoder, const ef_trainer_options *options,
+                                 ef_trainer **trainer)
+{
+    return new_trainer(&(ef_trainer){.actor = decoder->actor,
+                                     .params = decoder->params,
+                                     .config = &decoder->config,
+                                     .decoder = decoder},
+                       options, trainer);
 }
 
 void ef_trainer_free(ef_trainer *trainer)
@@ -94,99 +116,137 @@ uint64_t ef_trainer_attempted(const ef_trainer *trainer)
     return trainer->attempted;
 }
 
-/* A micro-batch on the device. */
-typedef struct micro {
-    ef_tensor *ids, *mask, *target, *y, *dy;
-} micro;
-
 static ef_status upload(ef_actor *a, ef_dtype dtype, size_t rows, size_t columns, const char *label,
                         const void *data, ef_tensor **tensor)
 {
     ef_status status = ef_tensor_new(a, dtype, 2, (size_t[]){rows, columns}, label, tensor);
-    return status || !data ? status : ef_tensor_write(*tensor, data);
+    return status ? status : ef_tensor_write(*tensor, data);
 }
+
+/* What either model needs of a micro-batch. */
+typedef struct micro {
+    ef_tensor *ids, *vector;
+} micro;
 
 static ef_status micro_new(ef_actor *a, const ef_batch *b, micro *m)
 {
     ef_status status = upload(a, EF_I32, b->B, b->L, "ids", b->ids, &m->ids);
-    if (!status)
-        status = upload(a, EF_U8, b->B, b->L, "mask", b->mask, &m->mask);
-    if (!status)
-        status = upload(a, EF_F32, b->B, b->E, "target", b->target, &m->target);
-    if (!status)
-        status = upload(a, EF_F32, b->B, b->E, "y", NULL, &m->y);
-    if (!status)
-        status = upload(a, EF_F32, b->B, b->E, "dy", NULL, &m->dy);
-    return status;
+    return status ? status : upload(a, EF_F32, b->B, b->E, "vector", b->target, &m->vector);
 }
 
 static void micro_clear(micro *m)
 {
     ef_tensor_free(m->ids);
-    ef_tensor_free(m->mask);
-    ef_tensor_free(m->target);
-    ef_tensor_free(m->y);
-    ef_tensor_free(m->dy);
+    ef_tensor_free(m->vector);
 }
 
 /* weight: the micro-batch's share of the step's samples. */
-static ef_status run_micro(ef_trainer *t, const ef_batch *batch, float weight)
+static ef_status run_encoder(ef_trainer *t, const ef_batch *batch, const micro *m, float weight)
 {
     ef_encoder *e = t->encoder;
     const ef_trainer_options *o = &t->options;
-    micro m = {0};
-    ef__pass pass = {.group = ef__encoder_group(e, o->scope)};
-    ef_status status = micro_new(e->actor, batch, &m);
+    const size_t *dims = ef_tensor_dims(m->vector);
+    ef__pass pass = {.group = ef__scope_group(t->config, o->scope)};
+    ef_tensor *mask = NULL, *y = NULL, *dy = NULL;
+    ef_status status = upload(t->actor, EF_U8, batch->B, batch->L, "mask", batch->mask, &mask);
     if (!status)
-        status = ef__encoder_forward(e, m.ids, m.mask, m.y, &pass);
+        status = ef_tensor_new(t->actor, EF_F32, 2, dims, "y", &y);
     if (!status)
-        status = ef_kd_loss(e->actor, m.y, m.target, o->alpha, o->beta, weight, t->metrics, m.dy);
+        status = ef_tensor_new(t->actor, EF_F32, 2, dims, "dy", &dy);
     if (!status)
-        status = ef__encoder_backward(e, m.ids, m.mask, &pass, m.y, m.dy);
+        status = ef__encoder_forward(e, m->ids, mask, y, &pass);
+    if (!status)
+        status = ef_kd_loss(t->actor, y, m->vector, o->alpha, o->beta, weight, t->metrics, dy);
+    if (!status)
+        status = ef__encoder_backward(e, m->ids, mask, &pass, y, dy);
     ef__pass_clear(&pass);
+    ef_tensor_free(mask);
+    ef_tensor_free(y);
+    ef_tensor_free(dy);
+    return status;
+}
+
+/* weight: one over the step's counted tokens. */
+static ef_status run_decoder(ef_trainer *t, const ef_batch *batch, const micro *m, float weight)
+{
+    ef_decoder *d = t->decoder;
+    const int group = ef__scope_group(t->config, t->options.scope);
+    const bool below = group <= (int)t->config->blocks;
+    ef__tcn_trace trace = {.first = ef__tcn_first_kept(group)};
+    ef__counted counted = {0};
+    ef_tensor *x = NULL, *dx = NULL;
+    ef_status status = ef__counted_new(t->actor, batch, &counted);
+    if (!status)
+        status = ef__decoder_forward(d, m->ids, counted.mask, m->vector, &trace, &x);
+    if (!status && below)
+        status = ef_tensor_new(t->actor, EF_F32, 3, ef_tensor_dims(x), "dx", &dx);
+    if (!status)
+        status = ef__decoder_loss(d, x, &counted, weight, t->metrics, true, dx);
+    if (!status && below)
+        status = ef__decoder_backward(d, group, m->ids, counted.mask, m->vector, &trace, dx);
+    ef__tcn_trace_clear(&trace);
+    ef__counted_clear(&counted);
+    ef_tensor_free(x);
+    ef_tensor_free(dx);
+    return status;
+}
+
+static ef_status run_micro(ef_trainer *t, const ef_batch *batch, double weight)
+{
+    micro m = {0};
+    ef_status status = micro_new(t->actor, batch, &m);
+    if (!status && t->encoder)
+        status = run_encoder(t, batch, &m, (float)(weight * (double)batch->B));
+    if (!status && t->decoder)
+        status = run_decoder(t, batch, &m, (float)weight);
     micro_clear(&m);
     return status;
 }
 
-static ef_status count_samples(ef_trainer *t, const ef_batch *batches, size_t count,
-                               size_t *samples)
+static ef_status check_batches(const ef_trainer *t, const ef_batch *batches, size_t count)
 {
-    ef_actor *a = t->encoder->actor;
-    size_t E = t->encoder->config.out;
-    *samples = 0;
+    static const char op[] = "trainer.step";
     for (size_t i = 0; i < count; i++) {
         const ef_batch *b = &batches[i];
         if (b->B == 0 || b->L == 0)
-            return ef__fail(a, EF_ESHAPE, 0, "trainer.step",
-                            "trainer.step: micro-batch %zu is empty: B %zu, L %zu", i, b->B, b->L);
+            return ef__fail(t->actor, EF_ESHAPE, 0, op,
+                            "%s: micro-batch %zu is empty: B %zu, L %zu", op, i, b->B, b->L);
         if (!b->ids || !b->mask || !b->target)
-            return ef__fail(a, EF_EARG, 0, "trainer.step",
-                            "trainer.step: %s of micro-batch %zu is NULL",
+            return ef__fail(t->actor, EF_EARG, 0, op, "%s: %s of micro-batch %zu is NULL", op,
                             !b->ids    ? "ids"
                             : !b->mask ? "mask"
                                        : "target",
                             i);
-        if (b->E != E)
-            return ef__fail(a, EF_ESHAPE, 0, "trainer.step",
-                            "trainer.step: targets have %zu values, the encoder gives %zu", b->E,
-                            E);
-        *samples += b->B;
+        if (b->E != t->config->vector)
+            return ef__fail(t->actor, EF_ESHAPE, 0, op,
+                            "%s: targets have %zu values, the model's vectors %zu", op, b->E,
+                            t->config->vector);
     }
-    return *samples ? EF_OK
-                    : ef__fail(a, EF_EARG, 0, "trainer.step", "trainer.step: no micro-batch");
+    return count ? EF_OK : ef__fail(t->actor, EF_EARG, 0, op, "%s: no micro-batch", op);
+}
+
+/* What the step's mean is over: samples, or counted tokens. */
+static double total(const ef_trainer *t, const ef_batch *batches, size_t count)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += t->encoder ? batches[i].B : ef__count_targets(&batches[i]);
+    return (double)sum;
 }
 
 ef_status ef__trainer_gradients(ef_trainer *t, const ef_batch *batches, size_t count)
 {
-    size_t samples;
-    ef_status status = count_samples(t, batches, count, &samples);
-    if (!status && t->dirty)
-        status = ef_tensor_fill(t->encoder->params.grad, 0);
+    ef_status status = check_batches(t, batches, count);
+    if (status)
+        return status;
+    const double sum = total(t, batches, count);
+    if (t->dirty)
+        status = ef_tensor_fill(t->params->grad, 0);
     if (!status)
         status = ef_tensor_fill(t->metrics, 0);
     for (size_t i = 0; i < count && !status; i++) {
         t->dirty = true;
-        status = run_micro(t, &batches[i], (float)((double)batches[i].B / (double)samples));
+        status = run_micro(t, &batches[i], sum > 0 ? 1 / sum : 0);
     }
     return status;
 }
@@ -194,8 +254,8 @@ ef_status ef__trainer_gradients(ef_trainer *t, const ef_batch *batches, size_t c
 static ef_status update(ef_trainer *t)
 {
     const ef_trainer_options *o = &t->options;
-    ef__params *p = &t->encoder->params;
-    ef_actor *a = t->encoder->actor;
+    ef__params *p = t->params;
+    ef_actor *a = t->actor;
     ef__optim_rule rule = {.lr = (float)ef_lr_at(o, t->attempted),
                            .beta1 = o->beta1,
                            .beta2 = o->beta2,
@@ -215,7 +275,7 @@ static ef_status update(ef_trainer *t)
 ef_status ef_trainer_step(ef_trainer *trainer, const ef_batch *batches, size_t count,
                           ef_readback **metrics)
 {
-    ef_actor *a = trainer->encoder->actor;
+    ef_actor *a = trainer->actor;
     ef_readback *readback = NULL;
     char label[40];
     snprintf(label, sizeof label, "step %llu", (unsigned long long)trainer->attempted + 1);

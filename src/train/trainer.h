@@ -2,10 +2,15 @@
 #ifndef EF_TRAIN_TRAINER_H
 #define EF_TRAIN_TRAINER_H
 
+#include "model/decoder.h"
 #include "model/encoder.h"
 
 struct ef_trainer {
-    ef_encoder *encoder;
+    ef_actor *actor;
+    ef__params *params;
+    const ef_model_config *config;
+    ef_encoder *encoder; /* either, the other is NULL */
+    ef_decoder *decoder;
     ef_trainer_options options;
     ef_tensor *metrics, *counts; /* counts: EF__COUNTS, part of the optimiser's state */
     uint64_t attempted;

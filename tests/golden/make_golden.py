@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Write the files that tests/test_golden reads: an encoder trained for 20 steps by PyTorch in double precision.
+"""Write the files that tests/test_golden reads: models trained for 20 steps by PyTorch in double precision.
 
 usage: make_golden.py OUTDIR [SEED]     (needs torch and safetensors; the files here were made with seed 11)
 
-A file has the parameters at the start as param.NAME, a batch (ids, mask, target), its output, the first step's
-gradients as grad.NAME, the parameters after the last step as after.NAME, and log [steps,5]: loss, mse, cos, gradient
-norm before clipping, learning rate. Shapes and hyper-parameters are JSON in the metadata, under "config".
+A file has the parameters at the start as param.NAME, a batch (ids, mask, an encoder's target or a decoder's z), its
+output, the first step's gradients as grad.NAME, the parameters after the last step as after.NAME, and log [steps,5]:
+loss, mse or ce, cos or ce, gradient norm before clipping, learning rate. Shapes and hyper-parameters are JSON in the metadata, under "config".
 """
 import json, math, sys
 import torch
@@ -49,6 +49,29 @@ class Encoder(nn.Module):
         return self.proj((x * mask).sum(1) / mask.sum(1).clamp(min=1e-9))
 
 
+class Decoder(nn.Module):
+    def __init__(self, V, D, H, K, E, dilations):
+        super().__init__()
+        self.embedding = nn.Embedding(V, D, padding_idx=0)
+        self.cond = nn.Linear(E, D)
+        self.blocks = nn.ModuleList(Block(D, H, K, d) for d in dilations)
+        self.out = nn.Linear(D, V)
+
+    def forward(self, ids, mask, z):
+        x, mask = self.embedding(ids) + self.cond(z)[:, None], mask.unsqueeze(-1).double()
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.out(x)
+
+
+def ce_loss(logits, ids, mask):
+    """Mean over the positions whose next one is not masked; 0 where there is none."""
+    counted = F.pad(mask[:, 1:] > 0, (0, 1))
+    if not counted.any():
+        return 0 * logits.sum()
+    return F.cross_entropy(logits[counted], F.pad(ids[:, 1:], (0, 1))[counted])
+
+
 def kd_loss(y, t):
     mse = ((y - t) ** 2).mean()
     cos = ((y * t).sum(1) / (y.norm(dim=1).clamp(min=1e-6) * t.norm(dim=1).clamp(min=1e-6))).mean()
@@ -81,14 +104,23 @@ def random_batch(B, L, V, E):
     return torch.randint(1, V, (B, L)) * mask, mask, torch.randn(B, E).float().double()
 
 
-def train(net, ids, mask, target, out):
+def run(net, ids, mask, vectors):
+    """output, loss, and the two metrics of the log"""
+    if isinstance(net, Decoder):
+        y = net(ids, mask, vectors)
+        loss = ce_loss(y, ids, mask)
+        return y, loss, loss, loss
+    y = net(ids, mask)
+    return y, *kd_loss(y, vectors)
+
+
+def train(net, ids, mask, vectors, out):
     groups = [{"params": [p for p in net.parameters() if p.dim() >= 2], "weight_decay": HYPER["weight_decay"]},
               {"params": [p for p in net.parameters() if p.dim() < 2], "weight_decay": 0.0}]
     opt, log = torch.optim.AdamW(groups, lr=HYPER["lr"]), []
     for step in range(HYPER["steps"]):
         opt.zero_grad()
-        y = net(ids, mask)
-        loss, mse, cos = kd_loss(y, target)
+        y, loss, second, third = run(net, ids, mask, vectors)
         loss.backward()
         if step == 0:
             out["output"] = y.detach().float()
@@ -97,25 +129,26 @@ def train(net, ids, mask, target, out):
         for group in opt.param_groups:
             group["lr"] = rate(step)
         opt.step()
-        log.append([loss.item(), mse.item(), cos.item(), norm.item(), rate(step)])
+        log.append([loss.item(), second.item(), third.item(), norm.item(), rate(step)])
     return torch.tensor(log, dtype=torch.float64)
 
 
-def make(path, seed, B, L, V, D, H, K, E, dilations):
+def make(path, kind, seed, B, L, V, D, H, K, E, dilations):
     torch.manual_seed(seed)
-    net = Encoder(V, D, H, K, E, dilations).double()
+    net = {"encoder": Encoder, "decoder": Decoder}[kind](V, D, H, K, E, dilations).double()
     busy_start(net)
-    ids, mask, target = random_batch(B, L, V, E)
-    out = {"ids": ids.int(), "mask": mask.to(torch.uint8), "target": target.float()}
+    ids, mask, vectors = random_batch(B, L, V, E)
+    out = {"ids": ids.int(), "mask": mask.to(torch.uint8), "target" if kind == "encoder" else "z": vectors.float()}
     out.update({f"param.{n}": p.detach().float() for n, p in net.named_parameters()})
-    out["log"] = train(net, ids, mask, target, out)
+    out["log"] = train(net, ids, mask, vectors, out)
     out.update({f"after.{n}": p.detach().float() for n, p in net.named_parameters()})
-    config = dict(kind="encoder", B=B, L=L, V=V, D=D, H=H, K=K, E=E, dilations=dilations, eps=1e-5,
-                  log="loss, mse, cos, gradient norm before clipping, lr", **HYPER)
+    config = dict(kind=kind, B=B, L=L, V=V, D=D, H=H, K=K, E=E, dilations=dilations, eps=1e-5,
+                  log="loss, mse|ce, cos|ce, gradient norm before clipping, lr", **HYPER)
     save_file({k: v.contiguous() for k, v in out.items()}, path, metadata={"config": json.dumps(config)})
 
 
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 for name, shape in SHAPES.items():
-    make(f"{sys.argv[1]}/encoder_{name}.safetensors", int(sys.argv[2]) if len(sys.argv) > 2 else 11, *shape)
+    for kind in ("encoder", "decoder"):
+        make(f"{sys.argv[1]}/{kind}_{name}.safetensors", kind, int(sys.argv[2]) if len(sys.argv) > 2 else 11, *shape)

@@ -1,0 +1,68 @@
+#include "model/config.h"
+#include "base/error.h"
+#include <math.h>
+
+void ef_model_config_default(ef_model_config *config)
+{
+    *config = (ef_model_config){.vocab = 30000,
+                                .width = 256,
+                                .hidden = 512,
+                                .taps = 5,
+                                .vector = 768,
+                                .blocks = 4,
+                                .dilations = {1, 2, 4, 8},
+                                .length = 128,
+                                .eps = 1e-5f};
+}
+
+size_t ef_receptive_field(const ef_model_config *config)
+{
+    size_t field = 1;
+    for (size_t i = 0; i < config->blocks; i++)
+        field += (config->taps - 1) * (config->dilations[i] ? config->dilations[i] : 1);
+    return field;
+}
+
+/* Sizes are also kernel arguments and file fields, so each has to fit 31 bits. */
+ef_status ef__config_check(const ef_model_config *c, ef_error *error)
+{
+    const struct {
+        const char *name;
+        size_t value;
+    } sizes[] = {{"vocab", c->vocab},  {"width", c->width},   {"hidden", c->hidden},
+                 {"taps", c->taps},    {"vector", c->vector}, {"blocks", c->blocks},
+                 {"length", c->length}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].value == 0 || sizes[i].value > INT32_MAX)
+            return ef__error_set(error, EF_EARG, 0, "model", "model: %s is %zu, must be 1 to %d",
+                                 sizes[i].name, sizes[i].value, INT32_MAX);
+    if (c->blocks > EF_MAX_BLOCKS)
+        return ef__error_set(error, EF_EARG, 0, "model", "model: %zu blocks, at most %d", c->blocks,
+                             EF_MAX_BLOCKS);
+    for (size_t i = 0; i < c->blocks; i++)
+        if (c->dilations[i] > INT32_MAX / c->taps)
+            return ef__error_set(error, EF_EARG, 0, "model",
+                                 "model: dilation %zu of block %zu is too large", c->dilations[i],
+                                 i);
+    if (!(c->eps > 0) || !isfinite(c->eps))
+        return ef__error_set(error, EF_EARG, 0, "model", "model: eps is %g, must be above 0",
+                             (double)c->eps);
+    return EF_OK;
+}
+
+int ef__scope_group(const ef_model_config *config, ef_scope scope)
+{
+    int blocks = (int)config->blocks;
+    return scope == EF_TRAIN_ALL ? 0 : scope == EF_TRAIN_LAST ? blocks : 1 + blocks;
+}
+
+ef_status ef__want_tensor(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                          size_t rank, ef_dtype dtype)
+{
+    if (!t)
+        return ef__fail(a, EF_EARG, 0, op, "%s: %s is NULL", op, name);
+    ef_status status = ef__tensor_usable(a, t, op);
+    if (!status)
+        status = ef__want_rank(a, op, name, t, rank);
+    return status ? status : ef__want_dtype(a, op, name, t, dtype);
+}

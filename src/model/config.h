@@ -1,0 +1,18 @@
+/* config.h -- what encoders and decoders have in common besides their blocks. */
+#ifndef EF_MODEL_CONFIG_H
+#define EF_MODEL_CONFIG_H
+
+#include "op/op.h"
+
+/* Sizes that a model can have. Errors: EARG. */
+ef_status ef__config_check(const ef_model_config *config, ef_error *error);
+
+/* The group from which on a scope trains: the embedding is 0, block i 1 + i, what is above the
+ * blocks 1 + blocks. */
+int ef__scope_group(const ef_model_config *config, ef_scope scope);
+
+/* A caller's tensor called name: there, usable, of this rank and dtype. */
+ef_status ef__want_tensor(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
+                          size_t rank, ef_dtype dtype);
+
+#endif

@@ -1,0 +1,318 @@
+/* Tests of the decoder and its step: shapes, causality, which positions count, chunks of logits,
+ * micro-batches, scopes. tests/test_golden.c holds the numbers against PyTorch's. */
+#include "ef_test.h"
+#include "ref.h"
+#include "train/trainer.h"
+#include <math.h>
+#include <string.h>
+
+enum { V = 37, E = 5, L = 8 };
+
+static ef_model_config tiny_config(size_t vocab)
+{
+    ef_model_config c;
+    ef_model_config_default(&c);
+    c.vocab = vocab;
+    c.width = 10;
+    c.hidden = 14;
+    c.taps = 3;
+    c.vector = E;
+    c.blocks = 2;
+    c.length = L;
+    return c;
+}
+
+static ef_decoder *new_decoder(ef_actor *a, size_t vocab, bool trainable)
+{
+    ef_model_config c = tiny_config(vocab);
+    ef_decoder *d = NULL;
+    ef_test_ok(a, ef_decoder_new(a, &c, EF_INIT_TORCH, 3, trainable, &d));
+    return d;
+}
+
+typedef struct setup {
+    ef_actor *a;
+    ef_decoder *d;
+    ef_trainer *trainer;
+} setup;
+
+static setup new_setup(size_t vocab, ef_scope scope)
+{
+    setup s = {.a = ef_test_open()};
+    ef_trainer_options o;
+    ef_trainer_options_default(&o);
+    o.warmup = 0;
+    o.lr = 3e-3f;
+    o.scope = scope;
+    s.d = new_decoder(s.a, vocab, true);
+    ef_test_ok(s.a, ef_trainer_new_decoder(s.d, &o, &s.trainer));
+    return s;
+}
+
+static void free_setup(setup *s)
+{
+    ef_trainer_free(s->trainer);
+    ef_decoder_free(s->d);
+    ef_test_close(s->a);
+}
+
+static ef_batch random_batch(size_t B, size_t length, size_t vocab, uint64_t seed)
+{
+    return (ef_batch){.B = B,
+                      .L = length,
+                      .E = E,
+                      .ids = ef_test_ints(B * length, seed, 0, (int32_t)vocab),
+                      .mask = ef_test_mask(B * length, seed + 1, 0.8),
+                      .target = ef_test_randn(B * E, seed + 2)};
+}
+
+static const float *step(setup *s, const ef_batch *batches, size_t count)
+{
+    ef_readback *readback;
+    const void *data;
+    size_t n;
+    float *metrics = ef_test_floats(EF_METRICS);
+    ef_test_ok(s->a, ef_trainer_step(s->trainer, batches, count, &readback));
+    ef_test_ok(s->a, ef_readback_value(readback, &data, &n));
+    memcpy(metrics, data, EF_METRICS * sizeof *metrics);
+    ef_readback_free(readback);
+    return metrics;
+}
+
+static ef_tensor *logits(ef_actor *a, ef_decoder *d, const ef_batch *b)
+{
+    ef_tensor *y = ef_test_f32(a, SHAPE(b->B, b->L, d->config.vocab), NULL);
+    ef_test_ok(a, ef_decoder_logits(d, ef_test_i32(a, SHAPE(b->B, b->L), b->ids),
+                                    ef_test_u8(a, SHAPE(b->B, b->L), b->mask),
+                                    ef_test_f32(a, SHAPE(b->B, b->E), b->target), y));
+    return y;
+}
+
+/* ---- forward ---- */
+
+START_TEST(logits_have_a_row_of_the_vocabulary_for_each_position)
+{
+    ef_actor *a = ef_test_open();
+    ef_decoder *d = new_decoder(a, 123, false);
+    const ef_batch b = random_batch(3, 8, 123, 1);
+    const float *y = ef_test_read(logits(a, d, &b));
+    for (size_t i = 0; i < 3 * 8 * 123; i++)
+        ck_assert(isfinite(y[i]));
+    ef_decoder_free(d);
+    ef_test_close(a);
+}
+END_TEST
+
+/* In the strict class not even a rounding of what follows is seen. */
+START_TEST(logits_do_not_depend_on_what_follows)
+{
+    ef_actor *a = ef_test_open();
+    ef_decoder *d = new_decoder(a, V, false);
+    ef_batch b = random_batch(2, L, V, 1), other = random_batch(2, L, V, 5);
+    enum { SAME = 5 };
+    memset((uint8_t *)b.mask, 1, 2 * L);
+    other.mask = b.mask;
+    other.target = b.target;
+    for (size_t i = 0; i < 2 * L; i++)
+        if (i % L < SAME)
+            ((int32_t *)other.ids)[i] = b.ids[i];
+    ef_actor_set_accuracy(a, EF_STRICT);
+    const float *y = ef_test_read(logits(a, d, &b)), *z = ef_test_read(logits(a, d, &other));
+    for (size_t s = 0; s < 2; s++)
+        ck_assert_mem_eq(y + s * L * V, z + s * L * V, SAME * V * sizeof *y);
+    ck_assert(memcmp(y, z, 2 * L * V * sizeof *y) != 0);
+    ef_decoder_free(d);
+    ef_test_close(a);
+}
+END_TEST
+
+START_TEST(logits_refuse_shapes_that_disagree_and_ids_past_the_vocabulary)
+{
+    ef_actor *a = ef_test_open();
+    ef_decoder *d = new_decoder(a, V, false);
+    const ef_batch b = random_batch(2, 3, V, 1);
+    ef_tensor *ids = ef_test_i32(a, SHAPE(2, 3), b.ids), *mask = ef_test_u8(a, SHAPE(2, 3), b.mask);
+    ef_tensor *z = ef_test_f32(a, SHAPE(2, E), b.target), *y = ef_test_f32(a, SHAPE(2, 3, V), NULL);
+    ef_tensor *wide = ef_test_f32(a, SHAPE(2, E + 1), NULL);
+    ef_tensor *flat = ef_test_f32(a, SHAPE(6, V), NULL);
+    ef_test_refused(a, ef_decoder_logits(d, NULL, mask, z, y), EF_EARG,
+                    "decoder.logits: ids is NULL");
+    ef_test_refused(a, ef_decoder_logits(d, ids, mask, wide, y), EF_ESHAPE,
+                    "decoder.logits: z is [2,6], must be [2,5]");
+    ef_test_refused(a, ef_decoder_logits(d, ids, mask, z, flat), EF_EARG, "decoder.logits: logits");
+    ef_test_refused(a, ef_decoder_logits(d, ids, mask, z, ef_test_f32(a, SHAPE(2, 3, V + 1), NULL)),
+                    EF_ESHAPE, "decoder.logits: logits is [2,3,38], must be [2,3,37]");
+    ef_decoder_free(d);
+    ef_test_close(a);
+}
+END_TEST
+
+/* ---- the step ---- */
+
+START_TEST(the_loss_is_the_mean_over_positions_before_unmasked_ones)
+{
+    setup s = new_setup(V, EF_TRAIN_ALL);
+    const ef_batch b = random_batch(4, L, V, 1);
+    const float *y = ef_test_read(logits(s.a, s.d, &b));
+    int32_t *target = ef_test_ints(4 * L, 1, EF_IGNORED, EF_IGNORED + 1);
+    size_t count = 0;
+    for (size_t n = 0; n < 4 * L; n++)
+        if (n % L + 1 < L && b.mask[n + 1]) {
+            target[n] = b.ids[n + 1];
+            count++;
+        }
+    ck_assert_uint_eq(ef__count_targets(&b), count);
+    double want[3] = {0};
+    ref_cross_entropy_loss(4 * L, V, y, target, 1.0 / (double)count, NULL, want);
+    const float *metrics = step(&s, &b, 1);
+    ck_assert_double_eq_tol(metrics[EF_METRIC_LOSS], want[0], 1e-5);
+    ck_assert_double_eq_tol(metrics[EF_METRIC_CE], want[1], 1e-5);
+    ck_assert_double_eq_tol(metrics[EF_METRIC_ACCURACY], want[2], 1e-6);
+    free_setup(&s);
+}
+END_TEST
+
+START_TEST(micro_batches_are_one_batch)
+{
+    setup whole = new_setup(V, EF_TRAIN_ALL), parts = new_setup(V, EF_TRAIN_ALL);
+    const ef_batch b = random_batch(5, L, V, 1);
+    ef_batch two[2] = {b, b};
+    two[0].B = 2;
+    two[1].B = 3;
+    two[1].ids += 2 * L;
+    two[1].mask += 2 * L;
+    two[1].target += 2 * E;
+    ef_test_ok(whole.a, ef__trainer_gradients(whole.trainer, &b, 1));
+    ef_test_ok(parts.a, ef__trainer_gradients(parts.trainer, two, 2));
+    const size_t n = whole.d->params->count;
+    ef_test_norm("gradient", parts.d->params->grad,
+                 ef_test_widen(n, ef_test_read(whole.d->params->grad)), 1e-6);
+    free_setup(&parts);
+    free_setup(&whole);
+}
+END_TEST
+
+/* More counted positions than one chunk of logits has rows; the halves have one each. */
+START_TEST(chunks_of_logits_are_one_loss)
+{
+    const size_t vocab = 30522, B = 8, length = 128;
+    setup whole = new_setup(vocab, EF_TRAIN_ALL), parts = new_setup(vocab, EF_TRAIN_ALL);
+    const ef_batch b = random_batch(B, length, vocab, 1);
+    ef_batch halves[2] = {b, b};
+    halves[0].B = halves[1].B = B / 2;
+    halves[1].ids += B / 2 * length;
+    halves[1].mask += B / 2 * length;
+    halves[1].target += B / 2 * E;
+    ef_stats before, after;
+    ef_actor_stats(whole.a, &before);
+    ef_test_ok(whole.a, ef__trainer_gradients(whole.trainer, &b, 1));
+    ef_test_ok(parts.a, ef__trainer_gradients(parts.trainer, halves, 2));
+    ef_actor_stats(whole.a, &after);
+    ck_assert_uint_gt(ef__count_targets(&b) * vocab * sizeof(float), 64 << 20);
+    ck_assert_uint_lt(after.pool_peak - before.pool_used,
+                      B * length * vocab * sizeof(float) * 4 / 5);
+    ef_test_norm("metrics", parts.trainer->metrics,
+                 ef_test_widen(EF_METRICS, ef_test_read(whole.trainer->metrics)), 1e-6);
+    ef_test_norm("gradient", parts.d->params->grad,
+                 ef_test_widen(whole.d->params->count, ef_test_read(whole.d->params->grad)), 2e-6);
+    free_setup(&parts);
+    free_setup(&whole);
+}
+END_TEST
+
+START_TEST(a_batch_without_a_position_that_counts_trains_nothing)
+{
+    setup s = new_setup(V, EF_TRAIN_ALL);
+    ef_batch b = random_batch(2, L, V, 1);
+    for (size_t i = 0; i < 2 * L; i++)
+        ((uint8_t *)b.mask)[i] = i % L == 0;
+    ef_test_ok(s.a, ef__trainer_gradients(s.trainer, &b, 1));
+    ef_test_near("gradient", s.d->params->grad, ef_test_doubles(s.d->params->count), 0, 0);
+    const float *metrics = step(&s, &b, 1);
+    ck_assert(metrics[EF_METRIC_LOSS] == 0 && metrics[EF_METRIC_GRAD_NORM] == 0);
+    free_setup(&s);
+}
+END_TEST
+
+START_TEST(a_step_is_one_wait)
+{
+    setup s = new_setup(V, EF_TRAIN_ALL);
+    const ef_batch b = random_batch(3, L, V, 1);
+    ef_stats before, after;
+    step(&s, &b, 1);
+    ef_actor_stats(s.a, &before);
+    step(&s, &b, 1);
+    ef_actor_stats(s.a, &after);
+    ck_assert_uint_eq(after.host_waits - before.host_waits, 1);
+    free_setup(&s);
+}
+END_TEST
+
+/* Which segments of a group below the scope's a step has changed. */
+static void check_scope(ef_scope scope, int group)
+{
+    setup s = new_setup(V, scope);
+    const ef_batch b = random_batch(3, L, V, 1);
+    const ef__params *p = s.d->params;
+    const float *before = ef_test_read(p->value);
+    step(&s, &b, 1);
+    const float *after = ef_test_read(p->value);
+    for (size_t i = 0; i < p->segments; i++) {
+        const ef__segment *g = &p->segment[i];
+        bool same = !memcmp(before + g->offset, after + g->offset, g->count * sizeof *before);
+        ck_assert_msg(same == (g->group < group), "%s", g->name);
+    }
+    free_setup(&s);
+}
+
+START_TEST(a_scope_trains_its_own_groups)
+{
+    check_scope(EF_TRAIN_ALL, 0);
+    check_scope(EF_TRAIN_LAST, 2);
+    check_scope(EF_TRAIN_PROJ, 3);
+}
+END_TEST
+
+static double loss_after(ef_scope scope, size_t steps)
+{
+    setup s = new_setup(V, scope);
+    const ef_batch b = random_batch(6, L, V, 1);
+    const float *metrics = NULL;
+    for (size_t i = 0; i < steps; i++)
+        metrics = step(&s, &b, 1);
+    const double loss = metrics[EF_METRIC_LOSS];
+    free_setup(&s);
+    return loss;
+}
+
+START_TEST(the_loss_falls_and_more_parameters_make_it_fall_further)
+{
+    const size_t steps = ef_test_size(40, 100, 200);
+    const double all = loss_after(EF_TRAIN_ALL, steps), last = loss_after(EF_TRAIN_LAST, steps),
+                 proj = loss_after(EF_TRAIN_PROJ, steps), first = loss_after(EF_TRAIN_ALL, 1);
+    ck_assert_msg(all < last && last < proj && proj < first, "%g %g %g %g", all, last, proj, first);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("decoder");
+    TCase *c = ef_test_case(s, "forward");
+    tcase_add_test(c, logits_have_a_row_of_the_vocabulary_for_each_position);
+    tcase_add_test(c, logits_do_not_depend_on_what_follows);
+    tcase_add_test(c, logits_refuse_shapes_that_disagree_and_ids_past_the_vocabulary);
+    c = ef_test_case(s, "step");
+    tcase_add_test(c, the_loss_is_the_mean_over_positions_before_unmasked_ones);
+    tcase_add_test(c, micro_batches_are_one_batch);
+    tcase_add_test(c, chunks_of_logits_are_one_loss);
+    tcase_add_test(c, a_batch_without_a_position_that_counts_trains_nothing);
+    tcase_add_test(c, a_step_is_one_wait);
+    tcase_add_test(c, a_scope_trains_its_own_groups);
+    tcase_add_test(c, the_loss_falls_and_more_parameters_make_it_fall_further);
+    return s;
+}
+
+int main(void)
+{
+    return ef_test_main(suite, true);
+}
