@@ -22,7 +22,7 @@ Batch = struct("Batch", B=z, L=z, E=z, ids=p, mask=p, target=p, tokens=z)
 LoaderOptions = struct("LoaderOptions", batch=z, length=z, shuffle=c.c_bool, bucket=c.c_bool, seed=u, vocab=z,
                        keep=z)
 ModelConfig = struct("ModelConfig", vocab=z, width=z, hidden=z, taps=z, vector=z, blocks=z,
-                     dilations=z * 64, length=z, eps=f, tanh=c.c_bool)
+                     dilations=z * 64, length=z, eps=f, tanh=c.c_bool, kind=i)
 TrainerOptions = struct("TrainerOptions", alpha=f, beta=f, lr=f, min_lr=f, warmup=u, decay=u, weight_decay=f,
                         beta1=f, beta2=f, epsilon=f, clip=f, optim=i, scope=i)
 

@@ -676,13 +676,16 @@ size_t ef_loader_batches(const ef_loader *loader); /* batches in an epoch */
 
 typedef enum ef_init { EF_INIT_SCALED, EF_INIT_TORCH, EF_INIT_PLAN } ef_init;
 
+typedef enum ef_model_kind { EF_ENCODER, EF_DECODER } ef_model_kind;
+
 typedef struct ef_model_config {
     size_t vocab, width, hidden, taps, vector; /* V, D, H, K, E */
     size_t blocks;                             /* E: the encoder's result, the decoder's input */
-    size_t dilations[EF_MAX_BLOCKS]; /* one for each block */
-    size_t length;                   /* longest input that it is meant for */
-    float eps;                       /* of LayerNorm */
-    bool tanh; /* encoder: y = tanh(proj), in training too */
+    size_t dilations[EF_MAX_BLOCKS];           /* one for each block */
+    size_t length;                             /* longest input that it is meant for */
+    float eps;                                 /* of LayerNorm */
+    bool tanh;                                 /* encoder: y = tanh(proj), in training too */
+    ef_model_kind kind;                        /* set by whoever makes the model */
 } ef_model_config;
 
 typedef struct ef_encoder ef_encoder;
@@ -703,7 +706,7 @@ ef_status ef_encoder_new(ef_actor *a, const ef_model_config *config, ef_init ini
                          bool trainable, ef_encoder **encoder);
 
 /* ef_encoder_open -- an encoder for inference (values only) from a checkpoint.
- * Errors: EIO, EFORMAT (the text names file and tensor), ENOMEM, EDEVICE. */
+ * Errors: EIO, EFORMAT (the text names file and tensor; it holds a decoder), ENOMEM, EDEVICE. */
 ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, ef_error *error);
 void ef_encoder_free(ef_encoder *encoder);
 
@@ -733,6 +736,9 @@ typedef struct ef_decoder ef_decoder;
  * Otherwise as ef_encoder_new; tanh is not used. */
 ef_status ef_decoder_new(ef_actor *a, const ef_model_config *config, ef_init init, uint64_t seed,
                          bool trainable, ef_decoder **decoder);
+
+/* ef_decoder_open -- a decoder for inference (values only) from a checkpoint, as ef_encoder_open. */
+ef_status ef_decoder_open(ef_actor *a, const char *path, ef_decoder **decoder, ef_error *error);
 void ef_decoder_free(ef_decoder *decoder);
 
 const ef_model_config *ef_decoder_get_config(const ef_decoder *decoder);
@@ -774,8 +780,8 @@ enum {
     EF_METRIC_COS,
     EF_METRIC_CE = EF_METRIC_MSE,       /* of a decoder's step: mean over the counted tokens */
     EF_METRIC_ACCURACY = EF_METRIC_COS, /* share of them that are the likeliest */
-    EF_METRIC_GRAD_NORM, /* before clipping */
-    EF_METRIC_SKIPPED,   /* 1: loss or gradient was not finite, nothing was updated */
+    EF_METRIC_GRAD_NORM,                /* before clipping */
+    EF_METRIC_SKIPPED, /* 1: loss or gradient was not finite, nothing was updated */
     EF_METRIC_SKIPPED_IN_A_ROW,
     EF_METRIC_STEPS, /* updates made so far */
     EF_METRIC_LR,

@@ -62,10 +62,10 @@ START_TEST(a_state_survives_its_json)
     ef_error error;
     refused(ef__run_parse("f", "{\"version\":2}", &t, &error), EF_EFORMAT, &error, "version 2");
     refused(ef__run_parse("f", "{\"version\":1}", &t, &error), EF_EFORMAT, &error, "f: metadata");
-    refused(ef__config_parse("f", NULL, &d, &error), EF_EFORMAT, &error,
+    refused(ef__config_parse("f", NULL, EF_ENCODER, &d, &error), EF_EFORMAT, &error,
             "\"config\": is not there");
     ck_assert_int_eq(ef__config_dump("f", &c, &text, NULL), EF_OK);
-    ck_assert_int_eq(ef__config_parse("f", text, &d, NULL), EF_OK);
+    ck_assert_int_eq(ef__config_parse("f", text, EF_ENCODER, &d, NULL), EF_OK);
     ck_assert_uint_eq(d.blocks, 4);
     ck_assert_uint_eq(d.dilations[3], 8);
     ck_assert_float_eq(d.eps, c.eps);

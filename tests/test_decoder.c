@@ -1,8 +1,9 @@
 /* Tests of the decoder and its step: shapes, causality, which positions count, chunks of logits,
  * micro-batches, scopes. tests/test_golden.c holds the numbers against PyTorch's. */
 #include "ef_test.h"
+#include "folder.h"
 #include "ref.h"
-#include "train/trainer.h"
+#include "train/checkpoint.h"
 #include <math.h>
 #include <string.h>
 
@@ -294,6 +295,32 @@ START_TEST(the_loss_falls_and_more_parameters_make_it_fall_further)
 }
 END_TEST
 
+/* ---- checkpoints ---- */
+
+START_TEST(a_saved_decoder_opens_with_the_same_bits_and_as_no_encoder)
+{
+    setup s = new_setup(V, EF_TRAIN_ALL);
+    const ef_batch b = random_batch(3, L, V, 1);
+    const char *path = path_of("decoder.safetensors"), *const paths[] = {path, NULL};
+    const ef__run_state state = {0};
+    ef_decoder *d;
+    ef_encoder *e;
+    ef_error error;
+    step(&s, &b, 1);
+    ck_assert_int_eq(ef__checkpoint_save(s.trainer, &state, paths, &error), EF_OK);
+    if (ef_decoder_open(s.a, path, &d, &error))
+        ck_abort_msg("%s", error.text);
+    ck_assert_ptr_null(d->params->grad);
+    ef_test_same_bits("logits", logits(s.a, d, &b), ef_test_read(logits(s.a, s.d, &b)));
+    ck_assert_int_eq(ef_encoder_open(s.a, path, &e, &error), EF_EFORMAT);
+    ck_assert_msg(strstr(error.text, "decoder.safetensors: its model is of the kind decoder, not "
+                                     "encoder"),
+                  "%s", error.text);
+    ef_decoder_free(d);
+    free_setup(&s);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("decoder");
@@ -309,6 +336,9 @@ static Suite *suite(void)
     tcase_add_test(c, a_step_is_one_wait);
     tcase_add_test(c, a_scope_trains_its_own_groups);
     tcase_add_test(c, the_loss_falls_and_more_parameters_make_it_fall_further);
+    c = ef_test_case(s, "checkpoints");
+    tcase_add_checked_fixture(c, make_folder, remove_folder);
+    tcase_add_test(c, a_saved_decoder_opens_with_the_same_bits_and_as_no_encoder);
     return s;
 }
 

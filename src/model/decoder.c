@@ -34,6 +34,7 @@ ef_status ef__decoder_new(ef_actor *a, const ef_model_config *config, bool train
         return ef__fail(a, EF_ENOMEM, 0, "decoder", "decoder: no host memory");
     d->actor = a;
     d->config = *config;
+    d->config.kind = EF_DECODER;
     d->params = ef__params_new(a);
     status = d->params ? build(d, trainable) : EF_ENOMEM;
     if (status)

@@ -30,6 +30,7 @@ ef_status ef__encoder_new(ef_actor *a, const ef_model_config *config, bool train
         return ef__fail(a, EF_ENOMEM, 0, "encoder", "encoder: no host memory");
     e->actor = a;
     e->config = *config;
+    e->config.kind = EF_ENCODER;
     e->params = ef__params_new(a);
     status = e->params ? build(e, trainable) : EF_ENOMEM;
     if (status)

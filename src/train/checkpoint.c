@@ -83,11 +83,11 @@ static void put_arena(ef__st_writer *w, const ef__params *p, const char *before,
     }
 }
 
-static ef_status put_state(ef__st_writer *w, const char *path, const ef_encoder *e,
+static ef_status put_state(ef__st_writer *w, const char *path, const ef_model_config *model,
                            const ef__run_state *state, ef_error *error)
 {
     char *config = NULL, *run = NULL;
-    ef_status status = ef__config_dump(path, &e->config, &config, error);
+    ef_status status = ef__config_dump(path, model, &config, error);
     if (!status)
         status = ef__run_dump(path, state, &run, error);
     if (!status) {
@@ -107,7 +107,7 @@ static ef_status write_files(ef_trainer *t, const ef__run_state *state, const sn
     ef__st_writer *w = ef__st_writer_new();
     if (!w)
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", *paths);
-    ef_status status = put_state(w, *paths, t->encoder, state, error);
+    ef_status status = put_state(w, *paths, t->config, state, error);
     for (int i = VALUE; i <= V && !status; i++) {
         status = check_arena_taken(p, prefix[i], s->data[i], *paths, error);
         put_arena(w, p, prefix[i], s->data[i]);
@@ -182,13 +182,11 @@ static ef_status write_arena(const ef__st_reader *file, const char *before, ef__
     return status;
 }
 
-ef_status ef__checkpoint_params(const ef__st_reader *file, ef_encoder *e, ef_error *error)
+ef_status ef__checkpoint_params(const ef__st_reader *file, ef__params *p, ef_error *error)
 {
-    ef_status status = check_arena(file, prefix[VALUE], e->params, error);
+    ef_status status = check_arena(file, prefix[VALUE], p, error);
     return status ? status
-                  : ef__actor_says(e->actor,
-                                   write_arena(file, prefix[VALUE], e->params, e->params->value),
-                                   error);
+                  : ef__actor_says(p->actor, write_arena(file, prefix[VALUE], p, p->value), error);
 }
 
 ef_status ef__checkpoint_optim(const ef__st_reader *file, ef_trainer *t, ef_error *error)
@@ -216,16 +214,30 @@ ef_status ef__checkpoint_optim(const ef__st_reader *file, ef_trainer *t, ef_erro
 /* The largest tensors have the configuration's sizes: known before anything is allocated for it. */
 static ef_status check_sizes(const ef__st_reader *file, const ef_model_config *c, ef_error *error)
 {
+    const bool encoder = c->kind == EF_ENCODER;
+    const size_t embedding[] = {c->vocab, c->width}, conv1[] = {c->hidden, c->width, c->taps};
+    const size_t proj[] = {c->vector, c->width}, cond[] = {c->width, c->vector};
     const ef__st_tensor *t;
-    ef_status status = ef__st_need(file, "embedding.weight", EF__ST_F32, 2,
-                                   (size_t[]){c->vocab, c->width}, &t, error);
+    ef_status status = ef__st_need(file, "embedding.weight", EF__ST_F32, 2, embedding, &t, error);
     if (!status)
-        status = ef__st_need(file, "blocks.0.conv1.weight", EF__ST_F32, 3,
-                             (size_t[]){c->hidden, c->width, c->taps}, &t, error);
+        status = ef__st_need(file, "blocks.0.conv1.weight", EF__ST_F32, 3, conv1, &t, error);
     if (!status)
-        status = ef__st_need(file, "proj.weight", EF__ST_F32, 2, (size_t[]){c->vector, c->width},
-                             &t, error);
-    return status;
+        status = ef__st_need(file, encoder ? "proj.weight" : "cond.weight", EF__ST_F32, 2,
+                             encoder ? proj : cond, &t, error);
+    return status || encoder ? status
+                             : ef__st_need(file, "out.weight", EF__ST_F32, 2, embedding, &t, error);
+}
+
+/* A checkpoint that has a model of this kind, which it may allocate for. */
+static ef_status open_checkpoint(const char *path, ef_model_kind kind, ef__st_reader **file,
+                                 ef_model_config *config, ef_error *error)
+{
+    ef_status status = ef__st_open(path, file, error);
+    if (!status)
+        status = ef__run_check_version(path, ef__st_metadata(*file, "run"), error);
+    if (!status)
+        status = ef__config_parse(path, ef__st_metadata(*file, "config"), kind, config, error);
+    return status ? status : check_sizes(*file, config, error);
 }
 
 ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, ef_error *error)
@@ -233,19 +245,12 @@ ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, e
     ef__st_reader *file = NULL;
     ef_model_config config;
     ef_encoder *e = NULL;
-    ef_status status = ef__st_open(path, &file, error);
-    if (status)
-        return status;
-    status = ef__run_check_version(path, ef__st_metadata(file, "run"), error);
-    if (!status)
-        status = ef__config_parse(path, ef__st_metadata(file, "config"), &config, error);
-    if (!status)
-        status = check_sizes(file, &config, error);
+    ef_status status = open_checkpoint(path, EF_ENCODER, &file, &config, error);
     if (!status) {
         ef__lock(a);
         status = ef__actor_says(a, ef__encoder_new(a, &config, false, &e), error);
         if (!status)
-            status = ef__checkpoint_params(file, e, error);
+            status = ef__checkpoint_params(file, e->params, error);
         ef__unlock(a);
     }
     ef__st_close(file);
@@ -253,5 +258,26 @@ ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, e
         ef_encoder_free(e);
     else
         *encoder = e;
+    return status;
+}
+
+ef_status ef_decoder_open(ef_actor *a, const char *path, ef_decoder **decoder, ef_error *error)
+{
+    ef__st_reader *file = NULL;
+    ef_model_config config;
+    ef_decoder *d = NULL;
+    ef_status status = open_checkpoint(path, EF_DECODER, &file, &config, error);
+    if (!status) {
+        ef__lock(a);
+        status = ef__actor_says(a, ef__decoder_new(a, &config, false, &d), error);
+        if (!status)
+            status = ef__checkpoint_params(file, d->params, error);
+        ef__unlock(a);
+    }
+    ef__st_close(file);
+    if (status)
+        ef_decoder_free(d);
+    else
+        *decoder = d;
     return status;
 }

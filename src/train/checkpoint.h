@@ -19,7 +19,7 @@ ef_status ef__checkpoint_save(ef_trainer *t, const ef__run_state *state, const c
 /* Upload the parameters, or the optimiser's state, of a file that was opened. Finds out what is
  * wrong with the file before it writes anything. Errors: EFORMAT (names file and tensor),
  * EDEVICE, ENOMEM. */
-ef_status ef__checkpoint_params(const ef__st_reader *file, ef_encoder *e, ef_error *error);
+ef_status ef__checkpoint_params(const ef__st_reader *file, ef__params *p, ef_error *error);
 ef_status ef__checkpoint_optim(const ef__st_reader *file, ef_trainer *t, ef_error *error);
 
 #endif

@@ -170,7 +170,7 @@ static ef_status check_moments(const char *path, const ef__efop *o, const ef__se
 
 static ef_status write_moments(ef_trainer *t, const ef__efop *o, const ef__segment *weight)
 {
-    ef__params *p = &t->encoder->params;
+    ef__params *p = t->params;
     const int32_t counts[EF__COUNTS] = {[EF__COUNT_STEPS] = (int32_t)o->steps};
     ef_status status = ef_tensor_write(t->counts, counts);
     for (size_t i = 0; i < EF__EFOP_PARTS && !status; i++) {
@@ -184,9 +184,12 @@ static ef_status write_moments(ef_trainer *t, const ef__efop *o, const ef__segme
 ef_status ef_trainer_import(ef_trainer *t, const char *path, ef_error *error)
 {
     const ef_encoder *e = t->encoder;
-    const ef__segment *weight = &e->params->segment[e->proj];
     ef__map map;
     ef__efop o;
+    if (!e)
+        return ef__error_set(error, EF_ESTATE, 0, NULL,
+                             "%s: has moments of a projection, a decoder has none", path);
+    const ef__segment *weight = &e->params->segment[e->proj];
     if (t->options.scope != EF_TRAIN_PROJ)
         return ef__error_set(error, EF_ESTATE, 0, NULL,
                              "%s: has moments of a projection, the trainer's scope is wider", path);

@@ -145,7 +145,7 @@ static ef_status adopt_state(ef__run *r, const ef__st_reader *file, const ef_mod
     const char *path = r->options->resume;
     ef_model_config config;
     ef__run_state saved, *s = &r->state;
-    ef_status status = ef__config_parse(path, ef__st_metadata(file, "config"), &config, r->error);
+    ef_status status = ef__config_parse(path, ef__st_metadata(file, "config"), model->kind, &config, r->error);
     if (!status)
         status = ef__run_parse(path, ef__st_metadata(file, "run"), &saved, r->error);
     if (!status)
@@ -186,7 +186,7 @@ static ef_status build(ef__run *r, const ef__st_reader *file, const ef_model_con
                                      ef__loader_full_length(r->loader));
     if (status)
         return ef__actor_says(r->actor, status, r->error);
-    status = file ? ef__checkpoint_params(file, r->encoder, r->error) : fresh_params(r);
+    status = file ? ef__checkpoint_params(file, r->encoder->params, r->error) : fresh_params(r);
     if (!status && r->options->resume) {
         status = ef__checkpoint_optim(file, r->trainer, r->error);
         r->trainer->attempted = r->state.step;

@@ -31,6 +31,8 @@ static ef_status dump(const char *path, const char *what, json_t *json, const js
     return bad(path, what, why->text, error);
 }
 
+static const char *const kinds[] = {[EF_ENCODER] = "encoder", [EF_DECODER] = "decoder"};
+
 ef_status ef__config_dump(const char *path, const ef_model_config *c, char **text, ef_error *error)
 {
     json_error_t why;
@@ -40,11 +42,11 @@ ef_status ef__config_dump(const char *path, const ef_model_config *c, char **tex
             json_decref(dilations);
             dilations = NULL;
         }
-    json_t *json =
-        json_pack_ex(&why, 0, "{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:b}", "vocab",
-                     integer(c->vocab), "width", integer(c->width), "hidden", integer(c->hidden),
-                     "taps", integer(c->taps), "vector", integer(c->vector), "length",
-                     integer(c->length), "dilations", dilations, "eps", c->eps, "tanh", c->tanh);
+    json_t *json = json_pack_ex(
+        &why, 0, "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:b}", "kind", kinds[c->kind],
+        "vocab", integer(c->vocab), "width", integer(c->width), "hidden", integer(c->hidden),
+        "taps", integer(c->taps), "vector", integer(c->vector), "length", integer(c->length),
+        "dilations", dilations, "eps", c->eps, "tanh", c->tanh);
     return dump(path, "config", json, &why, text, error);
 }
 
@@ -88,13 +90,14 @@ static size_t size_of(json_int_t value)
 static bool parse_config(const json_t *json, ef_model_config *c, json_error_t *why)
 {
     json_int_t vocab, width, hidden, taps, vector, length;
+    const char *kind = kinds[EF_ENCODER];
     json_t *dilations;
     double eps;
     int tanh;
-    if (json_unpack_ex((json_t *)json, why, 0, "{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:F, s:b}",
-                       "vocab", &vocab, "width", &width, "hidden", &hidden, "taps", &taps, "vector",
-                       &vector, "length", &length, "dilations", &dilations, "eps", &eps, "tanh",
-                       &tanh))
+    if (json_unpack_ex((json_t *)json, why, 0, "{s?s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:F, s:b}",
+                       "kind", &kind, "vocab", &vocab, "width", &width, "hidden", &hidden, "taps",
+                       &taps, "vector", &vector, "length", &length, "dilations", &dilations, "eps",
+                       &eps, "tanh", &tanh))
         return false;
     *c = (ef_model_config){.vocab = size_of(vocab),
                            .width = size_of(width),
@@ -104,14 +107,15 @@ static bool parse_config(const json_t *json, ef_model_config *c, json_error_t *w
                            .blocks = json_array_size(dilations),
                            .length = size_of(length),
                            .eps = (float)eps,
-                           .tanh = tanh};
+                           .tanh = tanh,
+                           .kind = strcmp(kind, kinds[EF_DECODER]) ? EF_ENCODER : EF_DECODER};
     for (size_t i = 0; i < c->blocks && i < EF_MAX_BLOCKS; i++)
         c->dilations[i] = size_of(json_integer_value(json_array_get(dilations, i)));
     return true;
 }
 
-ef_status ef__config_parse(const char *path, const char *text, ef_model_config *config,
-                           ef_error *error)
+ef_status ef__config_parse(const char *path, const char *text, ef_model_kind kind,
+                           ef_model_config *config, ef_error *error)
 {
     ef_model_config c;
     json_error_t why;
@@ -123,6 +127,9 @@ ef_status ef__config_parse(const char *path, const char *text, ef_model_config *
     json_decref(json);
     if (!parsed)
         return bad(path, "config", why.text, error);
+    if (c.kind != kind)
+        return ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: its model is of the kind %s, not %s",
+                             path, kinds[c.kind], kinds[kind]);
     if (ef__config_check(&c, &wrong))
         return bad(path, "config", wrong.text, error);
     *config = c;

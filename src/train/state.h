@@ -40,9 +40,10 @@ ef_status ef__run_dump(const char *path, const ef__run_state *state, char **text
  * Errors: EFORMAT (both versions named). */
 ef_status ef__run_check_version(const char *path, const char *text, ef_error *error);
 
-/* Errors: EFORMAT, ENOMEM; outputs untouched. */
-ef_status ef__config_parse(const char *path, const char *text, ef_model_config *config,
-                           ef_error *error);
+/* Errors: EFORMAT (of the configuration: also a model of another kind), ENOMEM; outputs
+ * untouched. */
+ef_status ef__config_parse(const char *path, const char *text, ef_model_kind kind,
+                           ef_model_config *config, ef_error *error);
 ef_status ef__run_parse(const char *path, const char *text, ef__run_state *state, ef_error *error);
 
 #endif

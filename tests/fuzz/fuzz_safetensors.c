@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     ef_encoder_config config;
     ef__run_state state;
     (void)ef__run_check_version("a", ef__st_metadata(r, "run"), &error);
-    (void)ef__config_parse("a", ef__st_metadata(r, "config"), &config, &error);
+    (void)ef__config_parse("a", ef__st_metadata(r, "config"), EF_ENCODER, &config, &error);
     (void)ef__run_parse("a", ef__st_metadata(r, "run"), &state, &error);
     ef__st_close(r);
     return 0;
