@@ -150,7 +150,7 @@ START_TEST(a_first_step_takes_at_most_7_programs)
 {
     ef_actor *a = ef_test_open();
     ef_trainer_options o = plain_options();
-    ef_encoder_config c = tiny_config();
+    ef_model_config c = tiny_config();
     setup s = {.a = a};
     ef_batch batch = random_batch(32, 1);
     float metrics[EF_METRICS];
