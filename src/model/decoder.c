@@ -3,7 +3,9 @@
 #include "model/init.h"
 #include <stdlib.h>
 
-enum { CHUNK_BYTES = 64 << 20, CHUNK_ROWS = 16 }; /* of logits at a time; rows are a multiple */
+/* Of logits at a time; rows are a multiple. GPUs want more work in a product: a part of their
+ * memory, if that is more. */
+enum { CHUNK_BYTES = 64 << 20, CHUNK_ROWS = 16, GPU_PART = 64 };
 
 static ef_status build(ef_decoder *d, bool trainable)
 {
@@ -198,10 +200,14 @@ void ef__counted_clear(ef__counted *counted)
 
 /* ---- loss ---- */
 
-/* Rows of logits at a time: equal parts of count, none above CHUNK_BYTES. */
+/* Rows of logits at a time: equal parts of count. */
 static size_t chunk_rows(const ef_decoder *d, size_t count)
 {
-    size_t most = CHUNK_BYTES / sizeof(float) / d->config.vocab;
+    const ef_device_info *device = ef_actor_device(d->actor);
+    size_t bytes = CHUNK_BYTES;
+    if (device->is_gpu && device->global_bytes / GPU_PART > bytes)
+        bytes = (size_t)device->global_bytes / GPU_PART;
+    size_t most = bytes / sizeof(float) / d->config.vocab;
     size_t parts = ef__ceil_div(count, most > CHUNK_ROWS ? most : CHUNK_ROWS);
     return ef__round_up(ef__ceil_div(count, parts), CHUNK_ROWS);
 }
