@@ -243,6 +243,18 @@ static float power(const int pairs, const int pair, const int j)
 #define LOADF(p) CAT(vload, VW)(0, p)
 #define STOREF(v, p) CAT(vstore, VW)(v, 0, p)
 
+/* Brings n numbers into the cache that a later step reads or writes: pieces of rows are too short for
+ * hardware to see them coming. */
+static void fetch(__global const REAL *from, int n)
+{
+    for (int c = 0; c < n; c += 64 / (int)sizeof(REAL)) /* a cache line */
+#ifdef POCL_DEVICE_ADDRESS_BITS                         /* PoCL's own prefetch does nothing */
+        __builtin_prefetch((const void *)(size_t)(from + c));
+#else
+        prefetch(from + c, 1);
+#endif
+}
+
 /* clang-format off */
 /* One product per sum: ROWS broadcasts of a[r*ROW + i*STEP] times PV vectors of w[i*PW ..]. */
 #define REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, i)                                              \
@@ -282,8 +294,8 @@ static float power(const int pairs, const int pair, const int j)
 /* One row of a panel of sums, through the epilogue. */
 static void finish_panel(const epilogue *e, const VEC *sum, long row, int Cout, int o)
 {
-    for (int v = 0; v < PV && o < Cout; v++, o += VW)
-        finish(e, sum[v], row * Cout + o, row, o, Cout - o);
+    const long end = min(o + PW, Cout);
+    EACH_VECTOR(c, n, o, end, finish(e, *sum++, row * Cout + c, row, c, n))
 }
 
 /* Adds sums, which are by tap, input channel and lane, to rows of dw, by lane, input channel and

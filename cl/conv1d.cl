@@ -8,11 +8,12 @@
  * One work-item per group. Its innermost loop keeps ROWS x PV vectors of sums in registers; each
  * step broadcasts ROWS scalars and loads PV vectors. What it broadcasts is first copied to a small
  * private block: there strides are short, and rows outside [0,L) and channel tails are zeros, so
- * the loop knows no edges. A register sum runs over at most DEPTH products (dw: PARTIAL) and is then
- * added to a private master tile: that bounds the rounding error (c <= 8 in units of 2^-24
- * sum|x||w|; 1.7 measured). No knob depends on B, L, channels, K or d: no shape compiles. The host
- * chooses MAX_TILES (at most 32, a bit each, for the forward pass), MAX_PANELS and MAX_SUMS, the
- * most that a group may hold.
+ * the loop knows no edges. While a tile is multiplied, a row of the next block is fetched: the
+ * copies would wait for memory a tenth to a third of the time. A register sum runs over at most
+ * DEPTH products (dw: PARTIAL) and is then added to a private master tile: that bounds the rounding
+ * error (c <= 8 in units of 2^-24 sum|x||w|; 1.7 measured). No knob depends on B, L, channels, K or
+ * d: no shape compiles. The host chooses MAX_TILES (at most 32, a bit each, for the forward pass),
+ * MAX_PANELS and MAX_SUMS, the most that a group may hold.
  */
 /* A private row of `width` floats, of which the first `there` are in memory, the others zero. It
  * ends with a whole vector: what runs over is for the next row to write. */
@@ -25,7 +26,33 @@ static void copy_row(float *to, __global const REAL *from, int there, int width)
         STOREF(c < there ? load_lanes(from + c, there - c) : (VEC)0.f, to + c);
 }
 
+/* A row of a panel, of which the first `there` are in memory. */
+static void copy_panel(float *to, __global const REAL *from, int there)
+{
+    if (there < PW)
+        copy_row(to, from, there, PW);
+    else
+        UNROLL for (int v = 0; v < PV; v++) STOREF(VLOAD(from + v * VW), to + v * VW);
+}
+
 #define DEPTH (2 * PARTIAL) /* products of a register sum: 3 % faster than PARTIAL */
+
+/* What a group needs of a row after channel c: DEPTH more of x or, after the last, what the epilogue
+ * touches, n channels from o on. */
+static void fetch_next(const epilogue *e, __global const REAL *x, long row, int Cin, int c,
+                       int Cout, int o, int n)
+{
+    const long at = row * Cout + o;
+    if (c < Cin) {
+        fetch(x + row * Cin + c, min(DEPTH, Cin - c));
+        return;
+    }
+    fetch(e->y + at, n);
+    if (e->parts & (PRE | GELU_GRAD))
+        fetch(e->pre + at, n);
+    if (e->parts & RESIDUAL)
+        fetch(e->residual + at, n);
+}
 
 /* Forward and input gradient: y[row,o] = sum over s, i of x[row + s*step, i] w[s,i,o], epilogue.
  *   x [B*L, Cin]   y, pre, residual [B*L, Cout]   bias [Cout]   mask [B*L]
@@ -47,6 +74,7 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
     const int t0 = (int)(row0 % L);
     const int p0 = (int)get_group_id(1) * panels;
     const int np = min(panels, (Cout + PW - 1) / PW - p0);
+    const epilogue e = {PTR(bias), PTR(pre), PTR(residual), PTR(mask), PTR(y), PTR(pre), parts};
     float block[MAX_TILES * ROWS * DEPTH];
     VEC sum[MAX_SUMS * ROWS * PV]; /* panel p, row r, vector v: (p * tiles * ROWS + r) * PV + v */
 
@@ -60,8 +88,8 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
             uint live = 0; /* tiles with a row inside its sequence */
             for (int r = 0, t = t0; r < tiles * ROWS; r++, t = t + 1 == L ? 0 : t + 1) {
                 const bool inside = r < rows && t + shift >= 0 && t + shift < L;
-                copy_row(block + r * DEPTH, PTR(x) + (row0 + r + shift) * Cin + c0,
-                         inside ? n : 0, n);
+                copy_row(block + r * DEPTH, PTR(x) + (row0 + r + shift) * Cin + c0, inside ? n : 0,
+                         n);
                 live |= (uint)inside << (r / ROWS);
             }
             for (int p = 0; p < np; p++) {
@@ -69,6 +97,10 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
                 for (int q = 0; q < tiles; q++) {
                     VEC *tile = sum + (p * tiles + q) * ROWS * PV;
                     const float *a = block + q * ROWS * DEPTH;
+                    const int ahead = p * tiles + q;
+                    if (s == K - 1 && ahead < rows)
+                        fetch_next(&e, PTR(x), row0 + ahead, Cin, c0 + n, Cout, p0 * PW,
+                                   min(np * PW, Cout - p0 * PW));
                     if (live >> q & 1)
                         REGISTER_TILE(a, DEPTH, 1, VLOAD, panel, n, tile[i] += part)
                 }
@@ -76,11 +108,14 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
         }
     }
 
-    const epilogue e = {PTR(bias), PTR(pre), PTR(residual), PTR(mask), PTR(y), PTR(pre), parts};
     for (int r = 0; r < rows; r++)
         for (int p = 0; p < np; p++)
             finish_panel(&e, sum + (p * tiles * ROWS + r) * PV, row0 + r, Cout, (p0 + p) * PW);
 }
+
+/* Of a panel of dy; a line longer than a power of two, or all of them fall into one set of the
+ * cache. */
+#define DY_PANEL (PARTIAL * PW + 16)
 
 /* Weight gradient: dw [Cout][Cin][K] += ..., and, unless null, db [Cout] += sum of dy over rows.
  *   x [B*L, Cin]   dy [B*L, Cout]   K = 1 knows no sequences: give it as B = 1 and one long L
@@ -100,7 +135,7 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
     const int width = nt * ROWS;
     const bool with_db = db_base != 0 && i0 == 0;
     float xs[PARTIAL * MAX_TILES * ROWS + VW];
-    float gs[MAX_PANELS * PARTIAL * PW];
+    float gs[MAX_PANELS * DY_PANEL];
     VEC sum[MAX_SUMS * ROWS * PV]; /* tap j, panel p, channel i: ((j * np + p) * width + i) * PV */
     VEC sum_db[MAX_PANELS * PV];
 
@@ -115,12 +150,12 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
             for (int t = 0; t < n; t++) {
                 __global const REAL *from = PTR(dy) + (b * L + c0 + t) * Cout + o0;
                 for (int p = 0; p < np; p++)
-                    copy_row(gs + (p * PARTIAL + t) * PW, from + p * PW, no - p * PW, PW);
+                    copy_panel(gs + p * DY_PANEL + t * PW, from + p * PW, no - p * PW);
             }
             for (int v = 0; with_db && v < np * PV; v++) {
                 VEC part = (VEC)0.f;
                 for (int t = 0; t < n; t++)
-                    part += LOADF(gs + (v / PV * PARTIAL + t) * PW + v % PV * VW);
+                    part += LOADF(gs + v / PV * DY_PANEL + t * PW + v % PV * VW);
                 sum_db[v] += part;
             }
             for (int j = 0; j < K; j++) {
@@ -130,10 +165,17 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
                     copy_row(xs + t * width, PTR(x) + (b * L + c0 + t - shift) * Cin + i0, Cin - i0,
                              width);
                 for (int p = 0; p < np; p++) {
-                    const float *panel = gs + (p * PARTIAL + first) * PW;
+                    const float *panel = gs + p * DY_PANEL + first * PW;
                     for (int q = 0; q < nt; q++) {
                         VEC *tile = sum + ((j * np + p) * nt + q) * ROWS * PV;
                         const float *a = xs + first * width + q * ROWS;
+                        const int ahead = p * nt + q;
+                        const long next = b * L + c0 + n + ahead;
+                        if (j == 0 && ahead < PARTIAL && next < (long)B * L) {
+                            fetch(PTR(x) + next * Cin + i0, ni);
+                            fetch(PTR(dy) + next * Cout + o0, no);
+                        } else if (j == 0 && ahead < no && next >= (long)B * L)
+                            fetch(PTR(dw) + ((ulong)(o0 + ahead) * Cin + i0) * K, ni * K);
                         REGISTER_TILE(a, 1, width, LOADF, panel, n - first, tile[i] += part)
                     }
                 }

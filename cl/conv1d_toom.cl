@@ -261,6 +261,16 @@ KERNEL void CAT(conv1d_dw_toom, OUTPUTS)(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw
                 for (int q = 0; q < nt; q++) {
                     VEC *tile = sum + s * slice + (p * width + q * ROWS) * PV;
                     const float *a = xs[s] + q * ROWS, *panel = gs[s] + p * DY_PANEL;
+                    const int ahead = first + n + (s * np + p) * nt + q; /* a tile, a bundle */
+                    if (ahead < min(first + n + BUNDLES, bundles)) {
+                        uint live;
+                        const long row = find_bundle(ahead, B, L, -d, &live);
+                        for (int m = 0; m < OUTPUTS; m++)
+                            if (live >> m & 1) {
+                                fetch(PTR(x) + (row - (long)m * d) * Cin + i0, ni);
+                                fetch(PTR(dy) + (row - (long)m * d) * Cout + o0, no);
+                            }
+                    }
                     REGISTER_TILE(a, 1, width, LOADF, panel, n, tile[i] += part)
                 }
     }

@@ -166,8 +166,8 @@ static ef_status build_failed(ef_actor *a, const ef__call *c, cl_program program
         first_error(log);
     }
     ef_status status =
-        ef__fail(a, EF_EBUILD, code, c->op, "%s: its program does not build: %s (%d): %s", c->op,
-                 ef__cl_name(code), code, log ? log : "");
+        ef__fail(a, EF_EBUILD, code, c->op, "%s: the program of %s.cl does not build: %s (%d): %s",
+                 c->op, c->source, ef__cl_name(code), code, log ? log : "");
     free(log);
     return status;
 }
