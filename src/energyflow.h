@@ -737,7 +737,8 @@ typedef struct ef_decoder ef_decoder;
 ef_status ef_decoder_new(ef_actor *a, const ef_model_config *config, ef_init init, uint64_t seed,
                          bool trainable, ef_decoder **decoder);
 
-/* ef_decoder_open -- a decoder for inference (values only) from a checkpoint, as ef_encoder_open. */
+/* ef_decoder_open -- a decoder for inference (values only) from a checkpoint, as
+ * ef_encoder_open. */
 ef_status ef_decoder_open(ef_actor *a, const char *path, ef_decoder **decoder, ef_error *error);
 void ef_decoder_free(ef_decoder *decoder);
 
@@ -801,8 +802,9 @@ ef_status ef_trainer_new_decoder(ef_decoder *decoder, const ef_trainer_options *
 void ef_trainer_free(ef_trainer *trainer);
 
 /* ef_trainer_step -- one optimiser step over count micro-batches (their mean counts each sample
- * once; a decoder's, each counted token): forward, metrics, backward, clip, update. Enqueues only; *metrics (free it) is readable
- * after the sync. Outside a batch it opens and syncs its own: exactly one host wait.
+ * once; a decoder's, each counted token): forward, metrics, backward, clip, update. Enqueues only;
+ * *metrics (free it) is readable after the sync. Outside a batch it opens and syncs its own: exactly
+ * one host wait.
  * Errors: ESHAPE, EARG, EDEVICE, ENOMEM, and what the sync returns. */
 ef_status ef_trainer_step(ef_trainer *trainer, const ef_batch *batches, size_t count,
                           ef_readback **metrics);

@@ -480,7 +480,7 @@ expect 4 'a batch of 1 x 20000 ids needs [0-9]* bytes .*; [0-9]* are available' 
 check 'activations that do not fit: before training' sh -c '! grep -q "^epoch" err'
 expect 4 'a batch of 1 x 20000 ids' $vast --train proj
 expect 0 'trained: 1 steps' $vast --length 20 --hidden 2000
-expect 2 'encoder: ' $train --width 2147483647 --hidden 2147483647 --taps 2147483647
+expect 2 'model: ' $train --width 2147483647 --hidden 2147483647 --taps 2147483647
 expect 2 'model: .*too many' $train --width 2147483647 --hidden 2147483647
 run $train --lr 1e38 --warmup 0 --clip 0 --epochs 10
 check 'ten skipped steps in a row end with 1' [ $status -eq 1 ]

@@ -489,9 +489,9 @@ START_TEST(encode_refuses_a_tensor_that_cannot_be_used_before_it_begins)
                     "encoder.encode: mask is NULL");
     ef_test_refused(a, ef_encoder_encode(g.e, g.ids, g.mask, NULL), EF_EARG,
                     "encoder.encode: vectors is NULL");
-    ef_test_refused(a,
-                    ef_encoder_encode(g.e, g.ids, g.mask, ef_test_f32(b, SHAPE(2, g.c.vector), NULL)),
-                    EF_EARG, "encoder.encode: ");
+    ef_test_refused(
+        a, ef_encoder_encode(g.e, g.ids, g.mask, ef_test_f32(b, SHAPE(2, g.c.vector), NULL)),
+        EF_EARG, "encoder.encode: ");
     ef_test_refused(
         a, ef_encoder_encode(g.e, g.ids, g.mask, ef_test_f32(a, SHAPE(2, g.c.vector + 1), NULL)),
         EF_ESHAPE, "encoder.encode: vectors is [2,6], must be [2,5]");

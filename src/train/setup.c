@@ -145,7 +145,8 @@ static ef_status adopt_state(ef__run *r, const ef__st_reader *file, const ef_mod
     const char *path = r->options->resume;
     ef_model_config config;
     ef__run_state saved, *s = &r->state;
-    ef_status status = ef__config_parse(path, ef__st_metadata(file, "config"), model->kind, &config, r->error);
+    ef_status status =
+        ef__config_parse(path, ef__st_metadata(file, "config"), model->kind, &config, r->error);
     if (!status)
         status = ef__run_parse(path, ef__st_metadata(file, "run"), &saved, r->error);
     if (!status)
