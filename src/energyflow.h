@@ -803,8 +803,8 @@ void ef_trainer_free(ef_trainer *trainer);
 
 /* ef_trainer_step -- one optimiser step over count micro-batches (their mean counts each sample
  * once; a decoder's, each counted token): forward, metrics, backward, clip, update. Enqueues only;
- * *metrics (free it) is readable after the sync. Outside a batch it opens and syncs its own: exactly
- * one host wait.
+ * *metrics (free it) is readable after the sync. Outside a batch it opens and syncs its own:
+ * exactly one host wait.
  * Errors: ESHAPE, EARG, EDEVICE, ENOMEM, and what the sync returns. */
 ef_status ef_trainer_step(ef_trainer *trainer, const ef_batch *batches, size_t count,
                           ef_readback **metrics);
