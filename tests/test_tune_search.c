@@ -480,6 +480,108 @@ START_TEST(checks_leave_time_for_the_finals)
 }
 END_TEST
 
+/* Where the default alone takes half of the budget. */
+START_TEST(the_default_is_no_result_where_nothing_else_was_tried)
+{
+    fake_bench *f = row_of(16);
+    const tune_plan plan = {.budget_s = 11, .seed = 1};
+    f->build_s = 6;
+    for (size_t outside = 0; outside < 2; outside++) {
+        f->control = outside ? 16 : 0;
+        f->clock = 0;
+        ck_assert_int_eq(fake_search(f, plan)->end, TUNE_SPENT);
+        ck_assert_double_lt(f->clock, 10); /* though there was time left */
+        for (size_t i = 1; i < 16; i++)
+            ck_assert_int_eq(f->result.candidate[i].fate, TUNE_FATE_UNSEEN);
+    }
+    f->build_s = 0.1;
+    for (size_t i = 0; i < 16; i++)
+        f->outcome[i] = TUNE_COMPILE;
+    ck_assert_int_eq(fake_search(f, plan)->end, TUNE_DONE);
+    fake_free(f);
+    const tune_part alone = {"alone", {{"only", {1}, 1}}};
+    f = fake_new(&alone, 1, NULL);
+    ck_assert_int_eq(fake_search(f, plan)->end, TUNE_DONE);
+    fake_free(f);
+}
+END_TEST
+
+static size_t finalists(const tune_result *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        ck_assert_int_ne(r->candidate[i].fate, TUNE_FATE_CROWDED);
+        n += r->candidate[i].stage == TUNE_FINALS;
+    }
+    return n;
+}
+
+START_TEST(there_are_no_more_finalists_than_have_time)
+{
+    static const struct {
+        double budget_s;
+        size_t finalists;
+    } all[] = {{12.5, 1}, {20, 1}, {45, 2}, {120, 5}};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+        fake_bench *f = row_of(16);
+        f->build_s = 0.1;
+        for (size_t i = 0; i < 16; i++)
+            f->ms[i] = i ? 100 + (double)i : 101;
+        const tune_result *r = fake_search(f, (tune_plan){.budget_s = all[k].budget_s, .seed = 1});
+        ck_assert_int_eq(r->end, TUNE_DONE);
+        ck_assert_uint_eq(finalists(r), all[k].finalists);
+        fake_free(f);
+    }
+}
+END_TEST
+
+/* What the finals leave to it is reckoned anew after each round. */
+START_TEST(a_machine_that_becomes_slower_costs_rounds_not_the_result)
+{
+    for (double slow = 2; slow < 4; slow++)
+        for (double at = 6; at < 20; at++) {
+            fake_bench *f = row_of(16);
+            f->build_s = 0.1;
+            for (size_t i = 0; i < 16; i++)
+                f->ms[i] = i == 3 ? 60 : 100 + (double)i;
+            f->slow = slow;
+            f->slow_at = at;
+            const tune_result *r =
+                fake_search(f, (tune_plan){.budget_s = slow == 2 ? 36 : 40, .seed = 1});
+            ck_assert_int_eq(r->end, TUNE_DONE);
+            ck_assert_uint_eq(r->choice, 3);
+            if (slow == 2) /* the finals' are 7, not the confirmation's */
+                ck_assert_uint_eq(f->last.done, 15);
+            fake_free(f);
+        }
+}
+END_TEST
+
+/* One that was built in an earlier search is not in this one, and keeps S1 and S2 busy until their
+ * time is up. */
+static tune_result *search_behind_a_hang(fake_bench *f)
+{
+    static const tune_known seven = {7, TUNE_CORRECT, true, 1, {0.4}};
+    f->slow_build = 7;
+    f->ms[3] = 0.5;
+    f->calls = 0;
+    return fake_search(f,
+                       (tune_plan){.budget_s = 30, .known = &seven, .known_count = 1, .seed = 1});
+}
+
+START_TEST(the_fastest_go_on_as_they_are_when_the_time_is_up)
+{
+    fake_bench *f = row_of(16);
+    const tune_result *r = search_behind_a_hang(f);
+    ck_assert_int_eq(r->end, TUNE_DONE);
+    ck_assert_uint_eq(r->choice, 3);
+    ck_assert_uint_lt(r->candidate[3].samples, 4);
+    ck_assert(r->candidate[7].late);
+    ck_assert_uint_eq(finalists(r), 4);
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(a_flag_ends_the_search_at_any_call)
 {
     fake_bench *f = row_of(24);
@@ -765,6 +867,10 @@ static Suite *suite(void)
     tcase_add_test(bounds, a_candidate_that_builds_for_ever_comes_last_the_next_time);
     tcase_add_test(bounds, seeds_and_finals_have_their_time_in_any_budget);
     tcase_add_test(bounds, checks_leave_time_for_the_finals);
+    tcase_add_test(bounds, the_default_is_no_result_where_nothing_else_was_tried);
+    tcase_add_test(bounds, there_are_no_more_finalists_than_have_time);
+    tcase_add_test(bounds, a_machine_that_becomes_slower_costs_rounds_not_the_result);
+    tcase_add_test(bounds, the_fastest_go_on_as_they_are_when_the_time_is_up);
     tcase_add_test(bounds, a_flag_ends_the_search_at_any_call);
     tcase_add_test(failures, failures_of_every_kind_are_survived);
     tcase_add_test(failures, a_wrong_one_is_neither_chosen_nor_in_the_way);
