@@ -582,6 +582,23 @@ START_TEST(the_fastest_go_on_as_they_are_when_the_time_is_up)
 }
 END_TEST
 
+START_TEST(who_goes_on_as_it_is_has_reached_the_stage)
+{
+    fake_bench *f = row_of(16);
+    size_t first = 0;
+    do { /* until S2 has just begun */
+        f->stop = 0;
+        f->stop_at++;
+        ck_assert_int_eq(search_behind_a_hang(f)->end, TUNE_STOPPED);
+    } while (f->last.stage < TUNE_SECOND);
+    ck_assert_int_eq(f->result.candidate[7].stage, TUNE_SECOND);
+    for (size_t i = 1; i < 16; i++)
+        first += f->result.candidate[i].stage == TUNE_FIRST;
+    ck_assert_uint_eq(first, 4);
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(a_flag_ends_the_search_at_any_call)
 {
     fake_bench *f = row_of(24);
@@ -871,6 +888,7 @@ static Suite *suite(void)
     tcase_add_test(bounds, there_are_no_more_finalists_than_have_time);
     tcase_add_test(bounds, a_machine_that_becomes_slower_costs_rounds_not_the_result);
     tcase_add_test(bounds, the_fastest_go_on_as_they_are_when_the_time_is_up);
+    tcase_add_test(bounds, who_goes_on_as_it_is_has_reached_the_stage);
     tcase_add_test(bounds, a_flag_ends_the_search_at_any_call);
     tcase_add_test(failures, failures_of_every_kind_are_survived);
     tcase_add_test(failures, a_wrong_one_is_neither_chosen_nor_in_the_way);

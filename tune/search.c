@@ -219,12 +219,13 @@ static size_t survivors(tune__search *s, tune_candidate **list)
     return n;
 }
 
-/* With so many samples, and verified before the second stage? */
+/* In time, with so many samples, and verified before the second stage? */
 static bool bring(tune__search *s, size_t candidate, tune_stage stage, size_t samples)
 {
     tune_candidate *c = &s->candidate[candidate];
     c->stage = stage;
-    bool fine = stage == TUNE_FIRST || c->verified || tune__verify(s, candidate);
+    bool fine =
+        tune__left(s) > 0 && (stage == TUNE_FIRST || c->verified || tune__verify(s, candidate));
     while (fine && c->samples < samples)
         fine = tune__sample(s, candidate);
     return fine;
@@ -252,14 +253,12 @@ static size_t narrow(tune__search *s, tune_candidate **list, size_t n, tune_stag
         const size_t c = (size_t)(list[i] - s->candidate);
         if (tune__left(s) == 0 && reached >= s->finalists)
             break;
-        bool fine = tune__left(s) > 0 && bring(s, c, stage, samples);
-        if (fine || (reached < s->finalists && tune__alive(s, c)))
+        if (bring(s, c, stage, samples) || (reached < s->finalists && tune__alive(s, c)))
             list[reached++] = list[i];
         leave(s, stage, reached);
         tune__report(s, stage, i + 1, n);
     }
-    if (tune__left(s) > 0)
-        bring(s, s->plan->control, stage, samples);
+    bring(s, s->plan->control, stage, samples);
     qsort(list, reached, sizeof *list, by_median);
     size_t keep = stage == TUNE_FIRST ? (reached + 2) / 3 : 0;
     keep = at_least(keep, s->finalists);
