@@ -599,6 +599,25 @@ START_TEST(who_goes_on_as_it_is_has_reached_the_stage)
 }
 END_TEST
 
+/* It has to be built again, which takes as long as five finalists would leave. */
+START_TEST(a_candidate_that_is_left_alone_has_the_time_of_five)
+{
+    fake_bench *f = row_of(16);
+    tune_known known[15];
+    f->build_s = 50;
+    for (size_t i = 0; i < 16; i++)
+        f->ms[i] = i == 7 ? 90 : 101;
+    for (size_t i = 1; i < 16; i++)
+        known[i - 1] = (tune_known){i, TUNE_COMPILE, false, 0, {0}};
+    known[6] = (tune_known){7, TUNE_CORRECT, true, 1, {90}};
+    const tune_plan plan = {.budget_s = 117, .known = known, .known_count = 15, .seed = 1};
+    const tune_result *r = fake_search(f, plan);
+    ck_assert_uint_eq(r->choice, 7);
+    ck_assert(!r->candidate[7].late);
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(a_flag_ends_the_search_at_any_call)
 {
     fake_bench *f = row_of(24);
@@ -889,6 +908,7 @@ static Suite *suite(void)
     tcase_add_test(bounds, a_machine_that_becomes_slower_costs_rounds_not_the_result);
     tcase_add_test(bounds, the_fastest_go_on_as_they_are_when_the_time_is_up);
     tcase_add_test(bounds, who_goes_on_as_it_is_has_reached_the_stage);
+    tcase_add_test(bounds, a_candidate_that_is_left_alone_has_the_time_of_five);
     tcase_add_test(bounds, a_flag_ends_the_search_at_any_call);
     tcase_add_test(failures, failures_of_every_kind_are_survived);
     tcase_add_test(failures, a_wrong_one_is_neither_chosen_nor_in_the_way);

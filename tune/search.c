@@ -291,6 +291,7 @@ static ef_status compare(tune__search *s, bool *finished)
     tune__begin(s, tune__finals_s(s, true));
     check_leader(s);
     size_t n = survivors(s, list);
+    s->finalists = n < s->finalists ? n : s->finalists;
     n = narrow(s, list, n, TUNE_FIRST);
     n = narrow(s, list, n, TUNE_SECOND);
     for (size_t i = 0; i < n; i++)
