@@ -92,10 +92,11 @@ static tune_outcome verify(void *user, size_t c, tune_limit limit)
 {
     fake_bench *f = user;
     tune_outcome outcome = call(f);
-    if (outcome == TUNE_CORRECT)
-        outcome = spend(f, f->call_s + f->check_s, limit.left_s, TUNE_LATE);
     bool wrong = f->wrong[c] || (f->flaky && c == f->flaky && f->checked[c] > 0);
     f->checked[c]++;
+    if (outcome == TUNE_CORRECT)
+        outcome =
+            spend(f, f->call_s + f->check_s + (wrong ? f->fail_s : 0), limit.left_s, TUNE_LATE);
     return outcome == TUNE_CORRECT && wrong ? TUNE_CORRECTNESS : outcome;
 }
 
@@ -112,7 +113,8 @@ static tune_outcome time_round(void *user, const size_t *c, size_t count, tune_l
     for (size_t i = 0; i < count && outcome == TUNE_CORRECT; i++) {
         if (f->fragile && c[i] == f->fragile && ++f->rounds == 3) {
             *failed = i;
-            return TUNE_RUNTIME;
+            outcome = spend(f, f->fail_s, limit.left_s, TUNE_LATE);
+            return outcome == TUNE_CORRECT ? TUNE_RUNTIME : outcome;
         }
         if (!f->built[c[i]]) {
             outcome = spend(f, f->build_s, limit.left_s, TUNE_LATE);

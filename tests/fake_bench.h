@@ -21,6 +21,7 @@ typedef struct fake_bench {
     size_t slow_build;    /* a candidate that takes a day; 0: none */
     size_t flaky;         /* one that only a second check finds wrong; 0: none */
     size_t fragile;       /* one that fails in its third round; 0: none */
+    double fail_s;        /* that checks of wrong ones and a round that fails take, too */
     size_t rounds;
     double noise, spikes; /* of log-normal noise; share of samples that take three times as long */
     double drift;         /* share of rounds in the middle of which the clock halves */

@@ -618,6 +618,32 @@ START_TEST(a_candidate_that_is_left_alone_has_the_time_of_five)
 }
 END_TEST
 
+/* A check that hangs until it is ended tells nothing of the next one. */
+START_TEST(what_fails_does_not_tell_what_a_call_takes)
+{
+    fake_bench *f = row_of(64);
+    const size_t five = 5;
+    f->build_s = 0.5;
+    f->fail_s = 10;
+    f->ms[5] = 0.1;
+    f->wrong[5] = true;
+    tune_result *r =
+        fake_search(f, (tune_plan){.budget_s = 60, .seeds = &five, .seed_count = 1, .seed = 1});
+    ck_assert_int_eq(r->candidate[5].outcome, TUNE_CORRECTNESS);
+    ck_assert(r->exhaustive);
+    fake_free(f);
+    f = row_of(16);
+    f->fragile = 5;
+    f->fail_s = 30;
+    f->ms[5] = 0.4;
+    f->ms[6] = 0.5;
+    r = fake_search(f, (tune_plan){.budget_s = 60, .seed = 1});
+    ck_assert_int_eq(r->candidate[5].outcome, TUNE_RUNTIME);
+    ck_assert_uint_eq(r->choice, 6);
+    fake_free(f);
+}
+END_TEST
+
 START_TEST(a_flag_ends_the_search_at_any_call)
 {
     fake_bench *f = row_of(24);
@@ -909,6 +935,7 @@ static Suite *suite(void)
     tcase_add_test(bounds, the_fastest_go_on_as_they_are_when_the_time_is_up);
     tcase_add_test(bounds, who_goes_on_as_it_is_has_reached_the_stage);
     tcase_add_test(bounds, a_candidate_that_is_left_alone_has_the_time_of_five);
+    tcase_add_test(bounds, what_fails_does_not_tell_what_a_call_takes);
     tcase_add_test(bounds, a_flag_ends_the_search_at_any_call);
     tcase_add_test(failures, failures_of_every_kind_are_survived);
     tcase_add_test(failures, a_wrong_one_is_neither_chosen_nor_in_the_way);

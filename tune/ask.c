@@ -145,7 +145,8 @@ static bool answer(tune__search *s, size_t candidate, tune_outcome outcome)
 
 /* ---- Questions ---- */
 
-/* The mean of the first; from then on it follows the last few. */
+/* The mean of the first; from then on it follows the last few. Only of calls that were answered:
+ * what failed or was cut short took what it took. */
 static void learn(tune__cost *cost, double seconds)
 {
     enum { FEW = 3 };
@@ -171,11 +172,11 @@ bool tune__verify(tune__search *s, size_t candidate)
     if (tune__halted(s))
         return false;
     double began = tune__spent(s);
-    s->candidate[candidate].verified =
-        !s->bench->verify ||
-        answer(s, candidate, s->bench->verify(s->bench->user, candidate, limit(s)));
-    learn(&s->verify, tune__spent(s) - began);
-    return s->candidate[candidate].verified;
+    bool fine = !s->bench->verify ||
+                answer(s, candidate, s->bench->verify(s->bench->user, candidate, limit(s)));
+    if (fine)
+        learn(&s->verify, tune__spent(s) - began);
+    return s->candidate[candidate].verified = fine;
 }
 
 bool tune__round(tune__search *s, const size_t *candidates, size_t count, double *ms)
@@ -186,13 +187,15 @@ bool tune__round(tune__search *s, const size_t *candidates, size_t count, double
         return false;
     tune_outcome outcome =
         s->bench->round(s->bench->user, candidates, count, limit(s), ms, &failed);
+    if (!answer(s, candidates[failed], outcome))
+        return false;
     for (size_t i = 0; i < count; i++) {
         unbuilt += !s->built[candidates[i]];
         s->built[candidates[i]] = true;
     }
     if (!unbuilt)
         learn(&s->entry, (tune__spent(s) - began) / (double)count);
-    return answer(s, candidates[failed], outcome);
+    return true;
 }
 
 double tune__warming_s(const tune__search *s)
