@@ -125,6 +125,20 @@ refused 3 'diary.db.journal:1: not a journal' eftune --shapes one.txt --db diary
 check 'what is no journal stays' [ "$(cat diary.db.journal)" = 'dear diary' ]
 refused 1 '--db FILE' eftune --shapes one.txt --db /proc/none/db
 refused 1 '^eftune: /proc/db.*--db FILE' eftune --shapes one.txt --db /proc/db # the folder is there
+# What --why says is what the journal has: of an older one no rounds.
+cat >made.db.journal <<'END'
+{"identity":"i"}
+{"what":"fate","target":"t","choice":"a","fate":"not surely faster","ms":1.5,"ratio":0.75,"low":0.5,"high":1.25,"rounds":15}
+{"what":"fate","target":"t","choice":"b","fate":"of old","ms":2.5}
+{"what":"fate","target":"t","choice":"c","fate":"fast","ms":3.5,"ratio":0.5,"low":0.5,"high":0.5,"rounds":15}
+{"what":"end","target":"t","choice":"c","outcome":"runtime","worst":0.0,"text":"failed since"}
+END
+expect 0 "^ *1.5 ms  a  *0.750 (0.500 to 1.250) of the default's time in 15 rounds: not surely faster$" \
+    eftune --why t --db made.db
+check '--why of an older journal' grep -q '^ *2.5 ms  b  *of old$' out
+check '--why: what failed since has no rounds' grep -q '^ *3.5 ms  c  *failed since$' out
+expect 0 '"choice":"a".*"ratio":0.75,"low":0.5,"high":1.25,"rounds":15}' eftune --why t --json --db made.db
+check '--why --json: rounds where there are some' [ "$(grep -c rounds out)" -eq 1 ]
 mkdir folder.db
 refused 1 'folder.db: ' eftune --shapes one.txt --db folder.db
 check 'nothing was made on the way' [ ! -e new.db ]

@@ -212,6 +212,14 @@ static double fake_ms(int choice)
     return choice == fake_default ? 1.5 : 1 + 0.01 * choice;
 }
 
+/* Among more than itself and the default before and after it, a choice is slower. */
+static double fake_round_ms(json_t *choices, size_t i)
+{
+    const int choice = (int)json_integer_value(json_array_get(choices, i));
+    const bool alone = json_array_size(choices) <= 3 || choice == fake_default;
+    return (alone ? 1 : 1.125) * fake_ms(choice);
+}
+
 /* ---- CLBlast's parameters, as the worker has them ---- */
 
 static bool fake_took_some; /* of them */
@@ -323,8 +331,9 @@ static json_t *fake_answer(const char *when, json_t *request)
     if (!strcmp(when, "verify"))
         return json_pack("{s:f, s:s}", "worst", 0.5, "text", "");
     times = json_array();
-    json_array_foreach(json_object_get(request, "choices"), i, item)
-        json_array_append_new(times, json_real(fake_ms((int)json_integer_value(item))));
+    item = json_object_get(request, "choices");
+    for (i = 0; i < json_array_size(item); i++)
+        json_array_append_new(times, json_real(fake_round_ms(item, i)));
     return json_pack("{s:o}", "ms", times);
 }
 
@@ -1212,7 +1221,8 @@ static void fill_journal(void)
     tune_journal_time(&journal, "t", "good", 1.5, &error);
     tune_journal_time(&journal, "t", "good", 2.5, &error);
     tune_journal_end(&journal, "t", "good", TUNE_CORRECT, 0.25, "", &error);
-    tune_journal_fate(&journal, "t", "good", "the choice", 2, &error);
+    const tune_candidate chosen = {.median_ms = 2, .ratio = {0.75, 0.5, 0.875}, .rounds = 9};
+    tune_journal_fate(&journal, "t", "good", "the choice", &chosen, &error);
     tune_journal_begin(&journal, "t", "killer", &error);
     tune_journal_end(&journal, "t", "bad", TUNE_COMPILE, 1e300 * 1e300, "no such name", &error);
     tune_journal_close(&journal);
@@ -1224,6 +1234,8 @@ static void check_journal(void)
     ck_assert(e && e->count == 2 && e->ms[0] == 1.5 && e->ms[1] == 2.5 && !e->begun);
     ck_assert(e->outcome == TUNE_CORRECT && e->worst == 0.25 && e->median_ms == 2);
     ck_assert_str_eq(e->fate, "the choice");
+    ck_assert(e->rounds == 9 && e->ratio.median == 0.75 && e->ratio.low == 0.5 &&
+              e->ratio.high == 0.875);
     e = tune_journal_find(&journal, "t", "killer");
     ck_assert(e && e->begun);
     e = tune_journal_find(&journal, "t", "bad");
@@ -1298,6 +1310,34 @@ START_TEST(rubbish_in_a_journal_is_passed_over)
     ck_assert_int_eq(open_journal("i"), EF_OK);
     check_journal();
     tune_journal_close(&journal);
+}
+END_TEST
+
+/* As older journals have it, or as someone has edited it. */
+START_TEST(a_fate_may_be_without_rounds)
+{
+    static const char *const members[] = {
+        "",
+        ",\"ratio\":0.5,\"low\":0.5,\"high\":0.5",
+        ",\"ratio\":0.5,\"low\":0.5,\"high\":0.5,\"rounds\":0",
+        ",\"ratio\":0.5,\"low\":0.5,\"high\":0.5,\"rounds\":-3",
+        ",\"ratio\":0.5,\"low\":-0.5,\"high\":0.5,\"rounds\":15",
+        ",\"ratio\":0.5,\"low\":0.5,\"high\":1e300,\"rounds\":15",
+        ",\"ratio\":\"x\",\"low\":0.5,\"high\":0.5,\"rounds\":15"};
+    fill_journal();
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        char line[256];
+        snprintf(line, sizeof line,
+                 "{\"what\":\"fate\",\"target\":\"t\",\"choice\":\"good\",\"fate\":\"%zu\","
+                 "\"ms\":3.0%s}\n",
+                 i, members[i]);
+        write_file("j", "a", line);
+        ck_assert_int_eq(open_journal("i"), EF_OK);
+        const tune_entry *e = tune_journal_find(&journal, "t", "good");
+        ck_assert(e && atoi(e->fate) == (int)i && e->median_ms == 3);
+        ck_assert_msg(e->rounds == 0 && e->ratio.median == 0, "%s", members[i]);
+        tune_journal_close(&journal);
+    }
 }
 END_TEST
 
@@ -2064,6 +2104,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_journal_gives_back_what_was_put_in);
     tcase_add_test(t, a_journal_is_cut_off_anywhere);
     tcase_add_test(t, rubbish_in_a_journal_is_passed_over);
+    tcase_add_test(t, a_fate_may_be_without_rounds);
     tcase_add_test(t, a_journal_of_something_else_begins_anew);
     tcase_add_test(t, a_journal_forgets_one_target);
     tcase_add_test(t, a_choice_that_ended_its_run_has_failed);

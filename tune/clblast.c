@@ -378,13 +378,14 @@ static ef_status leave(tune_session *s, tune_result *found, size_t *tried, size_
     *all += found->count;
     for (size_t i = 0; i < found->count; i++) {
         const tune_candidate *c = &found->candidate[i];
+        const tune_candidate ranked = {.median_ms = c->median_ms}; /* not against the default */
         *tried += c->outcome != TUNE_UNTRIED;
         if (!status && i != s->untuned)
             status =
                 tune_journal_fate(&s->journal, s->booked, s->options[i].text,
                                   c->fate < TUNE_FATE_CROWDED ? tune_fate_text(c->fate)
                                                               : "ranked; another set was compared",
-                                  c->median_ms, &s->error);
+                                  &ranked, &s->error);
     }
     tune_result_free(found);
     return status;

@@ -329,23 +329,38 @@ static int by_target_and_time(const void *x, const void *y)
     return order ? order : (at > bt) - (at < bt);
 }
 
-static void print_why(const settings *s, const tune_entry *e)
+static const char *why_of(const tune_entry *e)
 {
     const char *failed = tune_journal_why(e);
-    const char *fate = failed             ? failed
-                       : e->begun         ? "the run ended while it was tried: once more it may be"
-                       : e->fate          ? e->fate
-                       : e->late_s[0] > 0 ? "cut short: the time was up"
-                       : e->count         ? "the search has not ended"
-                                          : "not tried yet";
-    if (s->json)
-        tune_print_json(json_pack("{s:s, s:s, s:f, s:s, s:s}", "target", e->target, "choice",
-                                  e->choice, "ms", median_of(e), "outcome",
-                                  tune_outcome_text(tune_journal_outcome(e)), "why", fate));
-    else if (median_of(e) > 0)
-        printf("  %10.4g ms  %-44s %s\n", median_of(e), e->choice, fate);
+    return failed             ? failed
+           : e->begun         ? "the run ended while it was tried: once more it may be"
+           : e->fate          ? e->fate
+           : e->late_s[0] > 0 ? "cut short: the time was up"
+           : e->count         ? "the search has not ended"
+                              : "not tried yet";
+}
+
+/* The rounds tell more than the times, which were taken one after another. */
+static void print_why(const settings *s, const tune_entry *e)
+{
+    const bool has_rounds = e->rounds && why_of(e) == e->fate;
+    if (s->json) {
+        json_t *line = json_pack("{s:s, s:s, s:f, s:s, s:s}", "target", e->target, "choice",
+                                 e->choice, "ms", median_of(e), "outcome",
+                                 tune_outcome_text(tune_journal_outcome(e)), "why", why_of(e));
+        if (line && has_rounds)
+            tune_add_rounds(line, e->ratio, e->rounds);
+        tune_print_json(line);
+        return;
+    }
+    if (median_of(e) > 0)
+        printf("  %10.4g ms  %-44s ", median_of(e), e->choice);
     else
-        printf("  %10s     %-44s %s\n", "", e->choice, fate);
+        printf("  %10s     %-44s ", "", e->choice);
+    if (has_rounds)
+        printf("%.3f (%.3f to %.3f) of the default's time in %zu rounds: ", e->ratio.median,
+               e->ratio.low, e->ratio.high, e->rounds);
+    puts(why_of(e));
 }
 
 /* A family, OP or "OP SIZES": every option of each target, fastest first, and why it is where it

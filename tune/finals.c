@@ -204,7 +204,8 @@ static bool confirmed(tune__search *s, rounds *own, size_t candidate)
         c->fate = tune__alive(s, candidate) ? TUNE_FATE_CROWDED : c->fate;
         return false;
     }
-    s->result->ratio = interval(own, 0);
+    s->result->ratio = c->ratio = interval(own, 0);
+    c->rounds = own->done;
     c->fate = sure(s, s->result->ratio) ? TUNE_FATE_CHOSEN : TUNE_FATE_UNCONFIRMED;
     return c->fate == TUNE_FATE_CHOSEN;
 }
@@ -217,6 +218,7 @@ static bool adopt(tune__search *s, const rounds *finals, rounds *own)
     for (size_t i = 0; i < finals->count; i++) {
         tune_candidate *c = &s->candidate[finals->who[i]];
         c->ratio = interval(finals, i);
+        c->rounds = finals->done;
         c->fate = TUNE_FATE_UNSURE;
         open[i] = sure(s, c->ratio);
     }

@@ -2,7 +2,6 @@
 #include "journal.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,11 +127,13 @@ static void end_entry(tune_entry *e, tune_outcome outcome, double worst, const c
     e->text = text && *text ? strdup(text) : NULL;
 }
 
-static bool set_fate(tune_entry *e, const char *fate, double ms)
+static bool set_fate(tune_entry *e, const char *fate, double ms, tune_interval ratio, size_t rounds)
 {
     free(e->fate);
     e->fate = strdup(fate);
     e->median_ms = ms;
+    e->ratio = ratio;
+    e->rounds = rounds;
     return e->fate != NULL;
 }
 
@@ -175,6 +176,18 @@ static bool is_time(double ms)
     return ms >= 0 && ms < most;
 }
 
+/* The rounds of a fate, where it has some. */
+static bool read_fate(tune_entry *e, json_t *line, const char *fate, double ms)
+{
+    tune_interval r;
+    json_int_t rounds;
+    const bool has_rounds = !json_unpack(line, "{s:F, s:F, s:F, s:I}", "ratio", &r.median, "low",
+                                         &r.low, "high", &r.high, "rounds", &rounds) &&
+                            rounds > 0 && is_time(r.median) && is_time(r.low) && is_time(r.high);
+    return set_fate(e, fate, ms, has_rounds ? r : (tune_interval){0},
+                    has_rounds ? (size_t)rounds : 0);
+}
+
 /* A line that is none is passed over: the last one of a killed run may be cut off. */
 static bool apply(tune_journal *j, json_t *line)
 {
@@ -202,7 +215,7 @@ static bool apply(tune_journal *j, json_t *line)
         set_default(e, is_time(number) ? number : 0);
     else if (!strcmp(what, "fate") &&
              !json_unpack(line, "{s:s, s:F}", "fate", &text, "ms", &number))
-        return set_fate(e, text, number);
+        return read_fate(e, line, text, number);
     else if (!strcmp(what, "time") && !json_unpack(line, "{s:F}", "ms", &number))
         return add_time(e, number);
     return true;
@@ -216,6 +229,14 @@ static ef_status failed(const tune_journal *j, ef_error *error)
 static ef_status no_memory(ef_error *error)
 {
     return ef__error_set(error, EF_ENOMEM, 0, NULL, "no host memory for the journal");
+}
+
+void tune_add_rounds(json_t *line, tune_interval ratio, size_t rounds)
+{
+    json_object_set_new(line, "ratio", json_real(ratio.median));
+    json_object_set_new(line, "low", json_real(ratio.low));
+    json_object_set_new(line, "high", json_real(ratio.high));
+    json_object_set_new(line, "rounds", json_integer((json_int_t)rounds));
 }
 
 static json_t *now_ms(void)
@@ -320,15 +341,16 @@ ef_status tune_journal_default(tune_journal *j, const char *target, const char *
 }
 
 ef_status tune_journal_fate(tune_journal *j, const char *target, const char *choice,
-                            const char *fate, double ms, ef_error *error)
+                            const char *fate, const tune_candidate *found, ef_error *error)
 {
     tune_entry *e = entry_of(j, target, choice);
-    if (!e || !set_fate(e, fate, ms))
+    if (!e || !set_fate(e, fate, found->median_ms, found->ratio, found->rounds))
         return no_memory(error);
-    return append(j,
-                  json_pack("{s:s, s:s, s:s, s:s, s:f}", "what", "fate", "target", target, "choice",
-                            choice, "fate", fate, "ms", ms),
-                  false, error);
+    json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:f}", "what", "fate", "target", target,
+                             "choice", choice, "fate", fate, "ms", found->median_ms);
+    if (line && found->rounds)
+        tune_add_rounds(line, found->ratio, found->rounds);
+    return append(j, line, false, error);
 }
 
 /* ---- opening ---- */

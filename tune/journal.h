@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "search.h"
+#include <jansson.h>
 
 /* How long a choice took, by the clock and in milliseconds, as a file that is read tells. */
 typedef struct tune_cost {
@@ -29,8 +30,10 @@ typedef struct tune_entry {
     char *text;   /* what went wrong */
     char *fate;   /* of the last search that ended; NULL: none did */
     double median_ms;
-    bool is_default; /* as the device is, untuned */
-    double floor_ms; /* the default's: of the target at the device's ceilings; 0: not known */
+    tune_interval ratio; /* to the default, in that search's rounds */
+    size_t rounds;       /* 0: it had none, or the journal is of a time when that was not written */
+    bool is_default;     /* as the device is, untuned */
+    double floor_ms;     /* the default's: of the target at the device's ceilings; 0: not known */
     tune_cost cost;
 } tune_entry;
 
@@ -83,8 +86,12 @@ ef_status tune_journal_late(tune_journal *j, const char *target, const char *cho
 ef_status tune_journal_default(tune_journal *j, const char *target, const char *choice,
                                double floor_ms, ef_error *error);
 
-/* Where a finished search has left the choice, and its median time. */
+/* Where a finished search has left the choice, its median time, and its rounds if there are some
+ * against the default; of found nothing else counts. */
 ef_status tune_journal_fate(tune_journal *j, const char *target, const char *choice,
-                            const char *fate, double ms, ef_error *error);
+                            const char *fate, const tune_candidate *found, ef_error *error);
+
+/* As a fate has them, into a line: "ratio", its interval's "low" and "high", "rounds". */
+void tune_add_rounds(json_t *line, tune_interval ratio, size_t rounds);
 
 #endif

@@ -235,8 +235,8 @@ static ef_status note_fates(run *r, const tune_result *found)
     ef_status status = EF_OK;
     for (size_t i = 0; i < found->count && !status; i++)
         status = tune_journal_fate(&s->journal, s->booked, s->options[i].text,
-                                   tune_fate_text(found->candidate[i].fate),
-                                   found->candidate[i].median_ms, &s->error);
+                                   tune_fate_text(found->candidate[i].fate), &found->candidate[i],
+                                   &s->error);
     return status;
 }
 

@@ -29,7 +29,7 @@
     X(SICK, "sick")               /* an answer only: see below */                                  \
     X(GONE, "gone")               /* an answer only: the bench cannot go on; ends the search */
 
-/* Why a candidate is where it is. */
+/* Why a candidate is where it is. The margin is that of a plan that names no other. */
 #define TUNE_FATES(X)                                                                              \
     X(UNSEEN, "not tried: the time was up")                                                        \
     X(FAILED, "failed")                                                                            \
@@ -38,7 +38,7 @@
     X(THIRD, "not in the fastest third after 4 samples")                                           \
     X(FEW, "not among the finalists after 13 samples")                                             \
     X(CROWDED, "a finalist, but the time was up for its rounds")                                   \
-    X(UNSURE, "not surely faster than the default by the margin")                                  \
+    X(UNSURE, "not surely faster than the default by the margin of 2 %")                           \
     X(BEATEN, "surely faster than the default, but slower than the choice")                        \
     X(TIED, "as fast as the choice, but not as simple")                                            \
     X(UNCONFIRMED, "faster than the default in the finals, but not in rounds of its own")          \
@@ -145,7 +145,8 @@ typedef struct tune_candidate {
     size_t samples;
     double ms[TUNE_SAMPLES]; /* in the order of measuring; known ones first */
     double median_ms, mad_ms;
-    tune_interval ratio; /* to the default, in the finals; 0 if it was not there */
+    tune_interval ratio; /* to the default, in its last rounds: the finals', or those of its own */
+    size_t rounds;       /* that counted of these; 0: it had none */
 } tune_candidate;
 
 typedef enum tune_end {
