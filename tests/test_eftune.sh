@@ -327,12 +327,13 @@ else
         check 'SIGINT ends with 130' [ "$status" -eq 130 ]
         check 'SIGINT says how to go on' grep -q '^eftune: interrupted; run again' started.err
         check 'SIGINT leaves no worker' no_workers
-        start $many --db cut.db
+        check 'and nothing is chosen' grep -q '^gelu.*not finished: [0-9]* of [0-9]* tried; interrupted$' started.out
+        start $many --fresh --db cut.db
         more_lines cut.db.journal 5
         kill -HUP "$started"
         finish
         check 'SIGHUP, too' [ "$status" -eq 130 ]
-        check 'and says it' grep -q '^eftune: interrupted; run again' started.err
+        check 'and says it' grep -q '^eftune: interrupted; run again without --fresh to go on' started.err
         check 'and a database that parses' parses cut.db
     else
         skip 'SIGINT' 'env(1) has no --default-signal'

@@ -116,11 +116,11 @@ static bool misbehave(const char *what)
         if (first_time("first") || !first_time("second"))
             return false;
         puts("{\"failed\": \"runtime\", \"text\": \"CL_OUT_OF_RESOURCES\"}");
-    } else if (!strcmp(what, "slowly")) { /* it builds, in each process */
-        usleep(fake_begun++ ? 0 : 400000);
+    } else if (!strcmp(what, "slowly") || !strcmp(what, "drowsily")) {
+        usleep(fake_begun++ ? 0 : *what == 's' ? 400000 : 990000); /* it builds, in each process */
         return false;
-    } else if (!strcmp(what, "drowsily")) {
-        usleep(fake_begun++ ? 0 : 990000);
+    } else if (!strcmp(what, "interrupt")) { /* the run */
+        kill(getppid(), SIGALRM);
         return false;
     } else if (!strcmp(what, "half")) {
         fputs(cut, stdout);
@@ -821,6 +821,14 @@ END_TEST
 
 static const tune_device device = {
     .name = "fake", .key = "k1", .driver = "1", .accuracy = "normal"};
+static volatile sig_atomic_t stopped;
+
+static void on_alarm(int number)
+{
+    (void)number;
+    stopped = 1;
+}
+
 static const char *const shapes[] = {"gelu.forward H1000", "gelu.forward H90000"};
 
 static int run_request(const char *scenario, tune_request request)
@@ -932,6 +940,55 @@ START_TEST(failures_are_tried_again_where_all_is_tuned)
     times = count_log("time 2");
     ck_assert_int_eq(run_fake("", true), 0); /* nothing has failed */
     ck_assert_int_eq(count_log("time 2"), times);
+}
+END_TEST
+
+/* In the middle of the first target, whose record stays in force meanwhile, also where it is
+ * checked; the second is left as it was. */
+START_TEST(a_fresh_search_that_is_cut_off_goes_on)
+{
+    const tune_request fresh = {.budget_s = 100, .fresh = true, .stop = &stopped};
+    signal(SIGALRM, on_alarm);
+    ck_assert_int_eq(run_fake("", false), 0);
+    int times = count_log("time");
+    ck_assert_int_eq(run_fake("", false), 0);
+    ck_assert_int_eq(count_log("time"), times); /* all is tuned */
+    ck_assert_int_eq(run_request("time 5 interrupt", fresh), 130);
+    ck_assert_str_eq(in_database(), "chunk,chunk,");
+    ck_assert_int_eq(run_request("", (tune_request){.budget_s = 100, .check = true}), 0);
+    ck_assert_str_eq(in_database(), "chunk,chunk,");
+    times = count_log("time");
+    ck_assert_int_eq(run_fake("", false), 0);
+    ck_assert_int_gt(count_log("time"), times);
+    times = count_log("time");
+    ck_assert_int_eq(run_fake("", false), 0);
+    ck_assert_int_eq(count_log("time"), times);
+    ck_assert_str_eq(in_database(), "chunk,chunk,");
+}
+END_TEST
+
+/* Those of its own for the choice, the finals' for the others; none for who was no finalist. */
+START_TEST(the_journal_has_the_rounds_of_finalists)
+{
+    size_t finalists = 0;
+    ck_assert_int_eq(run_fake("", false), 0);
+    tune_journal j;
+    ef_error error;
+    ck_assert_int_eq(tune_journal_look(&j, path_of("new/folders/db.journal"), &error), EF_OK);
+    for (size_t i = 0; i < j.count; i++) {
+        const tune_entry *e = &j.entries[i];
+        const bool chosen = e->fate && !strcmp(e->fate, "the choice");
+        const double ratio = (chosen ? 1 : 1.125) * e->median_ms / fake_ms(RIGHT);
+        ck_assert_ptr_nonnull(e->fate);
+        if (strcmp(e->target, gelu))
+            continue;
+        ck_assert(e->rounds == 15 || (e->rounds == 0 && !chosen));
+        finalists += e->rounds > 0;
+        ck_assert(e->rounds == 0 || fabs(e->ratio.median - ratio) < 1e-9);
+        ck_assert(e->ratio.low == e->ratio.median && e->ratio.high == e->ratio.median);
+    }
+    ck_assert_uint_eq(finalists, TUNE_FINALISTS);
+    tune_journal_close(&j);
 }
 END_TEST
 
@@ -1626,6 +1683,33 @@ START_TEST(a_result_is_of_the_driver_that_it_was_measured_with)
 }
 END_TEST
 
+START_TEST(a_record_that_needs_a_new_search_stays_in_force)
+{
+    tune_target t;
+    ef_error error;
+    tune_device updated = device;
+    ck_assert_int_eq(put("db", gelu, "chunk", 1), EF_OK);
+    ck_assert_int_eq(put("db", "gelu.forward H2000", NULL, 2), EF_OK);
+    strcpy(updated.driver, "2");
+    ck_assert(tune_target_parse(gelu, &t));
+    strcpy(updated.accuracy, "strict"); /* whose record is another */
+    ck_assert_int_eq(tune_database_reopen(path_of("db"), &updated, &t, &error), EF_OK);
+    ck_assert(has("db", gelu, "i"));
+    strcpy(updated.accuracy, "normal");
+    ck_assert_int_eq(tune_database_reopen(path_of("db"), &updated, &t, &error), EF_OK);
+    ck_assert(!has("db", gelu, "i") && has("db", "gelu.forward H2000", "i"));
+    ck_assert_str_eq(records("db"), "gelu.forward H1000 1,gelu.forward H2000 2,");
+    char text[512] = "";
+    ck_assert_int_eq(tune_database_read(path_of("db"), take_driver, text, &error), EF_OK);
+    ck_assert_str_eq(text, "gelu.forward H1000 by 1,gelu.forward H2000 by 1,");
+    ck_assert_int_eq(tune_database_reopen(path_of("none"), &device, &t, &error), EF_OK);
+    ck_assert_int_eq(access(path_of("none"), F_OK), -1);
+    write_file("db", "w", "important notes\n");
+    ck_assert_int_eq(tune_database_reopen(path_of("db"), &device, &t, &error), EF_EFORMAT);
+    ck_assert_str_eq(read_text("db"), "important notes\n");
+}
+END_TEST
+
 START_TEST(folders_are_made)
 {
     ef_error error;
@@ -1801,8 +1885,6 @@ START_TEST(targets_that_cannot_be_are_refused)
 END_TEST
 
 /* ---- CLBlast ---- */
-
-static volatile sig_atomic_t stopped;
 
 /* budget_s is that of three targets; CLBlast's share of it a quarter. */
 static int run_clblast(const char *scenario, tune_request request)
@@ -1998,12 +2080,6 @@ START_TEST(a_cpu_gets_the_kernel_that_works_in_registers)
 }
 END_TEST
 
-static void on_alarm(int number)
-{
-    (void)number;
-    stopped = 1;
-}
-
 static void stop_after(double seconds)
 {
     const struct itimerval moment = {.it_value = {.tv_usec = (suseconds_t)(1e6 * seconds) + 1}};
@@ -2079,6 +2155,8 @@ static Suite *suite(void)
     tcase_add_test(t, a_wrong_choice_that_is_fast_hides_no_other);
     tcase_add_test(t, one_target_is_finished_rather_than_two_begun);
     tcase_add_test(t, failures_are_tried_again_where_all_is_tuned);
+    tcase_add_test(t, a_fresh_search_that_is_cut_off_goes_on);
+    tcase_add_test(t, the_journal_has_the_rounds_of_finalists);
     tcase_add_test(t, a_target_that_does_not_open_again_stops_no_other);
     tcase_add_test(t, a_search_that_had_its_share_is_not_made_again);
     tcase_add_test(t, the_first_samples_of_many_do_not_come_back);
@@ -2118,6 +2196,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, a_result_replaces_its_targets_and_no_other);
     tcase_add_test(t, a_result_is_of_the_driver_that_it_was_measured_with);
+    tcase_add_test(t, a_record_that_needs_a_new_search_stays_in_force);
     tcase_add_test(t, folders_are_made);
     tcase_add_test(t, files_of_something_else_are_left_alone);
     tcase_add_test(t, looking_writes_nothing);

@@ -14,6 +14,7 @@ typedef struct search {
     const tune_session *session;
     size_t option; /* that the record names; count: none that is there now */
     bool found, is_default;
+    bool is_open; /* it needs a new search, whatever is found here */
     char variant[64];
     size_t tried;
     double seconds; /* of the search that chose it */
@@ -34,6 +35,8 @@ static bool see(void *user, json_t *line)
     f->found = true;
     f->is_default = !strcmp(variant, "default");
     snprintf(f->variant, sizeof f->variant, "%s", variant);
+    const char *identity = json_string_value(json_object_get(line, "identity"));
+    f->is_open = identity && !*identity;
     f->tried = (size_t)json_integer_value(json_object_get(line, "tried"));
     f->seconds = json_number_value(json_object_get(line, "seconds"));
     while (f->option < s->count &&
@@ -158,7 +161,7 @@ static ef_status write_down(check *c, const char *db, const search *f, const tun
                                 .variant = adopted ? o->variant : NULL,
                                 .knobs = o->knobs,
                                 .source = s->source,
-                                .identity = identity,
+                                .identity = f->is_open ? "" : identity,
                                 .ms = tune_median(adopted ? c->t.own : c->t.base, ROUNDS),
                                 .base_ms = tune_median(c->t.base, ROUNDS),
                                 .low = adopted ? v->ratio.low : 1,

@@ -122,8 +122,9 @@ typedef struct reading {
     const tune_device *device;
     const tune_record *records; /* that come anew */
     size_t count;
-    json_t *lines; /* that stay, without the header */
-    bool foreign;
+    const tune_target *reopened; /* NULL: none */
+    json_t *lines;               /* that stay, without the header */
+    bool foreign, any_reopened;
 } reading;
 
 static bool see_old(void *user, json_t *line)
@@ -134,8 +135,13 @@ static bool see_old(void *user, json_t *line)
         r->foreign = !key || strcmp(key, r->device->key);
         return !r->foreign;
     }
-    if (!is_replaced(line, r->device->accuracy, r->records, r->count))
-        json_array_append(r->lines, line);
+    if (is_replaced(line, r->device->accuracy, r->records, r->count))
+        return true;
+    if (r->reopened && tune_database_is_of(line, r->reopened, r->device->accuracy)) {
+        json_object_set_new(line, "identity", json_string(""));
+        r->any_reopened = true;
+    }
+    json_array_append(r->lines, line);
     return true;
 }
 
@@ -179,7 +185,7 @@ static ef_status write_lines(const char *path, json_t *lines, ef_error *error)
 ef_status tune_database_put(const char *path, const tune_device *device, const tune_record *records,
                             size_t count, ef_error *error)
 {
-    reading r = {device, records, count, json_array(), false};
+    reading r = {.device = device, .records = records, .count = count, .lines = json_array()};
     bool made = !json_array_append_new(r.lines, header(device));
     ef_status status = read_old(path, &r, error);
     for (size_t i = 0; i < count && made && !status; i++)
@@ -187,6 +193,19 @@ ef_status tune_database_put(const char *path, const tune_device *device, const t
     if (!status && !made)
         status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: no line can be made", path);
     if (!status)
+        status = write_lines(path, r.lines, error);
+    json_decref(r.lines);
+    return status;
+}
+
+ef_status tune_database_reopen(const char *path, const tune_device *device,
+                               const tune_target *target, ef_error *error)
+{
+    reading r = {.device = device, .reopened = target, .lines = json_array()};
+    bool made = !json_array_append_new(r.lines, header(device));
+    ef_status status = made ? read_old(path, &r, error)
+                            : ef__error_set(error, EF_ENOMEM, 0, NULL, "no host memory");
+    if (!status && r.any_reopened)
         status = write_lines(path, r.lines, error);
     json_decref(r.lines);
     return status;

@@ -38,6 +38,11 @@ typedef struct tune_record {
 ef_status tune_database_put(const char *path, const tune_device *device, const tune_record *results,
                             size_t count, ef_error *error);
 
+/* The target's record, if there is one, needs a new search; until that has ended, its choice stays
+ * in force. Errors: EIO, EFORMAT. */
+ef_status tune_database_reopen(const char *path, const tune_device *device,
+                               const tune_target *target, ef_error *error);
+
 /* Make path's folder and see that a file there is of this device. Errors: EIO, EFORMAT. */
 ef_status tune_database_prepare(const char *path, const tune_device *device, ef_error *error);
 

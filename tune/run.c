@@ -463,6 +463,15 @@ static ef_status keep_clblast(run *r, const char *why)
     return EF_OK;
 }
 
+/* What a fresh run forgets is searched again, by a later run if this one is ended; so the database
+ * says it before the journal does. */
+static ef_status forget_record(run *r)
+{
+    tune_session *s = &r->session;
+    return r->request->fresh ? tune_database_reopen(r->db, &s->device, &r->target[r->at], &s->error)
+                             : EF_OK;
+}
+
 static ef_status search_clblast(run *r, double budget_s)
 {
     tune_session *s = &r->session;
@@ -474,7 +483,9 @@ static ef_status search_clblast(run *r, double budget_s)
     bool fits;
     if (!tune_clblast_has_time(s->is_cpu, budget_s))
         return keep_clblast(r, "too little time to try others of its parameters");
-    ef_status status = tune_session_open_clblast(s, &limits, &fits);
+    ef_status status = forget_record(r);
+    if (!status)
+        status = tune_session_open_clblast(s, &limits, &fits);
     if (status)
         return pass_over(r, status);
     if (!fits)
@@ -527,7 +538,9 @@ static ef_status tune_one(run *r)
         r->old++;
         return EF_OK;
     }
-    ef_status status = tune_session_open(s, target);
+    ef_status status = forget_record(r);
+    if (!status)
+        status = tune_session_open(s, target);
     if (status)
         return pass_over(r, status);
     status = search(r, fmax(r->budget_s - (ef__now() - before), 0.1), &found);
@@ -627,14 +640,16 @@ static int say_end(run *r, ef_status status)
     if (!q->json)
         printf("%zu adopted, %zu default, %zu tuned before, %zu not finished: %s\n", r->adopted,
                r->kept, r->old, left, r->db);
+    const char *how = q->fresh ? "without --fresh " : "";
+    if (is_stopped(r) && q->check)
+        return ef__say_error(q->command, EF__INTERRUPTED, "interrupted");
     if (is_stopped(r))
-        return ef__say_error(q->command, EF__INTERRUPTED,
-                             q->check ? "interrupted" : "interrupted; run again to go on");
+        return ef__say_error(q->command, EF__INTERRUPTED, "interrupted; run again %sto go on", how);
     if (r->broken)
         return ef__say_error(q->command, EF__DEVICE, "the default does not run at %zu of them",
                              r->broken);
     if (left && !q->json && !q->check)
-        printf("The time is up; run again to go on.\n");
+        printf("The time is up; run again %sto go on.\n", how);
     return EXIT_SUCCESS;
 }
 
