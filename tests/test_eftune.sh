@@ -112,7 +112,13 @@ XDG_DATA_HOME=$tmp/none
 export XDG_DATA_HOME
 for look in --show --check '--why gelu' '--export t4 folder'; do
     refused 3 'nothing is tuned for .* yet; eftune does$' eftune $look
+    check "$look: no more than that" lacks 'No such file' err
 done
+touch none # not a folder: whether something is tuned cannot be told
+for look in --show --check '--why gelu' '--export t4 folder'; do
+    refused 3 '^eftune: .*/none/energyflow.*: Not a directory$' eftune $look
+done
+rm none
 unset XDG_DATA_HOME
 for text in 'notes' '{"format": "energyflow tune 9"}' \
     '{"format": "energyflow tune 1", "key": "of another", "driver": "1"}'; do
@@ -167,6 +173,7 @@ expect 0 '^0 adopted, 0 default, 2 tuned before, 0 not finished' $quick --db new
 check 'the second run changes nothing' same before new/folder/db
 expect 0 '^masked_mean.forward B2 L16 D32 # [0-9.]* ms: ' eftune --show --db new/folder/db
 cp out shown.txt
+check '--show: how many were tried' grep -q ', [0-9][0-9]* of [0-9][0-9]* tried, normal accuracy, ' out
 expect 0 ' 2 tuned before' eftune --shapes shown.txt --db new/folder/db
 expect 0 'the default$' eftune --why masked_mean.forward --db new/folder/db
 expect 0 '^masked_mean.backward B2' eftune --why 'masked_mean.backward B2 L16 D32' --db new/folder/db

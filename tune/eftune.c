@@ -32,7 +32,24 @@ static const float budgets[] = {40, 600, 3000}; /* of the efforts, seconds */
 
 /* ---- the database ---- */
 
-/* The database to look into: --db, else the device's own. */
+/* The user has none at path: the system's, which programs use then, if only looked at. */
+static int find_system_database(const settings *s, ef_actor *actor, const char *key, char *path,
+                                size_t size)
+{
+    char system[4096];
+    ef__tuned_system_path(key, system, sizeof system);
+    if (access(system, F_OK))
+        return ef__say_error(NAME, EF__DATA, "%s: nothing is tuned for %s yet; eftune does", path,
+                             ef_actor_device(actor)->name);
+    if (s->check)
+        return ef__say_error(NAME, EF__DATA, "%s: %s; programs use the system's, %s: --db names it",
+                             path, strerror(ENOENT), system);
+    ef__say_error(NAME, 0, "looking at the system's database, %s", system);
+    snprintf(path, size, "%s", system);
+    return 0;
+}
+
+/* The database to look into: --db, else the device's own, else the system's. */
 static int find_database(const settings *s, char *path, size_t size)
 {
     ef_actor *actor;
@@ -46,9 +63,10 @@ static int find_database(const settings *s, char *path, size_t size)
         return code;
     ef__tuned_key(actor, key);
     ef__tuned_user_path(key, path, size);
-    if (access(path, F_OK))
-        code = ef__say_error(NAME, EF__DATA, "%s: %s: nothing is tuned for %s yet; eftune does",
-                             path, strerror(errno), ef_actor_device(actor)->name);
+    if (access(path, F_OK) && errno != ENOENT)
+        code = ef__say_error(NAME, EF__DATA, "%s: %s", path, strerror(errno));
+    else if (access(path, F_OK))
+        code = find_system_database(s, actor, key, path, size);
     ef_actor_close(actor);
     return code;
 }
@@ -273,6 +291,7 @@ static bool show_line(void *user, json_t *line)
     const char *shape, *variant, *date, *class;
     json_t *knobs;
     double ms, base, low, high;
+    json_int_t tried = 0, of = 0;
     s->any = true;
     if (s->json) {
         tune_print_json(json_incref(line));
@@ -281,15 +300,18 @@ static bool show_line(void *user, json_t *line)
     if (json_object_get(line, "format"))
         printf("# %s, driver %s\n", json_string_value(json_object_get(line, "device")),
                json_string_value(json_object_get(line, "driver")));
-    if (json_unpack(line, "{s:s, s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:F}", "shape", &shape,
-                    "variant", &variant, "date", &date, "accuracy", &class, "knobs", &knobs, "ms",
-                    &ms, "base_ms", &base, "ratio_low", &low, "ratio_high", &high))
+    if (json_unpack(line, "{s:s, s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:F, s?I, s?I}", "shape",
+                    &shape, "variant", &variant, "date", &date, "accuracy", &class, "knobs", &knobs,
+                    "ms", &ms, "base_ms", &base, "ratio_low", &low, "ratio_high", &high, "tried",
+                    &tried, "of", &of))
         return true;
     printf("%s # %.4g ms: %s", shape, ms, variant);
     if (strcmp(variant, "default")) {
         show_knobs(knobs);
         printf(", default %.4g ms, %.2f to %.2f times as fast", base, 1 / high, 1 / low);
     }
+    if (of > 0)
+        printf(", %lld of %lld tried", (long long)tried, (long long)of);
     printf(", %s accuracy, %s\n", class, date);
     return true;
 }

@@ -196,9 +196,12 @@ static void say(const run *r, const tune_result *found)
         printf("%-44s %s: %.2f times as fast (%.2f to %.2f), %zu of %zu tried\n", s->shape, o->text,
                1 / found->ratio.median, 1 / found->ratio.high, 1 / found->ratio.low, tried,
                r->before + found->count);
+    else if (found->end)
+        printf("%-44s not finished: %zu of %zu tried; %s\n", s->shape, tried,
+               r->before + found->count, ends[found->end]);
     else
-        printf("%-44s default (%s), %zu of %zu tried%s%s\n", s->shape, s->options[s->untuned].text,
-               tried, r->before + found->count, found->end ? "; " : "", ends[found->end]);
+        printf("%-44s default (%s), %zu of %zu tried\n", s->shape, s->options[s->untuned].text,
+               tried, r->before + found->count);
     fflush(stdout);
 }
 

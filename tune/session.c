@@ -653,7 +653,8 @@ tune_outcome tune_session_verify(void *user, size_t i, tune_limit limit)
     return try(user, i, limit, NULL);
 }
 
-/* All of them were right before: where a round of several fails, each is tried alone. */
+/* Only times are compared here: some of them may not have been verified, the winner is before it is
+ * adopted. Where a round of several fails, each is tried alone. */
 tune_outcome tune_session_round(void *user, const size_t *list, size_t count, tune_limit limit,
                                 double *ms, size_t *failed)
 {

@@ -371,6 +371,11 @@ int ef__tuned_user_path(const char *key, char *path, size_t size)
     return snprintf(path, size, "%s/.local/share/energyflow/tune/%s.eftune", home ? home : "", key);
 }
 
+int ef__tuned_system_path(const char *key, char *path, size_t size)
+{
+    return snprintf(path, size, SYSCONFDIR "/energyflow/tune/%s.eftune", key);
+}
+
 static bool is_there(const char *path)
 {
     return !access(path, F_OK);
@@ -391,7 +396,7 @@ ef_status ef__tuned_path(ef_actor *a, char *path, size_t size, bool *named)
     else {
         used = ef__tuned_user_path(key, path, size);
         if (!is_there(path))
-            used = snprintf(path, size, SYSCONFDIR "/energyflow/tune/%s.eftune", key);
+            used = ef__tuned_system_path(key, path, size);
         if (!is_there(path))
             *path = '\0';
     }

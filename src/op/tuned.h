@@ -63,6 +63,9 @@ void ef__tuned_key(ef_actor *a, char key[EF__SHA256_HEX]);
  * Returns its length, as snprintf. */
 int ef__tuned_user_path(const char *key, char *path, size_t size);
 
+/* And that for users who have none of their own. */
+int ef__tuned_system_path(const char *key, char *path, size_t size);
+
 /* The database that the actor takes: what EF_TUNE names (then named), else the user's, else the
  * system's. Empty: EF_TUNE=off, or there is none. Errors: EARG (too long). */
 ef_status ef__tuned_path(ef_actor *a, char *path, size_t size, bool *named);
