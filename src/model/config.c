@@ -66,3 +66,10 @@ ef_status ef__want_tensor(ef_actor *a, const char *op, const char *name, const e
         status = ef__want_rank(a, op, name, t, rank);
     return status ? status : ef__want_dtype(a, op, name, t, dtype);
 }
+
+ef_status ef__upload(ef_actor *a, ef_dtype dtype, size_t rank, const size_t *dims,
+                     const char *label, const void *data, ef_tensor **tensor)
+{
+    ef_status status = ef_tensor_new(a, dtype, rank, dims, label, tensor);
+    return status ? status : ef_tensor_write(*tensor, data);
+}

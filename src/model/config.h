@@ -15,4 +15,8 @@ int ef__scope_group(const ef_model_config *config, ef_scope scope);
 ef_status ef__want_tensor(ef_actor *a, const char *op, const char *name, const ef_tensor *t,
                           size_t rank, ef_dtype dtype);
 
+/* A tensor with a copy of data. */
+ef_status ef__upload(ef_actor *a, ef_dtype dtype, size_t rank, const size_t *dims,
+                     const char *label, const void *data, ef_tensor **tensor);
+
 #endif

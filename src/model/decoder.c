@@ -126,13 +126,6 @@ size_t ef__count_targets(const ef_batch *batch)
     return count;
 }
 
-static ef_status upload(ef_actor *a, ef_dtype dtype, size_t rank, const size_t *dims,
-                        const char *label, const void *data, ef_tensor **tensor)
-{
-    ef_status status = ef_tensor_new(a, dtype, rank, dims, label, tensor);
-    return status ? status : ef_tensor_write(*tensor, data);
-}
-
 /* Host copies of what ef__counted holds. */
 typedef struct lists {
     int32_t *rows, *target, *place;
@@ -159,13 +152,13 @@ static void fill_lists(const ef_batch *b, size_t count, lists *l)
 static ef_status upload_lists(ef_actor *a, const ef_batch *b, const lists *l, ef__counted *c)
 {
     const size_t dims[2] = {b->B, b->L};
-    ef_status status = upload(a, EF_I32, 1, &c->count, "counted rows", l->rows, &c->rows);
+    ef_status status = ef__upload(a, EF_I32, 1, &c->count, "counted rows", l->rows, &c->rows);
     if (!status)
-        status = upload(a, EF_I32, 1, &c->count, "targets", l->target, &c->target);
+        status = ef__upload(a, EF_I32, 1, &c->count, "targets", l->target, &c->target);
     if (!status)
-        status = upload(a, EF_I32, 2, dims, "places", l->place, &c->place);
+        status = ef__upload(a, EF_I32, 2, dims, "places", l->place, &c->place);
     if (!status)
-        status = upload(a, EF_U8, 2, dims, "counted mask", l->mask, &c->mask);
+        status = ef__upload(a, EF_U8, 2, dims, "counted mask", l->mask, &c->mask);
     return status;
 }
 

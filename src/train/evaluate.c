@@ -83,15 +83,11 @@ static ef_status encode(evaluation *v, const ef_batch *batch, ef_readback **read
     ef_actor *a = v->encoder->actor;
     const size_t shape[2] = {batch->B, batch->L}, out[2] = {batch->B, batch->E};
     ef_tensor *ids = NULL, *mask = NULL, *y = NULL;
-    ef_status status = ef_tensor_new(a, EF_I32, 2, shape, "ids", &ids);
+    ef_status status = ef__upload(a, EF_I32, 2, shape, "ids", batch->ids, &ids);
     if (!status)
-        status = ef_tensor_new(a, EF_U8, 2, shape, "mask", &mask);
+        status = ef__upload(a, EF_U8, 2, shape, "mask", batch->mask, &mask);
     if (!status)
         status = ef_tensor_new(a, EF_F32, 2, out, "vectors", &y);
-    if (!status)
-        status = ef_tensor_write(ids, batch->ids);
-    if (!status)
-        status = ef_tensor_write(mask, batch->mask);
     if (!status)
         status = ef_encoder_encode(v->encoder, ids, mask, y);
     if (!status)

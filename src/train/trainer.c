@@ -116,13 +116,6 @@ uint64_t ef_trainer_attempted(const ef_trainer *trainer)
     return trainer->attempted;
 }
 
-static ef_status upload(ef_actor *a, ef_dtype dtype, size_t rows, size_t columns, const char *label,
-                        const void *data, ef_tensor **tensor)
-{
-    ef_status status = ef_tensor_new(a, dtype, 2, (size_t[]){rows, columns}, label, tensor);
-    return status ? status : ef_tensor_write(*tensor, data);
-}
-
 /* What either model needs of a micro-batch. */
 typedef struct micro {
     ef_tensor *ids, *vector;
@@ -130,8 +123,9 @@ typedef struct micro {
 
 static ef_status micro_new(ef_actor *a, const ef_batch *b, micro *m)
 {
-    ef_status status = upload(a, EF_I32, b->B, b->L, "ids", b->ids, &m->ids);
-    return status ? status : upload(a, EF_F32, b->B, b->E, "vector", b->target, &m->vector);
+    const size_t words[] = {b->B, b->L}, vectors[] = {b->B, b->E};
+    ef_status status = ef__upload(a, EF_I32, 2, words, "ids", b->ids, &m->ids);
+    return status ? status : ef__upload(a, EF_F32, 2, vectors, "vector", b->target, &m->vector);
 }
 
 static void micro_clear(micro *m)
@@ -148,7 +142,8 @@ static ef_status run_encoder(ef_trainer *t, const ef_batch *batch, const micro *
     const size_t *dims = ef_tensor_dims(m->vector);
     ef__pass pass = {.group = ef__scope_group(t->config, o->scope)};
     ef_tensor *mask = NULL, *y = NULL, *dy = NULL;
-    ef_status status = upload(t->actor, EF_U8, batch->B, batch->L, "mask", batch->mask, &mask);
+    ef_status status =
+        ef__upload(t->actor, EF_U8, 2, ef_tensor_dims(m->ids), "mask", batch->mask, &mask);
     if (!status)
         status = ef_tensor_new(t->actor, EF_F32, 2, dims, "y", &y);
     if (!status)
