@@ -5,13 +5,17 @@ usage: make_golden.py OUTDIR [SEED]     (needs torch and safetensors; the files 
 
 A file has the parameters at the start as param.NAME, a batch (ids, mask, an encoder's target or a decoder's z), its
 output, the first step's gradients as grad.NAME, the parameters after the last step as after.NAME, and log [steps,5]:
-loss, mse or ce, cos or ce, gradient norm before clipping, learning rate. Shapes and hyper-parameters are JSON in the metadata, under "config".
+loss, mse or ce, cos or ce, gradient norm before clipping, learning rate. Shapes and hyper-parameters are JSON in the
+metadata, under "config". The models are those of bench/torch_model.py.
 """
-import json, math, sys
+import json, math, pathlib, sys
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+from torch_model import Decoder, Encoder
 
 SHAPES = {  # B, L, V, D, H, K, E, dilations
     "one": (1, 1, 5, 4, 4, 1, 1, [1]),
@@ -19,49 +23,6 @@ SHAPES = {  # B, L, V, D, H, K, E, dilations
     "small": (3, 17, 101, 32, 64, 5, 24, [1, 2, 4, 8]),
 }
 HYPER = dict(lr=2e-3, weight_decay=0.01, clip=1.0, warmup=5, decay=15, min_lr=1e-4, alpha=0.7, beta=1.3, steps=20)
-
-
-class Block(nn.Module):
-    def __init__(self, D, H, K, dilation):
-        super().__init__()
-        self.norm = nn.LayerNorm(D, eps=1e-5)
-        self.conv1 = nn.Conv1d(D, H, K, dilation=dilation)
-        self.conv2 = nn.Conv1d(H, D, 1)
-        self.pad = (K - 1) * dilation
-
-    def forward(self, x, mask):
-        h = F.pad(self.norm(x).transpose(1, 2), (self.pad, 0))
-        h = self.conv2(F.gelu(self.conv1(h), approximate="tanh"))
-        return (x + h.transpose(1, 2)) * mask
-
-
-class Encoder(nn.Module):
-    def __init__(self, V, D, H, K, E, dilations):
-        super().__init__()
-        self.embedding = nn.Embedding(V, D, padding_idx=0)
-        self.blocks = nn.ModuleList(Block(D, H, K, d) for d in dilations)
-        self.proj = nn.Linear(D, E)
-
-    def forward(self, ids, mask):
-        x, mask = self.embedding(ids), mask.unsqueeze(-1).double()
-        for block in self.blocks:
-            x = block(x, mask)
-        return self.proj((x * mask).sum(1) / mask.sum(1).clamp(min=1e-9))
-
-
-class Decoder(nn.Module):
-    def __init__(self, V, D, H, K, E, dilations):
-        super().__init__()
-        self.embedding = nn.Embedding(V, D, padding_idx=0)
-        self.cond = nn.Linear(E, D)
-        self.blocks = nn.ModuleList(Block(D, H, K, d) for d in dilations)
-        self.out = nn.Linear(D, V)
-
-    def forward(self, ids, mask, z):
-        x, mask = self.embedding(ids) + self.cond(z)[:, None], mask.unsqueeze(-1).double()
-        for block in self.blocks:
-            x = block(x, mask)
-        return self.out(x)
 
 
 def ce_loss(logits, ids, mask):
