@@ -50,6 +50,20 @@ ef_status ef__config_check(const ef_model_config *c, ef_error *error)
     return EF_OK;
 }
 
+ef_status ef__model_begin(ef_actor *a, const ef_model_config *config, ef_model_kind kind,
+                          ef_model_config *own, ef__params **params)
+{
+    ef_error error;
+    ef_status status = ef__config_check(config, &error);
+    *params = NULL;
+    if (status)
+        return ef__fail(a, status, 0, error.op, "%s", error.text);
+    *own = *config;
+    own->kind = kind;
+    *params = ef__params_new(a);
+    return *params ? EF_OK : EF_ENOMEM;
+}
+
 int ef__scope_group(const ef_model_config *config, ef_scope scope)
 {
     int blocks = (int)config->blocks;

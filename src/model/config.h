@@ -2,10 +2,15 @@
 #ifndef EF_MODEL_CONFIG_H
 #define EF_MODEL_CONFIG_H
 
-#include "op/op.h"
+#include "model/params.h"
 
 /* Sizes that a model can have. Errors: EARG. */
 ef_status ef__config_check(const ef_model_config *config, ef_error *error);
+
+/* What a model begins with: a copy of its configuration, checked, and an empty set of parameters.
+ * Errors: EARG, ENOMEM; *params is NULL then. */
+ef_status ef__model_begin(ef_actor *a, const ef_model_config *config, ef_model_kind kind,
+                          ef_model_config *own, ef__params **params);
 
 /* The group from which on a scope trains: the embedding is 0, block i 1 + i, what is above the
  * blocks 1 + blocks. */

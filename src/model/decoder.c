@@ -27,18 +27,13 @@ static ef_status build(ef_decoder *d, bool trainable)
 ef_status ef__decoder_new(ef_actor *a, const ef_model_config *config, bool trainable,
                           ef_decoder **decoder)
 {
-    ef_error error;
-    ef_status status = ef__config_check(config, &error);
-    if (status)
-        return ef__fail(a, status, 0, error.op, "%s", error.text);
     ef_decoder *d = calloc(1, sizeof *d);
     if (!d)
         return ef__fail(a, EF_ENOMEM, 0, "decoder", "decoder: no host memory");
     d->actor = a;
-    d->config = *config;
-    d->config.kind = EF_DECODER;
-    d->params = ef__params_new(a);
-    status = d->params ? build(d, trainable) : EF_ENOMEM;
+    ef_status status = ef__model_begin(a, config, EF_DECODER, &d->config, &d->params);
+    if (!status)
+        status = build(d, trainable);
     if (status)
         ef_decoder_free(d);
     else

@@ -1,7 +1,5 @@
 #include "model/encoder.h"
-#include "base/error.h"
 #include "model/init.h"
-#include "op/op.h"
 #include "op/tanh.h"
 #include <stdlib.h>
 
@@ -21,18 +19,13 @@ static ef_status build(ef_encoder *e, bool trainable)
 ef_status ef__encoder_new(ef_actor *a, const ef_model_config *config, bool trainable,
                           ef_encoder **encoder)
 {
-    ef_error error;
-    ef_status status = ef__config_check(config, &error);
-    if (status)
-        return ef__fail(a, status, 0, error.op, "%s", error.text);
     ef_encoder *e = calloc(1, sizeof *e);
     if (!e)
         return ef__fail(a, EF_ENOMEM, 0, "encoder", "encoder: no host memory");
     e->actor = a;
-    e->config = *config;
-    e->config.kind = EF_ENCODER;
-    e->params = ef__params_new(a);
-    status = e->params ? build(e, trainable) : EF_ENOMEM;
+    ef_status status = ef__model_begin(a, config, EF_ENCODER, &e->config, &e->params);
+    if (!status)
+        status = build(e, trainable);
     if (status)
         ef_encoder_free(e);
     else
