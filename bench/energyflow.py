@@ -7,7 +7,8 @@ import numpy as np
 
 F32, F16, I32, U8 = range(4)
 IMMEDIATE = 1
-METRICS = ("loss", "mse", "cos", "grad_norm", "skipped", "skipped_in_a_row", "steps", "lr")
+METRICS = ("loss", "mse", "cos", "grad_norm", "skipped", "skipped_in_a_row", "steps", "lr",
+           "scale")
 
 p, z, i, u, f, s = c.c_void_p, c.c_size_t, c.c_int, c.c_uint64, c.c_float, c.c_char_p
 
@@ -24,7 +25,8 @@ LoaderOptions = struct("LoaderOptions", batch=z, length=z, shuffle=c.c_bool, buc
 ModelConfig = struct("ModelConfig", vocab=z, width=z, hidden=z, taps=z, vector=z, blocks=z,
                      dilations=z * 64, length=z, eps=f, tanh=c.c_bool, kind=i)
 TrainerOptions = struct("TrainerOptions", alpha=f, beta=f, lr=f, min_lr=f, warmup=u, decay=u, weight_decay=f,
-                        beta1=f, beta2=f, epsilon=f, clip=f, optim=i, scope=i)
+                        beta1=f, beta2=f, epsilon=f, clip=f, loss_scale=f,
+                        optim=i, scope=i)
 
 SIGNATURES = {
     "ef_actor_open": (s, p, p), "ef_actor_close": (p,), "ef_actor_device": (p,), "ef_actor_message": (p,),

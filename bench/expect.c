@@ -254,11 +254,19 @@ void bench_expect_masked_sum(bench_case *c)
     ref_masked_sum(d[0], d[1], d[2], floats(c, 0), bytes(c, 1), c->want[2]);
 }
 
+/* What is wanted of tensor t, times the loss scale in tensor scale. */
+static void scaled(bench_case *c, size_t t, size_t scale)
+{
+    for (size_t i = 0; i < c->in.t[t].count; i++)
+        c->want[t][i] *= floats(c, scale)[0];
+}
+
 void bench_expect_cross_entropy_loss(bench_case *c)
 {
     zero(c->want[3], 3);
     ref_cross_entropy_loss(c->in.t[0].dims[0], c->in.t[0].dims[1], floats(c, 0), c->in.t[1].data,
                            c->in.args.f[0], c->want[2], c->want[3]);
+    scaled(c, 2, 4);
 }
 
 void bench_expect_kd_loss(bench_case *c)
@@ -267,30 +275,34 @@ void bench_expect_kd_loss(bench_case *c)
     zero(c->want[2], 3);
     ref_kd_loss(c->in.t[0].dims[0], c->in.t[0].dims[1], floats(c, 0), floats(c, 1), f[0], f[1],
                 f[2], c->want[2], c->want[3]);
+    scaled(c, 3, 4);
 }
 
 /* ---- optimiser ---- */
 
 void bench_expect_optim_norm(bench_case *c)
 {
-    c->want[2][EF_METRIC_GRAD_NORM] = ref_norm(c->in.t[0].count, floats(c, 0));
-    c->want[2][EF_METRIC_STEPS] = 2; /* counts were 1 */
+    const float scale = floats(c, 5)[0];
+    c->want[2][EF_METRIC_GRAD_NORM] = ref_norm(c->in.t[0].count, floats(c, 0)) / scale;
+    c->want[2][EF_METRIC_STEPS] = 2; /* one was made */
     c->want[2][EF_METRIC_LR] = c->in.args.f[0];
+    c->want[2][EF_METRIC_SCALE] = scale;
 }
 
 /* The first and the last chunk. */
 void bench_expect_optim_update(bench_case *c)
 {
-    const float *f = c->in.args.f, norm = 2;
+    const float *f = c->in.args.f, norm = 2, scale = 4;
     const ref_adam rule = {.lr = f[0],
                            .beta1 = f[1],
                            .beta2 = f[2],
                            .epsilon = f[3],
                            .weight_decay = f[4],
-                           .scale = ref_clip_scale(norm, f[5]),
+                           .scale = ref_clip_scale(norm, f[5]) / scale,
                            .step = 1};
     const size_t starts[] = {0, c->in.t[3].count - EF__CHUNK};
     ((float *)c->in.t[2].data)[EF_METRIC_GRAD_NORM] = norm;
+    ((float *)c->in.t[2].data)[EF_METRIC_SCALE] = scale;
     for (int k = 0; k < 2; k++) {
         for (size_t i = starts[k]; i < starts[k] + EF__CHUNK; i++) {
             c->want[3][i] = floats(c, 3)[i];

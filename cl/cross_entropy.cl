@@ -90,7 +90,7 @@ static void zero_part(__global REAL *x, const long V)
 
 /* dlogits may be logits. */
 __kernel void cross_entropy_group(IN(REAL, logits), IN(int, target), OUT(REAL, dlogits),
-                                  OUT(REAL, rows), OUT(int, record), const long V,
+                                  OUT(REAL, rows), OUT(int, record), IN(REAL, scale), const long V,
                                   const float weight)
 {
     __local float part[LANES];
@@ -114,10 +114,11 @@ __kernel void cross_entropy_group(IN(REAL, logits), IN(int, target), OUT(REAL, d
         vstore2((pair)(log(sum) + (most - wanted), wanted >= most), row, PTR(rows));
     if (!dx)
         return;
-    scale_part(dx, V, weight / sum);
+    const float scaled = weight * (scale_base ? PTR(scale)[0] : 1.0f);
+    scale_part(dx, V, scaled / sum);
     barrier(CLK_GLOBAL_MEM_FENCE);
     if (lane == 0)
-        STORE(LOAD(dx, target) - weight, dx, target);
+        STORE(LOAD(dx, target) - scaled, dx, target);
 }
 
 /* One work-group: metrics += weight {loss, loss, hits}. */

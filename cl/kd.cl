@@ -50,7 +50,8 @@ static slopes row_slopes(sums s, float mse_scale, float cos_scale)
 
 /* A work-group has a row. */
 __kernel void kd_loss_group(IN(REAL, y), IN(REAL, target), OUT(REAL, dy), OUT(REAL, rows),
-                            const long E, const float mse_scale, const float cos_scale)
+                            IN(REAL, scale), const long E, const float mse_scale,
+                            const float cos_scale)
 {
     __local sums part[KD_LANES];
     const long b = get_group_id(0), lane = get_local_id(0), lanes = get_local_size(0);
@@ -62,7 +63,8 @@ __kernel void kd_loss_group(IN(REAL, y), IN(REAL, target), OUT(REAL, dy), OUT(RE
     if (!dy_base)
         return;
     __global REAL *dy = PTR(dy) + b * E;
-    const slopes k = row_slopes(s, mse_scale, cos_scale);
+    const float scaled = scale_base ? PTR(scale)[0] : 1.0f;
+    const slopes k = row_slopes(s, scaled * mse_scale, scaled * cos_scale);
     for (long e = lane * VW; e < vectors; e += lanes * VW) {
         const VEC u = VLOAD(y + e), v = VLOAD(t + e);
         VSTORE(k.difference * (u - v) + (k.self * u - k.other * v), dy + e);

@@ -11,11 +11,17 @@
 #define SKIPPED_IN_A_ROW 5
 #define STEPS 6
 #define LR 7
+#define SCALE 8
 
 /* counts: op/optim.h */
-#define COUNT_STEPS 0
-#define COUNT_SKIPPED 1
-#define COUNT_SKIPPED_IN_A_ROW 2
+#define COUNT_SKIPPED 0
+#define COUNT_SKIPPED_IN_A_ROW 1
+#define COUNT_GOOD_IN_A_ROW 2
+
+/* op/optim.h */
+#define PART_SHIFT 8
+#define SCALE_GOOD 2000
+#define SCALE_MOST 65536.0f
 
 /* Kahan's sum: lost is what rounding took from sum. */
 typedef struct {
@@ -62,23 +68,38 @@ __kernel void optim_norm_group(IN(REAL, grad), IN(int, table), OUT(REAL, sums), 
         STORE(sum, PTR(sums), get_group_id(0));
 }
 
-static void count_step(float norm, float lr, __global const int *record, __global REAL *metrics,
-                       __global int *counts)
+/* Does the step count? */
+static bool decide(float norm, __global const int *record, __global REAL *metrics,
+                   __global int *counts)
 {
     const bool skip = !isfinite(norm) || !isfinite(metrics[LOSS]) || record[RECORD_CODE] != 0;
-    counts[COUNT_STEPS] += !skip;
     counts[COUNT_SKIPPED] += skip;
     counts[COUNT_SKIPPED_IN_A_ROW] = skip ? counts[COUNT_SKIPPED_IN_A_ROW] + 1 : 0;
     metrics[GRAD_NORM] = norm;
     metrics[SKIPPED] = skip;
     metrics[SKIPPED_IN_A_ROW] = counts[COUNT_SKIPPED_IN_A_ROW];
-    metrics[STEPS] = counts[COUNT_STEPS];
-    metrics[LR] = lr;
+    return !skip;
 }
 
-/* One work-group: the norm, and whether to skip. */
+/* The scale of the next step. An error on the device is no overflow. */
+static float next_scale(float scale, bool good, __global const int *record, __global int *counts)
+{
+    if (record[RECORD_CODE] != 0)
+        return scale;
+    counts[COUNT_GOOD_IN_A_ROW] = good ? counts[COUNT_GOOD_IN_A_ROW] + 1 : 0;
+    if (!good)
+        return fmax(1.0f, 0.5f * scale);
+    if (counts[COUNT_GOOD_IN_A_ROW] < SCALE_GOOD)
+        return scale;
+    counts[COUNT_GOOD_IN_A_ROW] = 0;
+    return fmin(SCALE_MOST, 2.0f * scale);
+}
+
+/* One work-group: the norm, and whether to skip. shared: another part that a step updates, or
+ * below 0. */
 __kernel void optim_norm_sum(IN(REAL, sums), IN(int, record), OUT(REAL, metrics), OUT(int, counts),
-                             const long n, const float lr)
+                             OUT(int, updates), OUT(REAL, scale), const long n, const float lr,
+                             const long own, const long shared)
 {
     __local float part[NORM_LANES];
     const long lane = get_local_id(0), lanes = get_local_size(0);
@@ -89,8 +110,18 @@ __kernel void optim_norm_sum(IN(REAL, sums), IN(int, record), OUT(REAL, metrics)
         sum = next;
     }
     sum = sum_group_float(sum, part);
-    if (lane == 0)
-        count_step(sqrt(sum), lr, PTR(record), PTR(metrics), PTR(counts));
+    if (lane != 0)
+        return;
+    const float scaled = scale_base ? PTR(scale)[0] : 1.0f;
+    const bool good = decide(sqrt(sum) / scaled, PTR(record), PTR(metrics), PTR(counts));
+    PTR(updates)[own] += good;
+    if (shared >= 0)
+        PTR(updates)[shared] += good;
+    if (scale_base)
+        PTR(scale)[0] = next_scale(scaled, good, PTR(record), PTR(counts));
+    PTR(metrics)[STEPS] = PTR(updates)[own];
+    PTR(metrics)[LR] = lr;
+    PTR(metrics)[SCALE] = scaled;
 }
 
 /* The numbers of a step that are the same for all parameters. */
@@ -130,7 +161,7 @@ static void update(rule r, __global REAL *p, __global REAL *grad, __global REAL 
 /* A work-group updates a run of chunks. log1, log2: of the betas, from the host, because 1 - beta^t
  * from a rounded beta^t would lose most digits. */
 __kernel void optim_update_group(OUT(REAL, value), OUT(REAL, grad), OUT(REAL, m), OUT(REAL, v),
-                                 IN(int, table), IN(int, counts), IN(REAL, metrics),
+                                 IN(int, table), IN(int, updates), IN(REAL, metrics),
                                  const long chunks, const long run, const float lr,
                                  const float decay, const float l2, const float take1,
                                  const float keep2, const float take2, const float log1,
@@ -138,11 +169,18 @@ __kernel void optim_update_group(OUT(REAL, value), OUT(REAL, grad), OUT(REAL, m)
 {
     const long first = get_group_id(0) * run, end = min(chunks, first + run);
     const bool skip = PTR(metrics)[SKIPPED] != 0.0f;
-    const float t = PTR(counts)[COUNT_STEPS], norm = PTR(metrics)[GRAD_NORM];
-    rule r = {clip > 0.0f ? fmin(1.0f, clip / (norm + 1e-6f)) : 1.0f, 1.0f, l2, take1, keep2, take2,
-              lr / -expm1(t * log1), 1.0f / sqrt(-expm1(t * log2)), epsilon};
+    const float norm = PTR(metrics)[GRAD_NORM];
+    const float clipped = clip > 0.0f ? fmin(1.0f, clip / (norm + 1e-6f)) : 1.0f;
+    rule r = {clipped / PTR(metrics)[SCALE], 1.0f, l2, take1, keep2, take2, 0.0f, 0.0f, epsilon};
+    int part = -1;
     for (long chunk = first; chunk < end; chunk++) {
         const int flags = PTR(table)[chunk];
+        if (part != flags >> PART_SHIFT) {
+            part = flags >> PART_SHIFT;
+            const float t = PTR(updates)[part];
+            r.rate = lr / -expm1(t * log1);
+            r.root = 1.0f / sqrt(-expm1(t * log2));
+        }
         r.decay = flags & DECAY ? decay : 1.0f;
         for (int j = get_local_id(0) * VW; j < CHUNK; j += get_local_size(0) * VW) {
             const long i = chunk * CHUNK + j;

@@ -434,9 +434,11 @@ ef_status ef_masked_sum(ef_actor *a, const ef_tensor *x, const ef_tensor *mask, 
  *     loss = beta mse + alpha (1 - cos)
  *     dy = weight dloss/dy, overwritten;  metrics += weight {loss, mse, cos}
  *   metrics  [3] or longer, or NULL     dy  [B,E], or NULL     weight  share of the whole batch
+ *   scale    [1], the loss scale: dy is multiplied by it, metrics are not; NULL: 1
  * Fixed order of summation. */
 ef_status ef_kd_loss(ef_actor *a, const ef_tensor *y, const ef_tensor *target, float alpha,
-                     float beta, float weight, ef_tensor *metrics, ef_tensor *dy);
+                     float beta, float weight, const ef_tensor *scale, ef_tensor *metrics,
+                     ef_tensor *dy);
 
 #define EF_IGNORED (-100) /* the target of a position that does not count */
 
@@ -447,10 +449,12 @@ ef_status ef_kd_loss(ef_actor *a, const ef_tensor *y, const ef_tensor *target, f
  *   logits   [N,V]     target  [N] i32, EF_IGNORED: no loss, no gradient
  *   dlogits  [N,V], may be logits, or NULL     metrics  [3] or longer
  *   weight   1 / number of counted positions: the mean over them
+ *   scale    [1], the loss scale: dlogits is multiplied by it, metrics are not; NULL: 1
  * A target outside 0..V-1 becomes EF_EARG, naming target, position and V, at the sync.
  * Fixed order of summation. Cost: 15 NV flop, 8 NV byte. */
 ef_status ef_cross_entropy_loss(ef_actor *a, const ef_tensor *logits, const ef_tensor *target,
-                                float weight, ef_tensor *dlogits, ef_tensor *metrics);
+                                float weight, const ef_tensor *scale, ef_tensor *dlogits,
+                                ef_tensor *metrics);
 
 /* ---- Tokenizer ----------------------------------------------------------------------------- */
 
@@ -705,16 +709,18 @@ size_t ef_receptive_field(const ef_model_config *config);
 ef_status ef_encoder_new(ef_actor *a, const ef_model_config *config, ef_init init, uint64_t seed,
                          bool trainable, ef_encoder **encoder);
 
-/* ef_encoder_open -- an encoder for inference (values only) from a checkpoint.
- * Errors: EIO, EFORMAT (the text names file and tensor; it holds a decoder), ENOMEM, EDEVICE. */
+/* ef_encoder_open -- an encoder for inference (values only) from a checkpoint, of its own or of a
+ * pair. Errors: EIO, EFORMAT (the text names file and tensor; it holds a decoder), ENOMEM,
+ * EDEVICE. */
 ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, ef_error *error);
 void ef_encoder_free(ef_encoder *encoder);
 
 const ef_model_config *ef_encoder_get_config(const ef_encoder *encoder);
 size_t ef_encoder_parameters(const ef_encoder *encoder); /* how many numbers */
 
-/* ef_encoder_parameter -- parameter number index: its PyTorch name, and a view of its values that
- * belongs to the encoder. NULL past the last. */
+/* ef_encoder_parameter -- parameter number index: its name in checkpoints, which is PyTorch's (of a
+ * pair, "encoder." or "decoder." goes before it), and a view of its values that belongs to the
+ * encoder. NULL past the last. */
 ef_tensor *ef_encoder_parameter(ef_encoder *encoder, size_t index, const char **name);
 
 /* ef_encoder_import -- take the projection from an EFCK1 file: "EFCK1", u32 out, u32 in, u32 1 if
@@ -751,18 +757,30 @@ ef_tensor *ef_decoder_parameter(ef_decoder *decoder, size_t index, const char **
 ef_status ef_decoder_logits(ef_decoder *decoder, const ef_tensor *ids, const ef_tensor *mask,
                             const ef_tensor *z, ef_tensor *logits);
 
+/* ef_pair_new -- an encoder and a decoder that share their last block, its parameters and their
+ * optimiser state: the two begin as ef_encoder_new and ef_decoder_new make them, but for the
+ * decoder's last block, which is the encoder's. Each is freed by itself, in any order; a trainer of
+ * each, stepping in turn, trains both. Errors: EARG (vocab, vector, or the last blocks' width,
+ * hidden or taps differ: both values are named), ENOMEM. */
+ef_status ef_pair_new(ef_actor *a, const ef_model_config *encoder_config,
+                      const ef_model_config *decoder_config, ef_init init, uint64_t seed,
+                      bool trainable, ef_encoder **encoder, ef_decoder **decoder);
+
 /* ---- Training ------------------------------------------------------------------------------ */
 
 typedef enum ef_optim { EF_OPTIM_ADAMW, EF_OPTIM_ADAM_L2 } ef_optim;
 typedef enum ef_scope { EF_TRAIN_ALL, EF_TRAIN_LAST, EF_TRAIN_PROJ } ef_scope;
 
+/* With a loss scale, gradients are computed times it. It is doubled after 2000 good steps and
+ * halved, down to 1, after one whose loss or gradient is not finite: that step changes nothing. */
 typedef struct ef_trainer_options {
     float alpha, beta; /* weights of 1 - cos and mse */
     float lr, min_lr;  /* base and final rate; min_lr < 0: lr / 100 */
     uint64_t warmup;   /* steps of linear warm-up */
     uint64_t decay;    /* steps of the cosine after it; 0: constant */
     float weight_decay, beta1, beta2, epsilon;
-    float clip; /* most gradient norm; <= 0: no clipping */
+    float clip;       /* most gradient norm; <= 0: no clipping */
+    float loss_scale; /* first loss scale: 0 for none, or 1 to 65536 */
     ef_optim optim;
     ef_scope scope;
 } ef_trainer_options;
@@ -784,13 +802,15 @@ enum {
     EF_METRIC_GRAD_NORM,                /* before clipping */
     EF_METRIC_SKIPPED, /* 1: loss or gradient was not finite, nothing was updated */
     EF_METRIC_SKIPPED_IN_A_ROW,
-    EF_METRIC_STEPS, /* updates made so far */
+    EF_METRIC_STEPS, /* updates that the model's own part has had */
     EF_METRIC_LR,
+    EF_METRIC_SCALE, /* the loss scale that it had; 1 without */
     EF_METRICS
 };
 
-/* ef_trainer_new -- the trainer borrows the encoder, which must be trainable and outlive it.
- * Errors: EARG, ESTATE (not trainable), ENOMEM. */
+/* ef_trainer_new -- the trainer borrows the encoder, which must be trainable and outlive it. All
+ * moments and counts of updates of the model begin at zero: make both trainers of a pair before the
+ * first step of either. Errors: EARG, ESTATE (not trainable), ENOMEM. */
 ef_status ef_trainer_new(ef_encoder *encoder, const ef_trainer_options *options,
                          ef_trainer **trainer);
 

@@ -17,21 +17,24 @@ arena arena_new(ef_actor *a, size_t chunks, size_t count, const int32_t *flags)
     s.grad = arena_flat(a, s.n, NULL);
     s.m = arena_flat(a, s.n, NULL);
     s.v = arena_flat(a, s.n, NULL);
-    s.table = ef_test_i32(a, SHAPE(chunks), s.flags);
-    s.counts = ef_test_i32(a, SHAPE(EF__COUNTS), ef_test_alloc(EF__COUNTS * 4));
+    s.state = (ef__optim_state){
+        .table = ef_test_i32(a, SHAPE(chunks), s.flags),
+        .updates = ef_test_i32(a, SHAPE(EF__PARTS), ef_test_alloc(EF__PARTS * 4)),
+        .counts = ef_test_i32(a, SHAPE(EF__COUNTS), ef_test_alloc(EF__COUNTS * 4)),
+        .shared = -1};
     s.metrics = arena_flat(a, EF_METRICS, NULL);
     return s;
 }
 
 void arena_norm(arena *s, float lr)
 {
-    ef_test_ok(s->a, ef__optim_norm(s->a, s->grad, s->table, lr, s->metrics, s->counts));
+    ef_test_ok(s->a, ef__optim_norm(s->a, s->grad, &s->state, lr, s->metrics));
 }
 
 void arena_update(arena *s, const ef__optim_rule *rule)
 {
-    ef_test_ok(s->a, ef__optim_update(s->a, s->value, s->grad, s->m, s->v, s->table, s->counts,
-                                      s->metrics, rule));
+    ef_test_ok(s->a,
+               ef__optim_update(s->a, s->value, s->grad, s->m, s->v, &s->state, s->metrics, rule));
 }
 
 void arena_step(arena *s, const float *g, const ef__optim_rule *rule)

@@ -13,7 +13,8 @@ typedef struct arena {
     size_t chunks, n;
     int32_t *flags;
     float *p;
-    ef_tensor *value, *grad, *m, *v, *table, *counts, *metrics;
+    ef_tensor *value, *grad, *m, *v, *metrics;
+    ef__optim_state state; /* without a scale */
 } arena;
 
 /* data NULL: zeros. */

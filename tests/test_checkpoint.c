@@ -56,20 +56,21 @@ START_TEST(a_state_survives_its_json)
     ck_assert_str_eq(text, again);
     free(text);
     free(again);
-    ef_model_config c, d;
-    ef_model_config_default(&c);
-    c.tanh = true;
+    ef__models c = {.has = {true}}, d;
+    ef_model_config_default(&c.config[0]);
+    c.config[0].tanh = true;
     ef_error error;
     refused(ef__run_parse("f", "{\"version\":2}", &t, &error), EF_EFORMAT, &error, "version 2");
     refused(ef__run_parse("f", "{\"version\":1}", &t, &error), EF_EFORMAT, &error, "f: metadata");
-    refused(ef__config_parse("f", NULL, EF_ENCODER, &d, &error), EF_EFORMAT, &error,
+    refused(ef__config_parse("f", NULL, &d, &error), EF_EFORMAT, &error,
             "\"config\": is not there");
     ck_assert_int_eq(ef__config_dump("f", &c, &text, NULL), EF_OK);
-    ck_assert_int_eq(ef__config_parse("f", text, EF_ENCODER, &d, NULL), EF_OK);
-    ck_assert_uint_eq(d.blocks, 4);
-    ck_assert_uint_eq(d.dilations[3], 8);
-    ck_assert_float_eq(d.eps, c.eps);
-    ck_assert(d.tanh);
+    ck_assert_int_eq(ef__config_parse("f", text, &d, NULL), EF_OK);
+    ck_assert(d.has[EF_ENCODER] && !d.has[EF_DECODER]);
+    ck_assert_uint_eq(d.config[0].blocks, 4);
+    ck_assert_uint_eq(d.config[0].dilations[3], 8);
+    ck_assert_float_eq(d.config[0].eps, c.config[0].eps);
+    ck_assert(d.config[0].tanh);
     free(text);
 }
 END_TEST
@@ -77,7 +78,7 @@ END_TEST
 START_TEST(a_state_that_json_cannot_say_is_no_lack_of_memory)
 {
     ef__run_state s = {.best_cos = NAN};
-    ef_model_config c;
+    ef__models c = {.has = {true}};
     ef_error error;
     char *text = "";
     refused(ef__run_dump("f", &s, &text, &error), EF_EFORMAT, &error, "f: metadata \"run\": ");
@@ -85,8 +86,8 @@ START_TEST(a_state_that_json_cannot_say_is_no_lack_of_memory)
     s.best_cos = 0;
     snprintf(s.identity.device, sizeof s.identity.device, "a\xff");
     refused(ef__run_dump("f", &s, &text, &error), EF_EFORMAT, &error, "UTF-8");
-    ef_model_config_default(&c);
-    c.eps = INFINITY;
+    ef_model_config_default(&c.config[0]);
+    c.config[0].eps = INFINITY;
     refused(ef__config_dump("f", &c, &text, &error), EF_EFORMAT, &error, "\"config\": ");
 }
 END_TEST
@@ -126,7 +127,7 @@ START_TEST(a_saved_model_opens_for_inference_with_the_same_bits)
     ck_assert_uint_eq(d.epochs, 3);
     if (ef_encoder_open(a, o.save, &e, &error))
         ck_abort_msg("%s", error.text);
-    ck_assert_ptr_null(e->params->grad);
+    ck_assert_ptr_null(e->model.params->grad);
     ck_assert_int_eq(ef_dataset_open(o.val, &val, &error), EF_OK);
     ck_assert_int_eq(ef_evaluate(e, val, 0, 0, &report, &error), EF_OK);
     ck_assert_double_eq(report.cos, d.epoch[2].val_cos);
@@ -159,8 +160,9 @@ START_TEST(no_epoch_at_all_saves_the_initial_model)
     run_well(a, &o, &d);
     ck_assert_uint_eq(d.steps, 0);
     ck_assert_int_eq(ef_encoder_open(a, o.save, &e, &error), EF_OK);
-    ef_test_ok(a, ef_encoder_new(a, &e->config, EF_INIT_PLAN, o.seed, false, &fresh));
-    ef_test_same_bits("parameters", e->params->value, ef_test_read(fresh->params->value));
+    ef_test_ok(a, ef_encoder_new(a, &e->model.config, EF_INIT_PLAN, o.seed, false, &fresh));
+    ef_test_same_bits("parameters", e->model.params->value,
+                      ef_test_read(fresh->model.params->value));
     ef_encoder_free(e);
     ef_encoder_free(fresh);
     end(a);

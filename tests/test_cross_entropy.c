@@ -38,13 +38,13 @@ static void check_loss(ef_actor *a, shape s, const float *x, const int32_t *targ
         ef_tensor *tx = ef_test_f32(a, SHAPE(s.N, s.V), x);
         ef_tensor *tdx = ef_test_f32(a, SHAPE(s.N, s.V), NULL);
         ef_tensor *m = ef_test_f32(a, SHAPE(4), before), *same = ef_test_f32(a, SHAPE(4), before);
-        if (!ef_test_fits(a, ef_cross_entropy_loss(a, tx, tt, weight, tdx, m)))
+        if (!ef_test_fits(a, ef_cross_entropy_loss(a, tx, tt, weight, NULL, tdx, m)))
             continue;
         ef_test_near("metrics", m, metrics, 1e-6, 1e-6);
         ef_test_near("dlogits", tdx, dx, 1e-7, 2e-6);
-        ef_test_ok(a, ef_cross_entropy_loss(a, tx, tt, weight, NULL, same));
+        ef_test_ok(a, ef_cross_entropy_loss(a, tx, tt, weight, NULL, NULL, same));
         ef_test_same_bits("metrics without a gradient", same, ef_test_read(m));
-        ef_test_ok(a, ef_cross_entropy_loss(a, tx, tt, weight, tx, m));
+        ef_test_ok(a, ef_cross_entropy_loss(a, tx, tt, weight, NULL, tx, m));
         ef_test_same_bits("dlogits in place", tx, ef_test_read(tdx));
     }
 }
@@ -90,7 +90,7 @@ START_TEST(small_gradients_are_kept)
     ef_tensor *m = ef_test_f32(a, SHAPE(3), ef_test_floats(3));
     for (size_t v = 0; ef_test_variant(a, EF__CROSS_ENTROPY_LOSS, v); v++)
         if (ef_test_fits(a, ef_cross_entropy_loss(a, tx, ef_test_i32(a, SHAPE(1), (int32_t[]){7}),
-                                                  1.0f / 2048, dx, m)))
+                                                  1.0f / 2048, NULL, dx, m)))
             ef_test_near("dlogits", dx, want, 0, 1e-6);
     ef_test_close(a);
 }
@@ -110,7 +110,7 @@ START_TEST(what_is_not_a_number_shows)
         for (size_t v = 0; ef_test_variant(a, EF__CROSS_ENTROPY_LOSS, v); v++) {
             ef_tensor *m = ef_test_f32(a, SHAPE(3), ef_test_floats(3));
             ef_tensor *dx = ef_test_f32(a, SHAPE(3, 37), NULL);
-            if (!ef_test_fits(a, ef_cross_entropy_loss(a, tx, t, 1, dx, m)))
+            if (!ef_test_fits(a, ef_cross_entropy_loss(a, tx, t, 1, NULL, dx, m)))
                 continue;
             ck_assert(!isfinite(((const float *)ef_test_read(m))[0]));
             ck_assert(!isfinite(((const float *)ef_test_read(dx))[37]));
@@ -131,7 +131,7 @@ START_TEST(a_bad_target_gives_zeros_and_an_error_at_the_sync)
         ef_tensor *dx = ef_test_f32(a, SHAPE(4, 9), NULL);
         ef_tensor *m = ef_test_f32(a, SHAPE(3), ef_test_floats(3));
         ef_test_ok(a, ef_batch_begin(a));
-        if (!ef_test_fits(a, ef_cross_entropy_loss(a, x, t, 1, dx, m)))
+        if (!ef_test_fits(a, ef_cross_entropy_loss(a, x, t, 1, NULL, dx, m)))
             continue;
         ef_status s = ef_batch_sync(a, "bad target");
         ck_assert_msg(strstr(ef_actor_message(a), "target 9 at position 2"), "%s",
@@ -166,7 +166,8 @@ START_TEST(the_gradient_is_the_slope_of_the_loss)
     ef_tensor *x = ef_test_f32(a, SHAPE(s.N, s.V), p.x),
               *dx = ef_test_f32(a, SHAPE(s.N, s.V), NULL);
     ef_tensor *m = ef_test_f32(a, SHAPE(3), ef_test_floats(3));
-    ef_test_ok(a, ef_cross_entropy_loss(a, x, ef_test_i32(a, SHAPE(s.N), p.target), weight, dx, m));
+    ef_test_ok(
+        a, ef_cross_entropy_loss(a, x, ef_test_i32(a, SHAPE(s.N), p.target), weight, NULL, dx, m));
     ef_test_slopes("dlogits", value, &p, p.x, s.N * s.V, ef_test_read(dx), 40, 1e-3, 1e-6, 1e-3);
     ef_test_close(a);
 }
@@ -181,7 +182,7 @@ static void run(void *user)
 {
     tensors *k = user;
     ef_test_ok(k->a, ef_tensor_fill(k->m, 0));
-    ef_test_ok(k->a, ef_cross_entropy_loss(k->a, k->x, k->t, 1, k->dx, k->m));
+    ef_test_ok(k->a, ef_cross_entropy_loss(k->a, k->x, k->t, 1, NULL, k->dx, k->m));
 }
 
 START_TEST(the_same_bits_again)
@@ -192,7 +193,7 @@ START_TEST(the_same_bits_again)
                  ef_test_i32(a, SHAPE(s.N), targets(s, 2)), ef_test_f32(a, SHAPE(s.N, s.V), NULL),
                  ef_test_f32(a, SHAPE(3), ef_test_floats(3))};
     for (size_t v = 0; ef_test_variant(a, EF__CROSS_ENTROPY_LOSS, v); v++)
-        if (ef_test_fits(a, ef_cross_entropy_loss(a, k.x, k.t, 1, k.dx, k.m))) {
+        if (ef_test_fits(a, ef_cross_entropy_loss(a, k.x, k.t, 1, NULL, k.dx, k.m))) {
             ef_test_repeats("metrics", run, &k, k.m);
             ef_test_repeats("dlogits", run, &k, k.dx);
         }
@@ -207,11 +208,11 @@ START_TEST(shapes_that_disagree_are_refused)
     ef_tensor *flat = ef_test_f32(a, SHAPE(10), NULL), *m = ef_test_f32(a, SHAPE(3), NULL);
     ef_tensor *two = ef_test_f32(a, SHAPE(2), NULL), *t = ef_test_i32(a, SHAPE(2), NULL);
     ef_tensor *three = ef_test_i32(a, SHAPE(3), NULL);
-    ef_test_refused(a, ef_cross_entropy_loss(a, flat, t, 1, NULL, m), EF_EARG, op);
-    ef_test_refused(a, ef_cross_entropy_loss(a, x, three, 1, NULL, m), EF_ESHAPE, op);
-    ef_test_refused(a, ef_cross_entropy_loss(a, x, two, 1, NULL, m), EF_EARG, op);
-    ef_test_refused(a, ef_cross_entropy_loss(a, x, t, 1, turned, m), EF_ESHAPE, op);
-    ef_test_refused(a, ef_cross_entropy_loss(a, x, t, 1, NULL, two), EF_ESHAPE, op);
+    ef_test_refused(a, ef_cross_entropy_loss(a, flat, t, 1, NULL, NULL, m), EF_EARG, op);
+    ef_test_refused(a, ef_cross_entropy_loss(a, x, three, 1, NULL, NULL, m), EF_ESHAPE, op);
+    ef_test_refused(a, ef_cross_entropy_loss(a, x, two, 1, NULL, NULL, m), EF_EARG, op);
+    ef_test_refused(a, ef_cross_entropy_loss(a, x, t, 1, NULL, turned, m), EF_ESHAPE, op);
+    ef_test_refused(a, ef_cross_entropy_loss(a, x, t, 1, NULL, NULL, two), EF_ESHAPE, op);
     ef_test_close(a);
 }
 END_TEST

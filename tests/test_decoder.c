@@ -82,7 +82,7 @@ static const float *step(setup *s, const ef_batch *batches, size_t count)
 
 static ef_tensor *logits(ef_actor *a, ef_decoder *d, const ef_batch *b)
 {
-    ef_tensor *y = ef_test_f32(a, SHAPE(b->B, b->L, d->config.vocab), NULL);
+    ef_tensor *y = ef_test_f32(a, SHAPE(b->B, b->L, d->model.config.vocab), NULL);
     ef_test_ok(a, ef_decoder_logits(d, ef_test_i32(a, SHAPE(b->B, b->L), b->ids),
                                     ef_test_u8(a, SHAPE(b->B, b->L), b->mask),
                                     ef_test_f32(a, SHAPE(b->B, b->E), b->target), y));
@@ -185,9 +185,9 @@ START_TEST(micro_batches_are_one_batch)
     two[1].target += 2 * E;
     ef_test_ok(whole.a, ef__trainer_gradients(whole.trainer, &b, 1));
     ef_test_ok(parts.a, ef__trainer_gradients(parts.trainer, two, 2));
-    const size_t n = whole.d->params->count;
-    ef_test_norm("gradient", parts.d->params->grad,
-                 ef_test_widen(n, ef_test_read(whole.d->params->grad)), 1e-6);
+    const size_t n = whole.d->model.params->count;
+    ef_test_norm("gradient", parts.d->model.params->grad,
+                 ef_test_widen(n, ef_test_read(whole.d->model.params->grad)), 1e-6);
     free_setup(&parts);
     free_setup(&whole);
 }
@@ -215,8 +215,10 @@ START_TEST(chunks_of_logits_are_one_loss)
                           B * length * vocab * sizeof(float) * 4 / 5);
     ef_test_norm("metrics", parts.trainer->metrics,
                  ef_test_widen(EF_METRICS, ef_test_read(whole.trainer->metrics)), 1e-6);
-    ef_test_norm("gradient", parts.d->params->grad,
-                 ef_test_widen(whole.d->params->count, ef_test_read(whole.d->params->grad)), 2e-6);
+    ef_test_norm(
+        "gradient", parts.d->model.params->grad,
+        ef_test_widen(whole.d->model.params->count, ef_test_read(whole.d->model.params->grad)),
+        2e-6);
     free_setup(&parts);
     free_setup(&whole);
 }
@@ -229,7 +231,8 @@ START_TEST(a_batch_without_a_position_that_counts_trains_nothing)
     for (size_t i = 0; i < 2 * L; i++)
         ((uint8_t *)b.mask)[i] = i % L == 0;
     ef_test_ok(s.a, ef__trainer_gradients(s.trainer, &b, 1));
-    ef_test_near("gradient", s.d->params->grad, ef_test_doubles(s.d->params->count), 0, 0);
+    ef_test_near("gradient", s.d->model.params->grad, ef_test_doubles(s.d->model.params->count), 0,
+                 0);
     const float *metrics = step(&s, &b, 1);
     ck_assert(metrics[EF_METRIC_LOSS] == 0 && metrics[EF_METRIC_GRAD_NORM] == 0);
     free_setup(&s);
@@ -255,7 +258,7 @@ static void check_scope(ef_scope scope, int group)
 {
     setup s = new_setup(V, scope);
     const ef_batch b = random_batch(3, L, V, 1);
-    const ef__params *p = s.d->params;
+    const ef__params *p = s.d->model.params;
     const float *before = ef_test_read(p->value);
     step(&s, &b, 1);
     const float *after = ef_test_read(p->value);
@@ -304,14 +307,15 @@ START_TEST(a_saved_decoder_opens_with_the_same_bits_and_as_no_encoder)
     const ef_batch b = random_batch(3, L, V, 1);
     const char *path = path_of("decoder.safetensors"), *const paths[] = {path, NULL};
     const ef__run_state state = {0};
+    const ef__trainers trainers = {{[EF_DECODER] = s.trainer}};
     ef_decoder *d;
     ef_encoder *e;
     ef_error error;
     step(&s, &b, 1);
-    ck_assert_int_eq(ef__checkpoint_save(s.trainer, &state, paths, &error), EF_OK);
+    ck_assert_int_eq(ef__checkpoint_save(&trainers, &state, paths, &error), EF_OK);
     if (ef_decoder_open(s.a, path, &d, &error))
         ck_abort_msg("%s", error.text);
-    ck_assert_ptr_null(d->params->grad);
+    ck_assert_ptr_null(d->model.params->grad);
     ef_test_same_bits("logits", logits(s.a, d, &b), ef_test_read(logits(s.a, s.d, &b)));
     ck_assert_int_eq(ef_encoder_open(s.a, path, &e, &error), EF_EFORMAT);
     ck_assert_msg(strstr(error.text, "decoder.safetensors: its model is of the kind decoder, not "

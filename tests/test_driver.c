@@ -336,7 +336,7 @@ START_TEST(an_operation_without_room_for_its_scratch_is_named)
     ef_tensor *y = ef_test_f32(a, SHAPE(999, 2), NULL), *metrics = ef_test_f32(a, SHAPE(3), NULL);
     ef_actor_trim(a);
     driver.full = true;
-    ef_test_refused(a, ef_kd_loss(a, y, y, 1, 1, 1, metrics, NULL), EF_ENOMEM,
+    ef_test_refused(a, ef_kd_loss(a, y, y, 1, 1, 1, NULL, metrics, NULL), EF_ENOMEM,
                     "kd.loss: kd rows needs 7992 bytes");
     driver.full = false;
     ef_test_close(a);

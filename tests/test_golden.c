@@ -143,7 +143,7 @@ static void check_output(golden *g)
         y = ef_test_f32(g->a, SHAPE(b->B, b->E), NULL);
         ef_test_ok(g->a, ef_encoder_encode(g->encoder, ids, mask, y));
     } else {
-        y = ef_test_f32(g->a, SHAPE(b->B, b->L, g->trainer->config->vocab), NULL);
+        y = ef_test_f32(g->a, SHAPE(b->B, b->L, g->trainer->model->config.vocab), NULL);
         z = ef_test_f32(g->a, SHAPE(b->B, b->E), b->target);
         ef_test_ok(g->a, ef_decoder_logits(g->decoder, ids, mask, z, y));
     }
@@ -152,7 +152,7 @@ static void check_output(golden *g)
 
 static void check_gradients(golden *g)
 {
-    const ef__params *p = g->trainer->params;
+    const ef__params *p = g->trainer->model->params;
     ef_test_ok(g->a, ef__trainer_gradients(g->trainer, &g->batch, 1));
     for (size_t i = 0; i < p->segments; i++)
         compare(g, "grad.", p->segment[i].name, ef_test_read(p->segment[i].grad), grad_bound);
@@ -187,7 +187,7 @@ static void check_padding_row(golden *g)
     double decay = 1, worst = 0;
     for (size_t s = 0; s < g->steps; s++)
         decay *= 1 - ef_lr_at(&g->options, s) * number(g, "weight_decay");
-    for (size_t i = 0; i < g->trainer->config->width; i++)
+    for (size_t i = 0; i < g->trainer->model->config.width; i++)
         worst = fmax(worst, fabs(after[i] - before[i] * decay) / fmax(1, fabs(before[i])));
     judge(g, "", "embedding row 0", worst, row_bound);
 }

@@ -148,13 +148,13 @@ START_TEST(a_projection_is_taken_and_nothing_else)
 {
     ef_actor *a = ef_test_open();
     ef_encoder *e = encoder_of(a);
-    const ef__segment *w = &e->params->segment[e->proj];
-    float *before = ef_test_read(e->params->value), *after;
+    const ef__segment *w = &e->model.params->segment[e->proj];
+    float *before = ef_test_read(e->model.params->value), *after;
     ef_error error = {0};
     make_folder();
     for (uint32_t bias = 0; bias < 2; bias++) {
         ck_assert_msg(!ef_encoder_import(e, file_of(efck(bias)), &error), "%s", error.text);
-        after = ef_test_read(e->params->value);
+        after = ef_test_read(e->model.params->value);
         for (int i = 0; i < WEIGHT; i++)
             ck_assert_float_eq(after[w->offset + (size_t)i], (float)i / 8);
         for (int i = 0; i < OUT; i++)
@@ -169,7 +169,7 @@ START_TEST(a_projection_is_taken_and_nothing_else)
     efb_refused(ef_encoder_import(e, file_of(f), &error), EF_EFORMAT, &error,
                 "its weight is [4,3], the encoder's projection is [3,4]");
     efb_refused(ef_encoder_import(e, path_of("none"), &error), EF_EIO, &error, "none");
-    ef_test_same_bits("parameters", e->params->value, after);
+    ef_test_same_bits("parameters", e->model.params->value, after);
     ef_encoder_free(e);
     remove_folder();
     ef_test_close(a);
@@ -189,21 +189,21 @@ START_TEST(moments_and_steps_are_taken)
     ef_test_ok(a, ef_trainer_new(e, &o, &t));
     ck_assert_msg(!ef_trainer_import(t, file_of(efop(77, 2)), &error), "%s", error.text);
     ck_assert_uint_eq(ef_trainer_attempted(t), 77);
-    const ef__segment *w = &e->params->segment[e->proj];
-    float *m = ef_test_read(e->params->m), *v = ef_test_read(e->params->v);
+    const ef__segment *w = &e->model.params->segment[e->proj];
+    float *m = ef_test_read(e->model.params->m), *v = ef_test_read(e->model.params->v);
     for (int i = 0; i < WEIGHT; i++) {
         ck_assert_float_eq(m[w->offset + (size_t)i], (float)i + 1);
         ck_assert_float_eq(v[w->offset + (size_t)i], (float)(i + 1) / 16);
     }
     ck_assert_float_eq(v[w[1].offset + 2], 3.0f / 16);
-    ck_assert_int_eq(((int32_t *)ef_test_read(t->counts))[EF__COUNT_STEPS], 77);
+    ck_assert_int_eq(((int32_t *)ef_test_read(e->model.params->updates))[0], 77);
     efb f = efop(5, 1);
     memcpy(f.data + 13, &(uint32_t){WEIGHT - 1}, 4);
     f.bytes -= 8;
     efb_refused(ef_trainer_import(t, file_of(f), &error), EF_EFORMAT, &error,
                 "has 11 moments for \"proj.weight\", which has 12 values");
     ck_assert_uint_eq(ef_trainer_attempted(t), 77);
-    ef_test_same_bits("m", e->params->m, m);
+    ef_test_same_bits("m", e->model.params->m, m);
     ef_trainer_free(t);
     o.scope = EF_TRAIN_ALL;
     ef_test_ok(a, ef_trainer_new(e, &o, &t));

@@ -167,7 +167,7 @@ static void check_kd(ef_actor *a, size_t B, size_t E, const float *y, const floa
     ef_tensor *ty = ef_test_f32(a, SHAPE(B, E), y), *tt = ef_test_f32(a, SHAPE(B, E), t);
     for (size_t v = 0; ef_test_variant(a, EF__KD_LOSS, v); v++) {
         ef_tensor *m = ef_test_f32(a, SHAPE(4), before), *tdy = ef_test_f32(a, SHAPE(B, E), NULL);
-        if (!ef_test_fits(a, ef_kd_loss(a, ty, tt, alpha, beta, weight, m, tdy)))
+        if (!ef_test_fits(a, ef_kd_loss(a, ty, tt, alpha, beta, weight, NULL, m, tdy)))
             continue;
         ef_test_near("metrics", m, metrics, 1e-6, 1e-6);
         ef_test_norm("dy", tdy, dy, bound);
@@ -211,10 +211,10 @@ START_TEST(kd_loss_gives_only_what_is_wanted)
     for (size_t v = 0; ef_test_variant(a, EF__KD_LOSS, v); v++) {
         ef_tensor *m = ef_test_f32(a, SHAPE(3), ef_test_floats(3));
         ef_tensor *tdy = ef_test_f32(a, SHAPE(B, E), NULL);
-        if (!ef_test_fits(a, ef_kd_loss(a, ty, tt, alpha, beta, weight, m, NULL)))
+        if (!ef_test_fits(a, ef_kd_loss(a, ty, tt, alpha, beta, weight, NULL, m, NULL)))
             continue;
-        ef_test_ok(a, ef_kd_loss(a, ty, tt, alpha, beta, weight, NULL, tdy));
-        ef_test_ok(a, ef_kd_loss(a, ty, tt, alpha, beta, weight, NULL, NULL));
+        ef_test_ok(a, ef_kd_loss(a, ty, tt, alpha, beta, weight, NULL, NULL, tdy));
+        ef_test_ok(a, ef_kd_loss(a, ty, tt, alpha, beta, weight, NULL, NULL, NULL));
         ef_test_near("metrics", m, metrics, 1e-6, 1e-6);
         ef_test_norm("dy", tdy, dy, 1e-6);
     }
@@ -230,7 +230,7 @@ START_TEST(kd_loss_shows_what_is_not_a_number)
     ef_tensor *ty = ef_test_f32(a, SHAPE(3, 20), y), *tt = ef_test_f32(a, SHAPE(3, 20), t);
     for (size_t v = 0; ef_test_variant(a, EF__KD_LOSS, v); v++) {
         ef_tensor *m = ef_test_f32(a, SHAPE(3), ef_test_floats(3));
-        if (!ef_test_fits(a, ef_kd_loss(a, ty, tt, 1, 1, 1, m, NULL)))
+        if (!ef_test_fits(a, ef_kd_loss(a, ty, tt, 1, 1, 1, NULL, m, NULL)))
             continue;
         const float *got = ef_test_read(m);
         ck_assert(isnan(got[0]) && isnan(got[1]) && isnan(got[2]));
@@ -258,7 +258,7 @@ START_TEST(kd_gradient_is_the_slope_of_the_loss)
     kd_problem k = {4, 23, ef_test_randn(4 * 23, 7), ef_test_randn(4 * 23, 8)};
     ef_tensor *y = ef_test_f32(a, SHAPE(k.B, k.E), k.y), *t = ef_test_f32(a, SHAPE(k.B, k.E), k.t);
     ef_tensor *dy = ef_test_f32(a, SHAPE(k.B, k.E), NULL);
-    ef_test_ok(a, ef_kd_loss(a, y, t, alpha, beta, weight, NULL, dy));
+    ef_test_ok(a, ef_kd_loss(a, y, t, alpha, beta, weight, NULL, NULL, dy));
     ef_test_slopes("dy", kd_value, &k, k.y, k.B * k.E, ef_test_read(dy), 40, 1e-3, 1e-6, 1e-3);
     ef_test_close(a);
 }
@@ -273,7 +273,7 @@ static void run_kd(void *user)
 {
     kd_tensors *k = user;
     ef_test_ok(k->a, ef_tensor_fill(k->metrics, 0));
-    ef_test_ok(k->a, ef_kd_loss(k->a, k->y, k->t, 1, 1, 1, k->metrics, NULL));
+    ef_test_ok(k->a, ef_kd_loss(k->a, k->y, k->t, 1, 1, 1, NULL, k->metrics, NULL));
 }
 
 START_TEST(kd_loss_gives_the_same_bits_again)
@@ -283,7 +283,7 @@ START_TEST(kd_loss_gives_the_same_bits_again)
                     ef_test_f32(a, SHAPE(50, 77), ef_test_randn(50 * 77, 2)),
                     ef_test_f32(a, SHAPE(3), NULL)};
     for (size_t v = 0; ef_test_variant(a, EF__KD_LOSS, v); v++)
-        if (ef_test_fits(a, ef_kd_loss(a, k.y, k.t, 1, 1, 1, k.metrics, NULL)))
+        if (ef_test_fits(a, ef_kd_loss(a, k.y, k.t, 1, 1, 1, NULL, k.metrics, NULL)))
             ef_test_repeats("metrics", run_kd, &k, k.metrics);
     ef_test_close(a);
 }
@@ -297,7 +297,7 @@ START_TEST(kd_loss_takes_two_launches)
     ef_tensor *m = ef_test_f32(a, SHAPE(3), ef_test_floats(3)),
               *dy = ef_test_f32(a, SHAPE(4, 6), NULL);
     ef_actor_stats(a, &before);
-    ef_test_ok(a, ef_kd_loss(a, y, y, 1, 1, 1, m, dy));
+    ef_test_ok(a, ef_kd_loss(a, y, y, 1, 1, 1, NULL, m, dy));
     ef_actor_stats(a, &after);
     ck_assert_uint_eq(after.launches - before.launches, 2);
     ef_test_close(a);
@@ -309,10 +309,10 @@ START_TEST(kd_loss_refuses_shapes_that_disagree)
     ef_actor *a = ef_test_open();
     ef_tensor *y = ef_test_f32(a, SHAPE(2, 5), NULL), *t = ef_test_f32(a, SHAPE(5, 2), NULL);
     ef_tensor *flat = ef_test_f32(a, SHAPE(10), NULL), *two = ef_test_f32(a, SHAPE(2), NULL);
-    ef_test_refused(a, ef_kd_loss(a, y, t, 1, 1, 1, NULL, NULL), EF_ESHAPE, "kd.loss");
-    ef_test_refused(a, ef_kd_loss(a, flat, flat, 1, 1, 1, NULL, NULL), EF_EARG, "kd.loss");
-    ef_test_refused(a, ef_kd_loss(a, y, y, 1, 1, 1, two, NULL), EF_ESHAPE, "kd.loss");
-    ef_test_refused(a, ef_kd_loss(a, y, y, 1, 1, 1, NULL, t), EF_ESHAPE, "kd.loss");
+    ef_test_refused(a, ef_kd_loss(a, y, t, 1, 1, 1, NULL, NULL, NULL), EF_ESHAPE, "kd.loss");
+    ef_test_refused(a, ef_kd_loss(a, flat, flat, 1, 1, 1, NULL, NULL, NULL), EF_EARG, "kd.loss");
+    ef_test_refused(a, ef_kd_loss(a, y, y, 1, 1, 1, NULL, two, NULL), EF_ESHAPE, "kd.loss");
+    ef_test_refused(a, ef_kd_loss(a, y, y, 1, 1, 1, NULL, NULL, t), EF_ESHAPE, "kd.loss");
     ef_test_close(a);
 }
 END_TEST

@@ -186,7 +186,7 @@ static void run_step(void *user)
 {
     arena *s = user;
     const ef__optim_rule rule = arena_rule();
-    ef_test_ok(s->a, ef_tensor_fill(s->counts, 0));
+    ef_test_ok(s->a, ef_tensor_fill(s->state.updates, 0));
     ef_test_ok(s->a, ef_tensor_fill(s->m, 0));
     ef_test_ok(s->a, ef_tensor_fill(s->v, 0));
     ef_test_set(s->value, s->p);
@@ -217,17 +217,13 @@ START_TEST(an_arena_that_is_no_arena_is_refused)
     arena s = arena_new(a, 2, 1, (int32_t[]){BOTH});
     ef__optim_rule rule = arena_rule();
     ef_tensor *odd = arena_flat(a, 1000, NULL), *small = arena_flat(a, 1024, NULL);
-    ef_test_refused(a, ef__optim_norm(a, odd, s.table, 0, s.metrics, s.counts), EF_ESHAPE,
-                    "optim.norm");
-    ef_test_refused(a, ef__optim_norm(a, small, s.table, 0, s.metrics, s.counts), EF_ESHAPE,
-                    "optim.norm");
-    ef_test_refused(
-        a, ef__optim_update(a, s.value, s.grad, s.m, small, s.table, s.counts, s.metrics, &rule),
-        EF_ESHAPE, "optim.update");
+    ef_test_refused(a, ef__optim_norm(a, odd, &s.state, 0, s.metrics), EF_ESHAPE, "optim.norm");
+    ef_test_refused(a, ef__optim_norm(a, small, &s.state, 0, s.metrics), EF_ESHAPE, "optim.norm");
+    ef_test_refused(a, ef__optim_update(a, s.value, s.grad, s.m, small, &s.state, s.metrics, &rule),
+                    EF_ESHAPE, "optim.update");
     rule.beta2 = 1;
-    ef_test_refused(
-        a, ef__optim_update(a, s.value, s.grad, s.m, s.v, s.table, s.counts, s.metrics, &rule),
-        EF_EARG, "optim.update");
+    ef_test_refused(a, ef__optim_update(a, s.value, s.grad, s.m, s.v, &s.state, s.metrics, &rule),
+                    EF_EARG, "optim.update");
     ef_test_close(a);
 }
 END_TEST

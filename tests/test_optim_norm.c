@@ -53,19 +53,20 @@ static void check_skipped(arena *s, const float *g, int in_a_row)
 {
     const ef__optim_rule rule = arena_rule();
     const void *p = ef_test_read(s->value), *m = ef_test_read(s->m), *v = ef_test_read(s->v);
-    const int32_t *before = ef_test_read(s->counts);
+    const int32_t *updates = ef_test_read(s->state.updates),
+                  *before = ef_test_read(s->state.counts);
     arena_step(s, g, &rule);
-    const int32_t *after = ef_test_read(s->counts);
+    const int32_t *after = ef_test_read(s->state.counts);
     ef_test_same_bits("p", s->value, p);
     ef_test_same_bits("m", s->m, m);
     ef_test_same_bits("v", s->v, v);
     ef_test_same_bits("grad", s->grad, ef_test_floats(s->n));
-    ck_assert_int_eq(after[EF__COUNT_STEPS], before[EF__COUNT_STEPS]);
+    ef_test_same_bits("updates", s->state.updates, updates);
     ck_assert_int_eq(after[EF__COUNT_SKIPPED], before[EF__COUNT_SKIPPED] + 1);
     ck_assert_int_eq(after[EF__COUNT_SKIPPED_IN_A_ROW], in_a_row);
     ck_assert_float_eq(arena_metric(s, EF_METRIC_SKIPPED), 1);
     ck_assert_float_eq(arena_metric(s, EF_METRIC_SKIPPED_IN_A_ROW), (float)in_a_row);
-    ck_assert_float_eq(arena_metric(s, EF_METRIC_STEPS), (float)before[EF__COUNT_STEPS]);
+    ck_assert_float_eq(arena_metric(s, EF_METRIC_STEPS), (float)updates[0]);
 }
 
 static void set_loss(arena *s, float loss)
@@ -122,11 +123,101 @@ START_TEST(a_bad_id_skips_the_step_on_the_device)
 }
 END_TEST
 
+/* ---- the loss scale ---- */
+
+static float scale_of(const arena *s)
+{
+    return *(float *)ef_test_read(s->state.scale);
+}
+
+START_TEST(the_loss_scale_doubles_after_good_steps_and_halves_after_an_overflow)
+{
+    ef_actor *a = ef_test_open();
+    const ef__optim_rule rule = arena_rule();
+    for (size_t v = 0; arena_variant(a, &v); v++) {
+        arena s = arena_new(a, 1, 1, (int32_t[]){BOTH});
+        const float *good = ef_test_randn(s.n, 1);
+        s.state.scale = ef_test_f32(a, SHAPE(1), (float[]){32768});
+        for (int i = 1; i < EF__SCALE_GOOD; i++)
+            arena_norm(&s, 0);
+        ck_assert(scale_of(&s) == 32768);
+        arena_norm(&s, 0);
+        ck_assert(scale_of(&s) == EF__SCALE_MOST && arena_metric(&s, EF_METRIC_SCALE) == 32768);
+        for (int i = 0; i < EF__SCALE_GOOD; i++)
+            arena_norm(&s, 0);
+        ck_assert(scale_of(&s) == EF__SCALE_MOST);
+        for (int i = 1; i <= 20; i++) {
+            set_loss(&s, INFINITY);
+            check_skipped(&s, good, i);
+            ck_assert(scale_of(&s) == (i < 16 ? EF__SCALE_MOST >> i : 1));
+        }
+        set_loss(&s, 0);
+        arena_step(&s, good, &rule);
+        ck_assert(scale_of(&s) == 1 && arena_metric(&s, EF_METRIC_SKIPPED) == 0);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+/* Powers of two scale without rounding. */
+START_TEST(a_scaled_gradient_gives_the_same_bits)
+{
+    ef_actor *a = ef_test_open();
+    ef__optim_rule rule = arena_rule();
+    rule.clip = 1;
+    for (size_t v = 0; arena_variant(a, &v); v++) {
+        arena plain = arena_new(a, 3, 1, (int32_t[]){BOTH}),
+              scaled = arena_new(a, 3, 1, plain.flags);
+        float *g = ef_test_randn(plain.n, 1), *times = ef_test_floats(plain.n);
+        for (size_t i = 0; i < plain.n; i++)
+            times[i] = 1024 * g[i];
+        scaled.state.scale = ef_test_f32(a, SHAPE(1), (float[]){1024});
+        arena_step(&plain, g, &rule);
+        arena_step(&scaled, times, &rule);
+        ef_test_same_bits("p", scaled.value, ef_test_read(plain.value));
+        ef_test_same_bits("v", scaled.v, ef_test_read(plain.v));
+        ck_assert(arena_metric(&scaled, EF_METRIC_GRAD_NORM) ==
+                  arena_metric(&plain, EF_METRIC_GRAD_NORM));
+    }
+    ef_test_close(a);
+}
+END_TEST
+
+/* ---- parts ---- */
+
+/* Chunks of three parts; a trainer of the first two, then one of the last two. */
+START_TEST(each_part_has_its_count_of_updates)
+{
+    ef_actor *a = ef_test_open();
+    const ef__optim_rule rule = arena_rule();
+    const int part = 1 << EF__PART_SHIFT;
+    for (size_t v = 0; arena_variant(a, &v); v++) {
+        const int32_t flags[] = {BOTH, BOTH + part, BOTH + 2 * part};
+        arena s = arena_new(a, 3, 3, flags), alone = arena_new(a, 3, 1, flags);
+        const float *g = ef_test_randn(s.n, 1);
+        s.state.shared = 1;
+        arena_step(&s, g, &rule);
+        s.state.own = 2;
+        arena_step(&s, g, &rule);
+        ck_assert_mem_eq(ef_test_read(s.state.updates), ((int32_t[]){1, 2, 1}), 12);
+        ck_assert(arena_metric(&s, EF_METRIC_STEPS) == 1);
+        arena_step(&alone, g, &rule);
+        arena_step(&alone, g, &rule);
+        ck_assert_mem_eq((float *)ef_test_read(s.value) + EF__CHUNK,
+                         (float *)ef_test_read(alone.value) + EF__CHUNK, EF__CHUNK * 4);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("optim_norm");
     TCase *c = ef_test_case(s, "optim_norm");
     tcase_add_test(c, norm_is_that_of_trainable_chunks);
+    tcase_add_test(c, the_loss_scale_doubles_after_good_steps_and_halves_after_an_overflow);
+    tcase_add_test(c, a_scaled_gradient_gives_the_same_bits);
+    tcase_add_test(c, each_part_has_its_count_of_updates);
     tcase_add_test(c, norm_keeps_its_digits_over_many_equal_numbers);
     tcase_add_test(c, what_is_not_finite_skips_the_step_on_the_device);
     tcase_add_test(c, a_bad_id_skips_the_step_on_the_device);

@@ -162,7 +162,8 @@ START_TEST(init_from_takes_the_parameters_and_starts_afresh)
     run_well(a, &o, &second);
     ck_assert_int_eq(ef_encoder_open(a, in_folder("m"), &from, &error), EF_OK);
     ck_assert_int_eq(ef_encoder_open(a, in_folder("n"), &to, &error), EF_OK);
-    ef_test_same_bits("parameters", to->params->value, ef_test_read(from->params->value));
+    ef_test_same_bits("parameters", to->model.params->value,
+                      ef_test_read(from->model.params->value));
     ck_assert_int_eq(ef__st_open(in_folder("n"), &file, &error), EF_OK);
     const ef__st_tensor *m = ef__st_find(file, "optim.m.proj.weight");
     ck_assert_mem_eq(m->data, ef_test_alloc(m->bytes), m->bytes);

@@ -78,12 +78,12 @@ static void step(setup *s, const ef_batch *batches, size_t count, float metrics[
 
 static const float *values(const setup *s)
 {
-    return ef_test_read(s->encoder->params->value);
+    return ef_test_read(s->encoder->model.params->value);
 }
 
 static size_t value_bytes(const setup *s)
 {
-    return s->encoder->params->count * sizeof(float);
+    return s->encoder->model.params->count * sizeof(float);
 }
 
 /* ---- the schedule ---- */
@@ -128,7 +128,7 @@ START_TEST(a_step_is_one_wait_and_at_most_90_launches_with_4_blocks)
     ef_batch batch = random_batch(3, 1);
     float metrics[EF_METRICS];
     ef_stats before, after;
-    ck_assert_uint_eq(s.encoder->config.blocks, 4);
+    ck_assert_uint_eq(s.encoder->model.config.blocks, 4);
     for (int i = 0; i < 3; i++) {
         ef_actor_stats(a, &before);
         step(&s, &batch, 1, metrics);
@@ -211,9 +211,9 @@ START_TEST(four_micro_batches_are_one_batch)
                               .target = b.target + at * E};
     ef_test_ok(a, ef__trainer_gradients(whole.trainer, &b, 1));
     ef_test_ok(a, ef__trainer_gradients(parts.trainer, micro, 4));
-    size_t n = whole.encoder->params->count;
-    double *want = ef_test_widen(n, ef_test_read(whole.encoder->params->grad));
-    ef_test_norm("gradient", parts.encoder->params->grad, want, 1e-6);
+    size_t n = whole.encoder->model.params->count;
+    double *want = ef_test_widen(n, ef_test_read(whole.encoder->model.params->grad));
+    ef_test_norm("gradient", parts.encoder->model.params->grad, want, 1e-6);
     step(&whole, &b, 1, one);
     step(&parts, micro, 4, four);
     for (int i = 0; i < EF_METRICS; i++)
@@ -250,7 +250,7 @@ START_TEST(steps_nest_in_the_callers_batch_with_one_wait)
         ck_assert_mem_eq(data, metrics[i], sizeof metrics[i]);
         ef_readback_free(readback[i]);
     }
-    ef_test_same_bits("parameters", nested.encoder->params->value, values(&single));
+    ef_test_same_bits("parameters", nested.encoder->model.params->value, values(&single));
     free_setup(&nested);
     free_setup(&single);
     ef_test_close(a);
@@ -266,24 +266,24 @@ START_TEST(a_step_with_an_infinity_is_skipped_on_the_device)
     float metrics[EF_METRICS];
     ((float *)bad.target)[5] = INFINITY;
     step(&s, &good, 1, metrics);
-    const float *before = values(&s), *m = ef_test_read(s.encoder->params->m);
+    const float *before = values(&s), *m = ef_test_read(s.encoder->model.params->m);
     for (int i = 1; i <= 3; i++) {
         step(&s, &bad, 1, metrics);
         ck_assert_float_eq(metrics[EF_METRIC_SKIPPED], 1);
         ck_assert_float_eq(metrics[EF_METRIC_SKIPPED_IN_A_ROW], i);
         ck_assert_float_eq(metrics[EF_METRIC_STEPS], 1);
     }
-    ef_test_same_bits("parameters", s.encoder->params->value, before);
-    ef_test_same_bits("m", s.encoder->params->m, m);
-    ef_test_near("gradients", s.encoder->params->grad, ef_test_doubles(s.encoder->params->count), 0,
-                 0);
+    ef_test_same_bits("parameters", s.encoder->model.params->value, before);
+    ef_test_same_bits("m", s.encoder->model.params->m, m);
+    ef_test_near("gradients", s.encoder->model.params->grad,
+                 ef_test_doubles(s.encoder->model.params->count), 0, 0);
     ck_assert_uint_eq(ef_trainer_attempted(s.trainer), 4);
     step(&s, &good, 1, metrics);
     ck_assert_float_eq(metrics[EF_METRIC_SKIPPED], 0);
     ck_assert_float_eq(metrics[EF_METRIC_SKIPPED_IN_A_ROW], 0);
     step(&clean, &good, 1, metrics);
     step(&clean, &good, 1, metrics);
-    ef_test_same_bits("as if it had not been", s.encoder->params->value, values(&clean));
+    ef_test_same_bits("as if it had not been", s.encoder->model.params->value, values(&clean));
     free_setup(&s);
     free_setup(&clean);
     ef_test_close(a);
@@ -303,7 +303,7 @@ START_TEST(a_bad_id_found_on_the_device_is_an_argument_error_and_changes_nothing
     ef_test_refused(a, ef_trainer_step(s.trainer, &b, 1, &readback), EF_EARG,
                     "id 21 at position 7");
     ck_assert_ptr_null(readback);
-    ef_test_same_bits("parameters", s.encoder->params->value, before);
+    ef_test_same_bits("parameters", s.encoder->model.params->value, before);
     ((int32_t *)b.ids)[7] = V - 1;
     step(&s, &b, 1, metrics);
     ck_assert_float_eq(metrics[EF_METRIC_SKIPPED], 0);
@@ -347,7 +347,7 @@ START_TEST(a_step_that_broke_off_leaves_nothing_in_the_next_one)
     ef_test_ok(a, ef__trainer_gradients(s.trainer, b, 1));
     step(&s, b, 2, metrics);
     step(&clean, b, 2, metrics);
-    ef_test_same_bits("parameters", s.encoder->params->value, values(&clean));
+    ef_test_same_bits("parameters", s.encoder->model.params->value, values(&clean));
     b[1].E = E + 1;
     ef_test_refused(a, ef_trainer_step(s.trainer, b, 2, &readback), EF_ESHAPE, "targets have 7");
     b[1].E = E;
@@ -394,7 +394,7 @@ START_TEST(a_scope_trains_its_part_and_nothing_else)
         ef_trainer_options o = plain_options();
         o.scope = (ef_scope)scope;
         setup s = new_setup(a, &o);
-        const ef__params *p = s.encoder->params;
+        const ef__params *p = s.encoder->model.params;
         const float *before = values(&s);
         for (int i = 0; i < 2; i++)
             step(&s, &b, 1, metrics);
@@ -422,7 +422,7 @@ START_TEST(a_batch_that_will_not_fit_is_known_from_what_a_step_takes)
         ef_trainer_options o = plain_options();
         o.scope = (ef_scope)scope;
         setup s = new_setup(a, &o);
-        int group = ef__scope_group(&s.encoder->config, o.scope);
+        int group = ef__scope_group(&s.encoder->model.config, o.scope);
         ef_batch b = random_batch(200, 1);
         float metrics[EF_METRICS];
         ef_stats before, after;
@@ -561,7 +561,7 @@ START_TEST(a_model_with_tanh_has_the_slope_of_its_loss_as_gradient)
     ef_test_ok(a, ef_encoder_new(a, &c, EF_INIT_TORCH, 3, true, &s.encoder));
     ef_test_ok(a, ef_trainer_new(s.encoder, &o, &s.trainer));
     ef_test_ok(a, ef__trainer_gradients(s.trainer, &b, 1));
-    const ef__segment *bias = &s.encoder->params->segment[s.encoder->proj + 1];
+    const ef__segment *bias = &s.encoder->model.params->segment[s.encoder->proj + 1];
     const float *gradient = ef_test_read(bias->grad);
     x = ef_test_read(bias->value);
     for (size_t i = 0; i < E; i++) {

@@ -51,17 +51,35 @@ ef_status ef__config_check(const ef_model_config *c, ef_error *error)
 }
 
 ef_status ef__model_begin(ef_actor *a, const ef_model_config *config, ef_model_kind kind,
-                          ef_model_config *own, ef__params **params)
+                          ef__params *params, ef__model *model)
 {
     ef_error error;
     ef_status status = ef__config_check(config, &error);
-    *params = NULL;
     if (status)
         return ef__fail(a, status, 0, error.op, "%s", error.text);
-    *own = *config;
-    own->kind = kind;
-    *params = ef__params_new(a);
-    return *params ? EF_OK : EF_ENOMEM;
+    model->actor = a;
+    model->config = *config;
+    model->config.kind = kind;
+    model->params = params ? ef__params_retain(params) : ef__params_new(a);
+    return model->params ? EF_OK : EF_ENOMEM;
+}
+
+size_t ef__model_parameters(const ef__model *model)
+{
+    size_t numbers = 0;
+    for (size_t i = 0; i < model->segments; i++)
+        numbers += model->params->segment[model->first + i].count;
+    return numbers;
+}
+
+ef_tensor *ef__model_parameter(const ef__model *model, size_t index, const char **name)
+{
+    if (index >= model->segments)
+        return NULL;
+    const ef__segment *s = &model->params->segment[model->first + index];
+    if (name)
+        *name = s->name;
+    return s->value;
 }
 
 int ef__scope_group(const ef_model_config *config, ef_scope scope)

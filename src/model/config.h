@@ -7,10 +7,25 @@
 /* Sizes that a model can have. Errors: EARG. */
 ef_status ef__config_check(const ef_model_config *config, ef_error *error);
 
-/* What a model begins with: a copy of its configuration, checked, and an empty set of parameters.
- * Errors: EARG, ENOMEM; *params is NULL then. */
+typedef struct ef__model {
+    ef_actor *actor;
+    ef_model_config config;
+    ef__params *params;
+    size_t first, segments; /* those of the set that it has */
+    int own;                /* the part of the set that no other model has */
+    bool shares;            /* the last block is of EF__PART_SHARED */
+} ef__model;
+
+/* What a model begins with: a copy of its configuration, checked, and params, which gets one more
+ * reference; NULL: a new set. Errors: EARG, ENOMEM. */
 ef_status ef__model_begin(ef_actor *a, const ef_model_config *config, ef_model_kind kind,
-                          ef_model_config *own, ef__params **params);
+                          ef__params *params, ef__model *model);
+
+size_t ef__model_parameters(const ef__model *model); /* how many numbers */
+
+/* Segment number index of the model: its value, and its name unless that is NULL; NULL past the
+ * last. */
+ef_tensor *ef__model_parameter(const ef__model *model, size_t index, const char **name);
 
 /* The group from which on a scope trains: the embedding is 0, block i 1 + i, what is above the
  * blocks 1 + blocks. */

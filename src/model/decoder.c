@@ -7,38 +7,61 @@
  * memory, if that is more. */
 enum { CHUNK_BYTES = 64 << 20, CHUNK_ROWS = 16, GPU_PART = 64 };
 
-static ef_status build(ef_decoder *d, bool trainable)
+/* The block that is shared stands before the decoder's own. */
+static void add_shared(ef_decoder *d, const ef_model_config *encoder, bool there)
 {
-    const ef_model_config *c = &d->config;
-    int group = 1 + (int)c->blocks;
-    ef__params *p = d->params;
+    ef__params *p = d->model.params;
+    const size_t last = d->model.config.blocks - 1;
+    if (there) {
+        ef__tcn_share(&d->tcn, last);
+    } else {
+        p->prefix = "encoder.";
+        p->part = EF__PART_SHARED;
+        ef__tcn_add(&d->tcn, last, encoder->blocks - 1);
+    }
+    d->model.first = d->tcn.at[last];
+    p->prefix = "decoder.";
+    d->model.own = p->part = EF__PART_LAST;
+}
+
+static void add_segments(ef_decoder *d)
+{
+    const ef_model_config *c = &d->model.config;
+    const size_t blocks = c->blocks - d->model.shares;
+    const int above = 1 + (int)c->blocks;
+    ef__params *p = d->model.params;
     d->embedding = p->segments;
     ef__params_add(p, 0, 2, (size_t[]){c->vocab, c->width}, "embedding.weight");
     d->cond = p->segments;
     ef__params_add(p, 0, 2, (size_t[]){c->width, c->vector}, "cond.weight");
     ef__params_add(p, 0, 1, &c->width, "cond.bias");
-    ef__tcn_add(&d->tcn, c, p, 1);
+    for (size_t i = 0; i < blocks; i++)
+        ef__tcn_add(&d->tcn, i, i);
     d->out = p->segments;
-    ef__params_add(p, group, 2, (size_t[]){c->vocab, c->width}, "out.weight");
-    ef__params_add(p, group, 1, &c->vocab, "out.bias");
-    return ef__params_build(p, trainable);
+    ef__params_add(p, above, 2, (size_t[]){c->vocab, c->width}, "out.weight");
+    ef__params_add(p, above, 1, &c->vocab, "out.bias");
+    d->model.segments = p->segments - d->model.first;
 }
 
-ef_status ef__decoder_new(ef_actor *a, const ef_model_config *config, bool trainable,
-                          ef_decoder **decoder)
+ef_status ef__decoder_begin(ef_actor *a, const ef_model_config *config,
+                            const ef_model_config *encoder, ef__params *params,
+                            ef_decoder **decoder)
 {
     ef_decoder *d = calloc(1, sizeof *d);
     if (!d)
         return ef__fail(a, EF_ENOMEM, 0, "decoder", "decoder: no host memory");
-    d->actor = a;
-    ef_status status = ef__model_begin(a, config, EF_DECODER, &d->config, &d->params);
-    if (!status)
-        status = build(d, trainable);
-    if (status)
+    ef_status status = ef__model_begin(a, config, EF_DECODER, params, &d->model);
+    if (status) {
         ef_decoder_free(d);
-    else
-        *decoder = d;
-    return status;
+        return status;
+    }
+    d->model.shares = encoder != NULL;
+    ef__tcn_begin(&d->tcn, &d->model.config, d->model.params);
+    if (encoder)
+        add_shared(d, encoder, params != NULL);
+    add_segments(d);
+    *decoder = d;
+    return EF_OK;
 }
 
 ef_status ef_decoder_new(ef_actor *a, const ef_model_config *config, ef_init init, uint64_t seed,
@@ -46,9 +69,11 @@ ef_status ef_decoder_new(ef_actor *a, const ef_model_config *config, ef_init ini
 {
     ef_decoder *d = NULL;
     ef__lock(a);
-    ef_status status = ef__decoder_new(a, config, trainable, &d);
+    ef_status status = ef__decoder_begin(a, config, NULL, NULL, &d);
     if (!status)
-        status = ef__init_params(d->params, init, seed);
+        status = ef__params_build(d->model.params, trainable);
+    if (!status)
+        status = ef__init_params(d->model.params, init, seed);
     if (status)
         ef_decoder_free(d);
     else
@@ -61,35 +86,35 @@ void ef_decoder_free(ef_decoder *decoder)
 {
     if (!decoder)
         return;
-    ef__params_free(decoder->params);
+    ef__params_free(decoder->model.params);
     free(decoder);
 }
 
 const ef_model_config *ef_decoder_get_config(const ef_decoder *decoder)
 {
-    return &decoder->config;
+    return &decoder->model.config;
 }
 
 size_t ef_decoder_parameters(const ef_decoder *decoder)
 {
-    return decoder->params->numbers;
+    return ef__model_parameters(&decoder->model);
 }
 
 ef_tensor *ef_decoder_parameter(ef_decoder *decoder, size_t index, const char **name)
 {
-    return ef__params_value(decoder->params, index, name);
+    return ef__model_parameter(&decoder->model, index, name);
 }
 
 static const ef__segment *segment(const ef_decoder *d, size_t index)
 {
-    return &d->params->segment[index];
+    return &d->model.params->segment[index];
 }
 
 ef_status ef__decoder_forward(ef_decoder *d, const ef_tensor *ids, const ef_tensor *mask,
                               const ef_tensor *z, ef__tcn_trace *trace, ef_tensor **x)
 {
-    ef_actor *a = d->actor;
-    const size_t *dims = ef_tensor_dims(ids), D = d->config.width;
+    ef_actor *a = d->model.actor;
+    const size_t *dims = ef_tensor_dims(ids), D = d->model.config.width;
     const ef__segment *cond = segment(d, d->cond);
     ef_epilogue bias = {.bias = cond[1].value};
     ef_tensor *added = NULL;
@@ -191,11 +216,11 @@ void ef__counted_clear(ef__counted *counted)
 /* Rows of logits at a time: equal parts of count. */
 static size_t chunk_rows(const ef_decoder *d, size_t count)
 {
-    const ef_device_info *device = ef_actor_device(d->actor);
+    const ef_device_info *device = ef_actor_device(d->model.actor);
     size_t bytes = CHUNK_BYTES;
     if (device->is_gpu && device->global_bytes / GPU_PART > bytes)
         bytes = (size_t)device->global_bytes / GPU_PART;
-    size_t most = bytes / sizeof(float) / d->config.vocab;
+    size_t most = bytes / sizeof(float) / d->model.config.vocab;
     size_t parts = ef__ceil_div(count, most > CHUNK_ROWS ? most : CHUNK_ROWS);
     return ef__round_up(ef__ceil_div(count, parts), CHUNK_ROWS);
 }
@@ -205,9 +230,8 @@ static size_t chunk_rows(const ef_decoder *d, size_t count)
 typedef struct head {
     ef_decoder *d;
     const ef__counted *counted;
-    float weight;
-    ef_tensor *metrics, *x, *dx; /* dx NULL: not wanted */
-    bool train;
+    const ef__loss *loss;
+    ef_tensor *x, *dx; /* dx NULL: not wanted */
 } head;
 
 static ef_status view_rows(ef_tensor *t, size_t from, size_t rows, ef_tensor **view)
@@ -224,15 +248,17 @@ static ef_status chunk_backward(const head *h, const ef_tensor *x, const ef_tens
                                 ef_tensor *dx)
 {
     const ef__segment *out = segment(h->d, h->d->out);
-    ef_status status = ef_linear_dw(h->d->actor, x, dlogits, out[0].grad, out[1].grad);
-    return status || !dx ? status : ef_linear_dx(h->d->actor, dlogits, out->value, NULL, dx);
+    ef_status status = ef_linear_dw(h->d->model.actor, x, dlogits, out[0].grad, out[1].grad);
+    return status || !dx ? status : ef_linear_dx(h->d->model.actor, dlogits, out->value, NULL, dx);
 }
 
 static ef_status run_chunk(const head *h, size_t from, size_t rows)
 {
-    ef_actor *a = h->d->actor;
+    ef_actor *a = h->d->model.actor;
     const ef__segment *out = segment(h->d, h->d->out);
+    const ef__loss *loss = h->loss;
     ef_epilogue bias = {.bias = out[1].value};
+    const size_t shape[] = {rows, h->d->model.config.vocab};
     ef_tensor *x = NULL, *dx = NULL, *target = NULL, *logits = NULL;
     ef_status status = view_rows(h->x, from, rows, &x);
     if (!status)
@@ -240,14 +266,13 @@ static ef_status run_chunk(const head *h, size_t from, size_t rows)
     if (!status)
         status = view_rows(h->counted->target, from, rows, &target);
     if (!status)
-        status =
-            ef_tensor_new(a, EF_F32, 2, (size_t[]){rows, h->d->config.vocab}, "logits", &logits);
+        status = ef_tensor_new(a, EF_F32, 2, shape, "logits", &logits);
     if (!status)
         status = ef_linear_forward(a, x, out->value, &bias, logits);
     if (!status)
-        status = ef_cross_entropy_loss(a, logits, target, h->weight, h->train ? logits : NULL,
-                                       h->metrics);
-    if (!status && h->train)
+        status = ef_cross_entropy_loss(a, logits, target, loss->weight, loss->scale,
+                                       loss->train ? logits : NULL, loss->metrics);
+    if (!status && loss->train)
         status = chunk_backward(h, x, logits, dx);
     ef_tensor_free(x);
     ef_tensor_free(dx);
@@ -268,7 +293,7 @@ static ef_status run_chunks(const head *h)
 /* The rows of x [B,L,D] that count. */
 static ef_status gather(head *h, ef_tensor *x)
 {
-    ef_actor *a = h->d->actor;
+    ef_actor *a = h->d->model.actor;
     const size_t *dims = ef_tensor_dims(x), D = dims[2];
     ef_tensor *flat = NULL;
     ef_status status =
@@ -283,16 +308,16 @@ static ef_status gather(head *h, ef_tensor *x)
 
 static ef_status new_dx(head *h)
 {
-    const size_t count = h->counted->count, D = h->d->config.width;
+    const size_t count = h->counted->count, D = h->d->model.config.width;
     ef_status status =
-        ef_tensor_new(h->d->actor, EF_F32, 2, (size_t[]){count + 1, D}, "counted dx", &h->dx);
+        ef_tensor_new(h->d->model.actor, EF_F32, 2, (size_t[]){count + 1, D}, "counted dx", &h->dx);
     return status ? status : ef_tensor_fill(h->dx, 0);
 }
 
-ef_status ef__decoder_loss(ef_decoder *d, ef_tensor *x, const ef__counted *counted, float weight,
-                           ef_tensor *metrics, bool train, ef_tensor *dx)
+ef_status ef__decoder_loss(ef_decoder *d, ef_tensor *x, const ef__counted *counted,
+                           const ef__loss *loss, ef_tensor *dx)
 {
-    head h = {.d = d, .counted = counted, .weight = weight, .metrics = metrics, .train = train};
+    head h = {.d = d, .counted = counted, .loss = loss};
     if (counted->count == 0)
         return dx ? ef_tensor_fill(dx, 0) : EF_OK;
     ef_status status = gather(&h, x);
@@ -301,7 +326,7 @@ ef_status ef__decoder_loss(ef_decoder *d, ef_tensor *x, const ef__counted *count
     if (!status)
         status = run_chunks(&h);
     if (!status && dx)
-        status = ef_embedding_forward(d->actor, counted->place, h.dx, NULL, dx);
+        status = ef_embedding_forward(d->model.actor, counted->place, h.dx, NULL, dx);
     ef_tensor_free(h.x);
     ef_tensor_free(h.dx);
     return status;
@@ -311,11 +336,11 @@ ef_status ef__decoder_loss(ef_decoder *d, ef_tensor *x, const ef__counted *count
 static ef_status backward_below(ef_decoder *d, const ef_tensor *ids, const ef_tensor *mask,
                                 const ef_tensor *z, const ef_tensor *dx)
 {
-    ef_actor *a = d->actor;
+    ef_actor *a = d->model.actor;
     const ef__segment *cond = segment(d, d->cond);
     ef_tensor *dadded = NULL;
     ef_status status = ef_tensor_new(
-        a, EF_F32, 2, (size_t[]){ef_tensor_dims(z)[0], d->config.width}, "dcond", &dadded);
+        a, EF_F32, 2, (size_t[]){ef_tensor_dims(z)[0], d->model.config.width}, "dcond", &dadded);
     if (!status)
         status = ef_masked_sum(a, dx, mask, dadded);
     if (!status)
@@ -341,7 +366,7 @@ static ef_status check_logits(ef_decoder *d, const ef_tensor *ids, const ef_tens
                               const ef_tensor *z, const ef_tensor *logits)
 {
     static const char op[] = "decoder.logits";
-    ef_actor *a = d->actor;
+    ef_actor *a = d->model.actor;
     ef_status status = ef__ready(a);
     if (!status)
         status = ef__want_tensor(a, op, "ids", ids, 2, EF_I32);
@@ -357,7 +382,7 @@ static ef_status check_logits(ef_decoder *d, const ef_tensor *ids, const ef_tens
         return status;
     const size_t *have = ef_tensor_dims(logits), *zs = ef_tensor_dims(z);
     const size_t B = ef_tensor_dims(ids)[0], L = ef_tensor_dims(ids)[1];
-    const size_t E = d->config.vector, V = d->config.vocab;
+    const size_t E = d->model.config.vector, V = d->model.config.vocab;
     if (zs[0] != B || zs[1] != E)
         return ef__fail(a, EF_ESHAPE, 0, op, "%s: z is [%zu,%zu], must be [%zu,%zu]", op, zs[0],
                         zs[1], B, E);
@@ -375,7 +400,7 @@ static ef_status all_logits(ef_decoder *d, const ef_tensor *ids, const ef_tensor
     ef_tensor *x = NULL;
     ef_status status = ef__decoder_forward(d, ids, mask, z, NULL, &x);
     if (!status)
-        status = ef_linear_forward(d->actor, x, out->value, &bias, logits);
+        status = ef_linear_forward(d->model.actor, x, out->value, &bias, logits);
     ef_tensor_free(x);
     return status;
 }
@@ -383,10 +408,10 @@ static ef_status all_logits(ef_decoder *d, const ef_tensor *ids, const ef_tensor
 ef_status ef_decoder_logits(ef_decoder *decoder, const ef_tensor *ids, const ef_tensor *mask,
                             const ef_tensor *z, ef_tensor *logits)
 {
-    ef__lock(decoder->actor);
+    ef__lock(decoder->model.actor);
     ef_status status = check_logits(decoder, ids, mask, z, logits);
     if (!status)
         status = all_logits(decoder, ids, mask, z, logits);
-    ef__unlock(decoder->actor);
+    ef__unlock(decoder->model.actor);
     return status;
 }

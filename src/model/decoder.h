@@ -6,20 +6,20 @@
 #ifndef EF_MODEL_DECODER_H
 #define EF_MODEL_DECODER_H
 
-#include "model/config.h"
-#include "model/tcn.h"
+#include "model/encoder.h"
 
 struct ef_decoder {
-    ef_actor *actor;
-    ef_model_config config;
-    ef__params *params; /* embedding and cond (group 0), block i (1 + i), out (1 + blocks) */
+    ef__model model; /* embedding and cond (group 0), block i (1 + i), out (1 + blocks) */
     size_t embedding, cond, out; /* segments; a bias follows its weight */
     ef__tcn tcn;
 };
 
-/* A decoder whose parameters are all zero. */
-ef_status ef__decoder_new(ef_actor *a, const ef_model_config *config, bool trainable,
-                          ef_decoder **decoder);
+/* A decoder whose set of parameters is still to be built; ef_decoder_free lets go of it. encoder:
+ * the configuration of the encoder that the last block is shared with, and that gives the block its
+ * name; NULL: none. params: the set that has that encoder; NULL: a new one. */
+ef_status ef__decoder_begin(ef_actor *a, const ef_model_config *config,
+                            const ef_model_config *encoder, ef__params *params,
+                            ef_decoder **decoder);
 
 /* *x [B,L,D] = what the blocks make of ids and mask [B,L] under z [B,E]. trace NULL: inference. */
 ef_status ef__decoder_forward(ef_decoder *d, const ef_tensor *ids, const ef_tensor *mask,
@@ -39,14 +39,26 @@ size_t ef__count_targets(const ef_batch *batch);
 ef_status ef__counted_new(ef_actor *a, const ef_batch *batch, ef__counted *counted);
 void ef__counted_clear(ef__counted *counted);
 
+typedef struct ef__loss {
+    float weight;
+    const ef_tensor *scale; /* the loss scale, or NULL */
+    ef_tensor *metrics;
+    bool train;
+} ef__loss;
+
 /* metrics += weight {loss, loss, hits} of the counted positions of x [B,L,D]. train: the gradients
- * of out are added to, and dx [B,L,D], unless it is NULL, is weight dloss/dx. */
-ef_status ef__decoder_loss(ef_decoder *d, ef_tensor *x, const ef__counted *counted, float weight,
-                           ef_tensor *metrics, bool train, ef_tensor *dx);
+ * of out are added to, and dx [B,L,D], unless it is NULL, is scale weight dloss/dx. */
+ef_status ef__decoder_loss(ef_decoder *d, ef_tensor *x, const ef__counted *counted,
+                           const ef__loss *loss, ef_tensor *dx);
 
 /* Adds the gradients of groups from group on, below out; dx is overwritten. */
 ef_status ef__decoder_backward(ef_decoder *d, int group, const ef_tensor *ids,
                                const ef_tensor *mask, const ef_tensor *z,
                                const ef__tcn_trace *trace, ef_tensor *dx);
+
+/* The models of ef_pair_new, whose one set of parameters is still to be built. */
+ef_status ef__pair_begin(ef_actor *a, const ef_model_config *encoder_config,
+                         const ef_model_config *decoder_config, ef_encoder **encoder,
+                         ef_decoder **decoder);
 
 #endif

@@ -3,34 +3,46 @@
 #include "op/tanh.h"
 #include <stdlib.h>
 
-static ef_status build(ef_encoder *e, bool trainable)
+static void add_segments(ef_encoder *e)
 {
-    const ef_model_config *c = &e->config;
-    int group = 1 + (int)c->blocks;
-    e->embedding = 0;
-    ef__params_add(e->params, 0, 2, (size_t[]){c->vocab, c->width}, "embedding.weight");
-    ef__tcn_add(&e->tcn, c, e->params, 1);
-    e->proj = e->params->segments;
-    ef__params_add(e->params, group, 2, (size_t[]){c->vector, c->width}, "proj.weight");
-    ef__params_add(e->params, group, 1, &c->vector, "proj.bias");
-    return ef__params_build(e->params, trainable);
+    const ef_model_config *c = &e->model.config;
+    ef__params *p = e->model.params;
+    const size_t last = c->blocks - 1;
+    const int above = 1 + (int)c->blocks;
+    if (e->model.shares)
+        p->prefix = "encoder.";
+    ef__tcn_begin(&e->tcn, c, p);
+    e->embedding = p->segments;
+    ef__params_add(p, 0, 2, (size_t[]){c->vocab, c->width}, "embedding.weight");
+    for (size_t i = 0; i < last; i++)
+        ef__tcn_add(&e->tcn, i, i);
+    if (!e->model.shares)
+        ef__tcn_add(&e->tcn, last, last);
+    e->proj = p->segments;
+    ef__params_add(p, above, 2, (size_t[]){c->vector, c->width}, "proj.weight");
+    ef__params_add(p, above, 1, &c->vector, "proj.bias");
+    if (e->model.shares) {
+        p->part = EF__PART_SHARED;
+        ef__tcn_add(&e->tcn, last, last);
+    }
+    e->model.segments = p->segments;
 }
 
-ef_status ef__encoder_new(ef_actor *a, const ef_model_config *config, bool trainable,
-                          ef_encoder **encoder)
+ef_status ef__encoder_begin(ef_actor *a, const ef_model_config *config, bool paired,
+                            ef_encoder **encoder)
 {
     ef_encoder *e = calloc(1, sizeof *e);
     if (!e)
         return ef__fail(a, EF_ENOMEM, 0, "encoder", "encoder: no host memory");
-    e->actor = a;
-    ef_status status = ef__model_begin(a, config, EF_ENCODER, &e->config, &e->params);
-    if (!status)
-        status = build(e, trainable);
-    if (status)
+    ef_status status = ef__model_begin(a, config, EF_ENCODER, NULL, &e->model);
+    if (status) {
         ef_encoder_free(e);
-    else
-        *encoder = e;
-    return status;
+        return status;
+    }
+    e->model.shares = paired;
+    add_segments(e);
+    *encoder = e;
+    return EF_OK;
 }
 
 ef_status ef_encoder_new(ef_actor *a, const ef_model_config *config, ef_init init, uint64_t seed,
@@ -38,9 +50,11 @@ ef_status ef_encoder_new(ef_actor *a, const ef_model_config *config, ef_init ini
 {
     ef_encoder *e = NULL;
     ef__lock(a);
-    ef_status status = ef__encoder_new(a, config, trainable, &e);
+    ef_status status = ef__encoder_begin(a, config, false, &e);
     if (!status)
-        status = ef__init_params(e->params, init, seed);
+        status = ef__params_build(e->model.params, trainable);
+    if (!status)
+        status = ef__init_params(e->model.params, init, seed);
     if (status)
         ef_encoder_free(e);
     else
@@ -53,39 +67,39 @@ void ef_encoder_free(ef_encoder *encoder)
 {
     if (!encoder)
         return;
-    ef__params_free(encoder->params);
+    ef__params_free(encoder->model.params);
     free(encoder);
 }
 
 const ef_model_config *ef_encoder_get_config(const ef_encoder *encoder)
 {
-    return &encoder->config;
+    return &encoder->model.config;
 }
 
 size_t ef_encoder_parameters(const ef_encoder *encoder)
 {
-    return encoder->params->numbers;
+    return ef__model_parameters(&encoder->model);
 }
 
 ef_tensor *ef_encoder_parameter(ef_encoder *encoder, size_t index, const char **name)
 {
-    return ef__params_value(encoder->params, index, name);
+    return ef__model_parameter(&encoder->model, index, name);
 }
 
 /* The projection of pooled [B,D], and tanh where the model has it. */
 static ef_status project(ef_encoder *e, const ef_tensor *pooled, ef_tensor *y)
 {
-    const ef__segment *weight = &e->params->segment[e->proj], *bias = weight + 1;
+    const ef__segment *weight = &e->model.params->segment[e->proj], *bias = weight + 1;
     ef_epilogue epilogue = {.bias = bias->value};
-    ef_status status = ef_linear_forward(e->actor, pooled, weight->value, &epilogue, y);
-    return status || !e->config.tanh ? status : ef__tanh_forward(e->actor, y, y);
+    ef_status status = ef_linear_forward(e->model.actor, pooled, weight->value, &epilogue, y);
+    return status || !e->model.config.tanh ? status : ef__tanh_forward(e->model.actor, y, y);
 }
 
 ef_status ef__encoder_forward(ef_encoder *e, const ef_tensor *ids, const ef_tensor *mask,
                               ef_tensor *y, ef__pass *pass)
 {
-    ef_actor *a = e->actor;
-    const size_t *dims = ef_tensor_dims(ids), D = e->config.width;
+    ef_actor *a = e->model.actor;
+    const size_t *dims = ef_tensor_dims(ids), D = e->model.config.width;
     ef_tensor *x = NULL, *pooled = NULL, *count = NULL;
     if (pass)
         pass->trace.first = ef__tcn_first_kept(pass->group);
@@ -95,7 +109,8 @@ ef_status ef__encoder_forward(ef_encoder *e, const ef_tensor *ids, const ef_tens
     if (!status)
         status = ef_tensor_new(a, EF_F32, 1, dims, "count", &count);
     if (!status)
-        status = ef_embedding_forward(a, ids, e->params->segment[e->embedding].value, NULL, x);
+        status =
+            ef_embedding_forward(a, ids, e->model.params->segment[e->embedding].value, NULL, x);
     if (!status)
         status = ef__tcn_forward(&e->tcn, mask, &x, pass ? &pass->trace : NULL);
     if (!status)
@@ -117,25 +132,26 @@ ef_status ef__encoder_forward(ef_encoder *e, const ef_tensor *ids, const ef_tens
 static ef_status backward_below(ef_encoder *e, const ef_tensor *ids, const ef_tensor *mask,
                                 const ef__pass *pass, const ef_tensor *dpooled, ef_tensor *dx)
 {
-    ef_status status = ef_masked_mean_backward(e->actor, dpooled, mask, pass->count, dx);
+    ef_status status = ef_masked_mean_backward(e->model.actor, dpooled, mask, pass->count, dx);
     if (!status)
         status = ef__tcn_backward(&e->tcn, mask, &pass->trace, pass->group == 0, dx);
     if (!status && pass->group == 0)
-        status = ef_embedding_backward(e->actor, ids, dx, e->params->segment[e->embedding].grad);
+        status = ef_embedding_backward(e->model.actor, ids, dx,
+                                       e->model.params->segment[e->embedding].grad);
     return status;
 }
 
 ef_status ef__encoder_backward(ef_encoder *e, const ef_tensor *ids, const ef_tensor *mask,
                                const ef__pass *pass, const ef_tensor *y, ef_tensor *dy)
 {
-    ef_actor *a = e->actor;
-    const size_t *dims = ef_tensor_dims(ids), D = e->config.width;
-    const ef__segment *weight = &e->params->segment[e->proj], *bias = weight + 1;
+    ef_actor *a = e->model.actor;
+    const size_t *dims = ef_tensor_dims(ids), D = e->model.config.width;
+    const ef__segment *weight = &e->model.params->segment[e->proj], *bias = weight + 1;
     ef_tensor *dpooled = NULL, *dx = NULL;
-    ef_status status = e->config.tanh ? ef__tanh_backward(a, y, dy, dy) : EF_OK;
+    ef_status status = e->model.config.tanh ? ef__tanh_backward(a, y, dy, dy) : EF_OK;
     if (!status)
         status = ef_linear_dw(a, pass->pooled, dy, weight->grad, bias->grad);
-    if (!status && pass->group <= (int)e->config.blocks) {
+    if (!status && pass->group <= (int)e->model.config.blocks) {
         status = ef_tensor_new(a, EF_F32, 2, (size_t[]){dims[0], D}, "dpooled", &dpooled);
         if (!status)
             status = ef_tensor_new(a, EF_F32, 3, (size_t[]){dims[0], dims[1], D}, "dx", &dx);
@@ -162,7 +178,7 @@ static ef_status check_encode(ef_encoder *e, const ef_tensor *ids, const ef_tens
                               const ef_tensor *vectors)
 {
     static const char op[] = "encoder.encode";
-    ef_actor *a = e->actor;
+    ef_actor *a = e->model.actor;
     ef_status status = ef__ready(a);
     if (!status)
         status = ef__want_tensor(a, op, "ids", ids, 2, EF_I32);
@@ -174,7 +190,8 @@ static ef_status check_encode(ef_encoder *e, const ef_tensor *ids, const ef_tens
         status = ef__want_same_shape(a, op, "mask", mask, "ids", ids);
     if (status)
         return status;
-    const size_t *have = ef_tensor_dims(vectors), B = ef_tensor_dims(ids)[0], E = e->config.vector;
+    const size_t *have = ef_tensor_dims(vectors), B = ef_tensor_dims(ids)[0],
+                 E = e->model.config.vector;
     if (have[0] != B || have[1] != E)
         return ef__fail(a, EF_ESHAPE, 0, op, "%s: vectors is [%zu,%zu], must be [%zu,%zu]", op,
                         have[0], have[1], B, E);
@@ -184,10 +201,10 @@ static ef_status check_encode(ef_encoder *e, const ef_tensor *ids, const ef_tens
 ef_status ef_encoder_encode(ef_encoder *encoder, const ef_tensor *ids, const ef_tensor *mask,
                             ef_tensor *vectors)
 {
-    ef__lock(encoder->actor);
+    ef__lock(encoder->model.actor);
     ef_status status = check_encode(encoder, ids, mask, vectors);
     if (!status)
         status = ef__encoder_forward(encoder, ids, mask, vectors, NULL);
-    ef__unlock(encoder->actor);
+    ef__unlock(encoder->model.actor);
     return status;
 }

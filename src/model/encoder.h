@@ -6,16 +6,15 @@
 #include "model/tcn.h"
 
 struct ef_encoder {
-    ef_actor *actor;
-    ef_model_config config;
-    ef__params *params;     /* embedding (group 0), block i (1 + i), proj (1 + blocks) */
+    ef__model model;        /* embedding (group 0), block i (1 + i), proj (1 + blocks) */
     size_t embedding, proj; /* segments; proj's bias follows its weight */
     ef__tcn tcn;
 };
 
-/* An encoder whose parameters are all zero. */
-ef_status ef__encoder_new(ef_actor *a, const ef_model_config *config, bool trainable,
-                          ef_encoder **encoder);
+/* An encoder whose set of parameters is still to be built; ef_encoder_free lets go of it. paired:
+ * its last block is to be shared, and its names are those of a pair. */
+ef_status ef__encoder_begin(ef_actor *a, const ef_model_config *config, bool paired,
+                            ef_encoder **encoder);
 
 /* What a forward pass keeps for its backward pass. */
 typedef struct ef__pass {

@@ -37,15 +37,21 @@ uint64_t ef__derive(uint64_t base, const char *label)
     return hash;
 }
 
+/* The layer's name: a model of a pair begins as one alone does. */
+static const char *layer_of(const ef__segment *s)
+{
+    return s->name + s->prefix;
+}
+
 static uint64_t plan_seed(const ef__segment *s, uint64_t seed)
 {
     size_t block;
     char stack[32], layer[32];
-    if (sscanf(s->name, "blocks.%zu.%31[^.]", &block, layer) == 2) {
+    if (sscanf(layer_of(s), "blocks.%zu.%31[^.]", &block, layer) == 2) {
         snprintf(stack, sizeof stack, "tcn_stack_%zu", block);
         seed = ef__derive(seed, stack);
     } else {
-        sscanf(s->name, "%31[^.]", layer);
+        sscanf(layer_of(s), "%31[^.]", layer);
     }
     return ef__derive(seed, layer) + (s->rank < 2);
 }
@@ -54,9 +60,9 @@ static void init_plan(const ef__segment *s, size_t fan_in, uint64_t seed, float 
 {
     ef__rng rng = ef__rng_new(plan_seed(s, seed));
     size_t taps = s->rank == 3 ? s->dims[2] : 1;
-    float bound = strncmp(s->name, "embedding", 9) == 0 ? 0.02f
-                  : s->rank < 2                         ? 1e-3f
-                                                        : 1.0f / (float)fan_in;
+    float bound = strncmp(layer_of(s), "embedding", 9) == 0 ? 0.02f
+                  : s->rank < 2                             ? 1e-3f
+                                                            : 1.0f / (float)fan_in;
     for (size_t i = 0; i < s->count; i++) {
         float u = ef__rng_plan(&rng);
         values[i - i % taps + (taps - 1 - i % taps)] = -bound + u * (bound + bound);
@@ -65,9 +71,9 @@ static void init_plan(const ef__segment *s, size_t fan_in, uint64_t seed, float 
 
 static void init_torch(const ef__segment *s, size_t fan_in, uint64_t seed, float *values)
 {
-    ef__rng rng = ef__rng_new(ef__derive(seed, s->name));
+    ef__rng rng = ef__rng_new(ef__derive(seed, layer_of(s)));
     double bound = 1 / sqrt((double)fan_in);
-    bool normal = strncmp(s->name, "embedding", 9) == 0;
+    bool normal = strncmp(layer_of(s), "embedding", 9) == 0;
     for (size_t i = 0; i < s->count; i++)
         values[i] = normal ? (float)(0.02 * ef__rng_normal(&rng))
                            : (float)(bound * (2 * ef__rng_uniform(&rng) - 1));

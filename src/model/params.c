@@ -9,7 +9,7 @@ ef__params *ef__params_new(ef_actor *a)
 {
     ef__params *p = calloc(1, sizeof *p);
     if (p)
-        *p = (ef__params){.actor = a, .references = 1};
+        *p = (ef__params){.actor = a, .references = 1, .prefix = ""};
     else
         ef__fail(a, EF_ENOMEM, 0, "model", "model: no host memory");
     return p;
@@ -33,7 +33,7 @@ void ef__params_free(ef__params *p)
     ef_tensor_free(p->grad);
     ef_tensor_free(p->m);
     ef_tensor_free(p->v);
-    ef_tensor_free(p->table);
+    ef_tensor_free(p->updates);
     free(p->segment);
     free(p);
 }
@@ -71,10 +71,11 @@ static bool place(ef__params *p, ef__segment *s)
 void ef__params_add(ef__params *p, int group, size_t rank, const size_t *dims, const char *format,
                     ...)
 {
-    ef__segment s = {.rank = rank, .group = group, .decay = rank >= 2, .trainable = true};
+    ef__segment s = {.rank = rank, .group = group, .part = p->part, .decay = rank >= 2};
+    s.prefix = (size_t)snprintf(s.name, sizeof s.name, "%s", p->prefix);
     va_list args;
     va_start(args, format);
-    vsnprintf(s.name, sizeof s.name, format, args);
+    vsnprintf(s.name + s.prefix, sizeof s.name - s.prefix, format, args);
     va_end(args);
     memcpy(s.dims, dims, rank * sizeof *dims);
     if (p->failed)
@@ -137,44 +138,14 @@ ef_status ef__params_build(ef__params *p, bool trainable)
     if (!status)
         status = new_zeros(p, "parameters", &p->value);
     if (!status && trainable) {
-        size_t chunks = p->count / EF__CHUNK;
         status = new_zeros(p, "gradients", &p->grad);
         if (!status)
             status = new_zeros(p, "adam m", &p->m);
         if (!status)
             status = new_zeros(p, "adam v", &p->v);
         if (!status)
-            status = ef_tensor_new(p->actor, EF_I32, 1, &chunks, "parameter flags", &p->table);
-        if (!status)
-            status = ef__params_train_from(p, 0);
+            status =
+                ef_tensor_new(p->actor, EF_I32, 1, (size_t[]){EF__PARTS}, "updates", &p->updates);
     }
     return status ? status : new_views(p);
-}
-
-ef_status ef__params_train_from(ef__params *p, int group)
-{
-    size_t chunks = p->count / EF__CHUNK;
-    int32_t *flags = malloc(chunks * sizeof *flags);
-    if (!flags)
-        return ef__fail(p->actor, EF_ENOMEM, 0, "model", "model: no host memory for %zu flags",
-                        chunks);
-    for (size_t i = 0; i < p->segments; i++) {
-        ef__segment *s = &p->segment[i];
-        size_t end = i + 1 < p->segments ? p->segment[i + 1].offset : p->count;
-        s->trainable = s->group >= group;
-        for (size_t c = s->offset / EF__CHUNK; c < end / EF__CHUNK; c++)
-            flags[c] = (s->decay ? EF__DECAY : 0) | (s->trainable ? EF__TRAINABLE : 0);
-    }
-    ef_status status = ef_tensor_write(p->table, flags);
-    free(flags);
-    return status;
-}
-
-ef_tensor *ef__params_value(const ef__params *p, size_t index, const char **name)
-{
-    if (index >= p->segments)
-        return NULL;
-    if (name)
-        *name = p->segment[index].name;
-    return p->segment[index].value;
 }

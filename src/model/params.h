@@ -2,20 +2,24 @@
  *
  * Four equal flat tensors (value, gradient, m, v; value alone for inference) and a table of
  * segments. Each segment starts at a multiple of EF__CHUNK elements and is padded with zeros to the
- * next, so a chunk never holds two segments and the table of flags has one entry for each chunk.
- * A set is filled with ef__params_add and then built once; segments keep their order. Models that
- * share a part share the set. */
+ * next, so a chunk never holds two segments and a trainer's table of flags has one entry for each
+ * chunk. A set is filled with ef__params_add and then built once; segments keep their order.
+ *
+ * Two models that share their last block share the set: its parts are [encoder only | shared |
+ * decoder only], and what a model has is one run of segments. A model alone has part 0. */
 #ifndef EF_MODEL_PARAMS_H
 #define EF_MODEL_PARAMS_H
 
 #include "op/optim.h"
 
+enum { EF__PART_FIRST, EF__PART_SHARED, EF__PART_LAST };
+
 typedef struct ef__segment {
-    char name[48]; /* PyTorch's */
-    size_t offset, count, rank, dims[EF_MAX_RANK];
-    int group;  /* freezing is by group: everything below one of them */
-    bool decay; /* weight decay: matrices only */
-    bool trainable;
+    char name[48]; /* PyTorch's, after a prefix of so many characters */
+    size_t prefix, offset, count, rank, dims[EF_MAX_RANK];
+    int group;               /* of its model; freezing is by group: everything below one of them */
+    int part;                /* whose updates are counted together */
+    bool decay;              /* weight decay: matrices only */
     ef_tensor *value, *grad; /* views; grad NULL in a set for inference */
 } ef__segment;
 
@@ -27,7 +31,11 @@ typedef struct ef__params {
     size_t count;     /* elements of the arena, padding included */
     size_t numbers;   /* parameters, padding not included */
     ef_status failed; /* of an add, reported by build */
-    ef_tensor *value, *grad, *m, *v, *table;
+    ef_tensor *value, *grad, *m, *v;
+    ef_tensor *updates; /* [EF__PARTS] i32, made of each part */
+    bool dirty;         /* a step broke off: the gradients are not zero */
+    const char *prefix; /* of the names of what is added next: "", "encoder." */
+    int part;           /* of what is added next */
 } ef__params;
 
 /* With one reference, which ef__params_free gives up. NULL: no host memory (reported on a). */
@@ -41,11 +49,5 @@ void ef__params_add(ef__params *p, int group, size_t rank, const size_t *dims, c
 
 /* Allocate, zero, and make the views. Says what is needed and available before it allocates. */
 ef_status ef__params_build(ef__params *p, bool trainable);
-
-/* Segment number index: its value, and its name unless that is NULL; NULL past the last. */
-ef_tensor *ef__params_value(const ef__params *p, size_t index, const char **name);
-
-/* Segments of group and above are trained, the rest frozen. */
-ef_status ef__params_train_from(ef__params *p, int group);
 
 #endif

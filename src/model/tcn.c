@@ -2,24 +2,39 @@
 
 enum { NORM_WEIGHT, NORM_BIAS, CONV1_WEIGHT, CONV1_BIAS, CONV2_WEIGHT, CONV2_BIAS, SEGMENTS };
 
-void ef__tcn_add(ef__tcn *tcn, const ef_model_config *config, ef__params *params, int group)
+void ef__tcn_begin(ef__tcn *tcn, const ef_model_config *config, ef__params *params)
 {
-    size_t D = config->width, H = config->hidden, K = config->taps;
-    *tcn =
-        (ef__tcn){params, params->segments, D, H, config->blocks, config->dilations, config->eps};
-    for (size_t i = 0; i < config->blocks; i++, group++) {
-        ef__params_add(params, group, 1, &D, "blocks.%zu.norm.weight", i);
-        ef__params_add(params, group, 1, &D, "blocks.%zu.norm.bias", i);
-        ef__params_add(params, group, 3, (size_t[]){H, D, K}, "blocks.%zu.conv1.weight", i);
-        ef__params_add(params, group, 1, &H, "blocks.%zu.conv1.bias", i);
-        ef__params_add(params, group, 3, (size_t[]){D, H, 1}, "blocks.%zu.conv2.weight", i);
-        ef__params_add(params, group, 1, &D, "blocks.%zu.conv2.bias", i);
-    }
+    *tcn = (ef__tcn){.params = params,
+                     .width = config->width,
+                     .hidden = config->hidden,
+                     .taps = config->taps,
+                     .blocks = config->blocks,
+                     .dilations = config->dilations,
+                     .eps = config->eps};
+}
+
+void ef__tcn_add(ef__tcn *tcn, size_t block, size_t number)
+{
+    ef__params *p = tcn->params;
+    const size_t D = tcn->width, H = tcn->hidden, n = number;
+    const int group = 1 + (int)block;
+    tcn->at[block] = p->segments;
+    ef__params_add(p, group, 1, &D, "blocks.%zu.norm.weight", n);
+    ef__params_add(p, group, 1, &D, "blocks.%zu.norm.bias", n);
+    ef__params_add(p, group, 3, (size_t[]){H, D, tcn->taps}, "blocks.%zu.conv1.weight", n);
+    ef__params_add(p, group, 1, &H, "blocks.%zu.conv1.bias", n);
+    ef__params_add(p, group, 3, (size_t[]){D, H, 1}, "blocks.%zu.conv2.weight", n);
+    ef__params_add(p, group, 1, &D, "blocks.%zu.conv2.bias", n);
+}
+
+void ef__tcn_share(ef__tcn *tcn, size_t block)
+{
+    tcn->at[block] = tcn->params->segments - SEGMENTS;
 }
 
 static const ef__segment *segments_of(const ef__tcn *tcn, size_t block)
 {
-    return tcn->params->segment + tcn->at + block * SEGMENTS;
+    return tcn->params->segment + tcn->at[block];
 }
 
 /* A tensor of x's leading dimensions [B,L]; columns 0: without a last one. */

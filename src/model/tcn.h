@@ -12,8 +12,8 @@
 
 typedef struct ef__tcn {
     ef__params *params;
-    size_t at; /* the first block's first segment; each block has six */
-    size_t width, hidden, blocks;
+    size_t at[EF_MAX_BLOCKS]; /* a block's first segment, of six */
+    size_t width, hidden, taps, blocks;
     const size_t *dilations;
     float eps;
 } ef__tcn;
@@ -28,8 +28,15 @@ typedef struct ef__tcn_trace {
     size_t first; /* blocks from here on are kept, the ones before are not */
 } ef__tcn_trace;
 
-/* Append the segments blocks.I.norm.weight ... blocks.I.conv2.bias; block I is of group + I. */
-void ef__tcn_add(ef__tcn *tcn, const ef_model_config *config, ef__params *params, int group);
+/* A stack whose blocks have no segments yet. config must stay. */
+void ef__tcn_begin(ef__tcn *tcn, const ef_model_config *config, ef__params *params);
+
+/* Append the segments of a block, of group 1 + block: blocks.N.norm.weight ...
+ * blocks.N.conv2.bias, N being number. */
+void ef__tcn_add(ef__tcn *tcn, size_t block, size_t number);
+
+/* The block has the segments that were added last. */
+void ef__tcn_share(ef__tcn *tcn, size_t block);
 
 /* *x [B,L,D] goes through all blocks and is replaced by the result. trace NULL: inference. */
 ef_status ef__tcn_forward(const ef__tcn *tcn, const ef_tensor *mask, ef_tensor **x,

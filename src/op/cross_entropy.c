@@ -6,7 +6,7 @@
 #include <limits.h>
 
 enum { N, V };
-enum { LOGITS, TARGET, DLOGITS, METRICS };
+enum { LOGITS, TARGET, DLOGITS, METRICS, SCALE };
 enum { WEIGHT };
 enum { LANES = 128 }; /* as in cl/cross_entropy.cl */
 
@@ -18,7 +18,8 @@ static ef_status check(ef_actor *a, const char *op, ef__args *args)
         (s = ef__want_dtype(a, op, "target", args->t[TARGET], EF_I32)) ||
         (s = ef__want_count(a, op, "target", args->t[TARGET], ef_tensor_dims(logits)[0],
                             "one for each row of logits")) ||
-        (s = ef__want_same_shape(a, op, "dlogits", args->t[DLOGITS], "logits", logits)))
+        (s = ef__want_same_shape(a, op, "dlogits", args->t[DLOGITS], "logits", logits)) ||
+        (s = ef__want_count(a, op, "scale", args->t[SCALE], 1, "the loss scale")))
         return s;
     if (ef_tensor_count(metrics) < 3)
         return ef__fail(a, EF_ESHAPE, 0, op, "%s: metrics has %zu values, 3 are written", op,
@@ -42,7 +43,7 @@ static ef_status launch_rows(ef_actor *a, const ef__args *args, const char *op, 
                        .local = {local},
                        .args = {ef__t(args->t[LOGITS]), ef__t(args->t[TARGET]),
                                 ef__t(args->t[DLOGITS]), ef__t(rows), ef__t(ef__record(a)),
-                                ef__n(args->n[V]), ef__f(args->f[WEIGHT])}});
+                                ef__t(args->t[SCALE]), ef__n(args->n[V]), ef__f(args->f[WEIGHT])}});
 }
 
 static ef_status launch_sum(ef_actor *a, const ef__args *args, const char *op, size_t local,
@@ -96,21 +97,22 @@ static double bytes(const ef__args *args)
 
 const ef__op ef__op_cross_entropy_loss = {
     .name = "cross_entropy.loss",
-    .names = {"logits", "target", "dlogits", "metrics"},
+    .names = {"logits", "target", "dlogits", "metrics", "scale"},
     .writes = 1 << METRICS | 1 << DLOGITS,
     .in_place = 1 << LOGITS,
-    .optional = 1 << DLOGITS,
+    .optional = 1 << DLOGITS | 1 << SCALE,
     .any_dtype = 1 << TARGET,
     .check = check,
     .flops = flops,
     .bytes = bytes,
-    .examples = {{.tensors = "nBV iB zBV z8", .f = {0.1f}}},
+    .examples = {{.tensors = "nBV iB zBV z8 p1", .f = {0.1f}}},
     .variants = {{"single", 0, ef__fits_cpu, launch_single},
                  {"group", 0, ef__fits_always, launch_group}}};
 
 ef_status ef_cross_entropy_loss(ef_actor *a, const ef_tensor *logits, const ef_tensor *target,
-                                float weight, ef_tensor *dlogits, ef_tensor *metrics)
+                                float weight, const ef_tensor *scale, ef_tensor *dlogits,
+                                ef_tensor *metrics)
 {
     return ef__op_run(a, EF__CROSS_ENTROPY_LOSS,
-                      &(ef__args){.t = {logits, target, dlogits, metrics}, .f = {weight}});
+                      &(ef__args){.t = {logits, target, dlogits, metrics, scale}, .f = {weight}});
 }

@@ -4,7 +4,7 @@
 #include "op/op.h"
 
 enum { B, E };
-enum { Y, TARGET, METRICS, DY };
+enum { Y, TARGET, METRICS, DY, SCALE };
 enum { ALPHA, BETA, WEIGHT };
 enum { LANES = 128 }; /* as in cl/kd.cl */
 
@@ -20,6 +20,8 @@ static ef_status check(ef_actor *a, const char *op, ef__args *args)
     if (metrics && ef_tensor_count(metrics) < 3)
         return ef__fail(a, EF_ESHAPE, 0, op, "%s: metrics has %zu values, 3 are written", op,
                         ef_tensor_count(metrics));
+    if ((s = ef__want_count(a, op, "scale", args->t[SCALE], 1, "the loss scale")))
+        return s;
     args->n[B] = ef_tensor_dims(y)[0];
     args->n[E] = ef_tensor_dims(y)[1];
     return EF_OK;
@@ -30,16 +32,16 @@ static ef_status launch_rows(ef_actor *a, const ef__args *args, const char *op, 
 {
     const size_t *n = args->n;
     const double weight = args->f[WEIGHT];
-    return ef__launch(a,
-                      &(ef__call){.op = op,
-                                  .source = "kd",
-                                  .kernel = "kd_loss_group",
-                                  .global = {n[B] * local},
-                                  .local = {local},
-                                  .args = {ef__t(args->t[Y]), ef__t(args->t[TARGET]),
-                                           ef__t(args->t[DY]), ef__t(rows), ef__n(n[E]),
-                                           ef__f((float)(weight * args->f[BETA] * 2 / n[B] / n[E])),
-                                           ef__f((float)(weight * args->f[ALPHA] / n[B]))}});
+    return ef__launch(
+        a, &(ef__call){.op = op,
+                       .source = "kd",
+                       .kernel = "kd_loss_group",
+                       .global = {n[B] * local},
+                       .local = {local},
+                       .args = {ef__t(args->t[Y]), ef__t(args->t[TARGET]), ef__t(args->t[DY]),
+                                ef__t(rows), ef__t(args->t[SCALE]), ef__n(n[E]),
+                                ef__f((float)(weight * args->f[BETA] * 2 / n[B] / n[E])),
+                                ef__f((float)(weight * args->f[ALPHA] / n[B]))}});
 }
 
 static ef_status launch_sum(ef_actor *a, const ef__args *args, const char *op, size_t local,
@@ -93,19 +95,21 @@ static double bytes(const ef__args *args)
 }
 
 const ef__op ef__op_kd_loss = {.name = "kd.loss",
-                               .names = {"y", "target", "metrics", "dy"},
+                               .names = {"y", "target", "metrics", "dy", "scale"},
                                .writes = 1 << METRICS | 1 << DY,
-                               .optional = 1 << METRICS | 1 << DY,
+                               .optional = 1 << METRICS | 1 << DY | 1 << SCALE,
                                .check = check,
                                .flops = flops,
                                .bytes = bytes,
-                               .examples = {{.tensors = "nBE nBE z8 zBE", .f = {1, 1, 1}}},
+                               .examples = {{.tensors = "nBE nBE z8 zBE p1", .f = {1, 1, 1}}},
                                .variants = {{"single", 0, ef__fits_cpu, launch_single},
                                             {"group", 0, ef__fits_always, launch_group}}};
 
 ef_status ef_kd_loss(ef_actor *a, const ef_tensor *y, const ef_tensor *target, float alpha,
-                     float beta, float weight, ef_tensor *metrics, ef_tensor *dy)
+                     float beta, float weight, const ef_tensor *scale, ef_tensor *metrics,
+                     ef_tensor *dy)
 {
-    return ef__op_run(a, EF__KD_LOSS,
-                      &(ef__args){.t = {y, target, metrics, dy}, .f = {alpha, beta, weight}});
+    return ef__op_run(
+        a, EF__KD_LOSS,
+        &(ef__args){.t = {y, target, metrics, dy, scale}, .f = {alpha, beta, weight}});
 }

@@ -1,13 +1,13 @@
-/* The optimiser's operations. Sizes n: chunks of the arena. Scalars f of norm: lr; of update: the
- * numbers of the enum below. */
+/* The optimiser's operations. Sizes n: chunks of the arena; of norm also the parts, 1 more than
+ * their numbers, 0: none. Scalars f of norm: lr; of update: the numbers of the enum below. */
 #include "op/optim.h"
 #include "base/size.h"
 
 #include <math.h>
 
-enum { CHUNKS };
-enum { GRAD, TABLE, METRICS, COUNTS };                                /* norm */
-enum { FLAGS, STATE_COUNTS, STATE_METRICS, VALUE, STATE_GRAD, M, V }; /* update */
+enum { CHUNKS, OWN, SHARED };
+enum { GRAD, TABLE, METRICS, COUNTS, UPDATES, SCALE };        /* norm */
+enum { FLAGS, MADE, STATE_METRICS, VALUE, STATE_GRAD, M, V }; /* update */
 enum { LR, BETA1, BETA2, EPSILON, WEIGHT_DECAY, CLIP, L2 };
 enum { RUN = 16 };    /* chunks of a work-group */
 enum { LANES = 256 }; /* most work-items of a group; as in cl/optim.cl */
@@ -19,7 +19,7 @@ static size_t lanes(ef_actor *a)
 
 /* What both operations want: the arena t and what belongs to it. */
 static ef_status check(ef_actor *a, const char *op, ef__args *args, const ef_tensor *t,
-                       const ef_tensor *table, const ef_tensor *counts, const ef_tensor *metrics)
+                       const ef_tensor *table, const ef_tensor *updates, const ef_tensor *metrics)
 {
     ef_status s;
     const size_t count = ef_tensor_count(t);
@@ -28,9 +28,9 @@ static ef_status check(ef_actor *a, const char *op, ef__args *args, const ef_ten
                         count, EF__CHUNK);
     args->n[CHUNKS] = count / EF__CHUNK;
     if ((s = ef__want_dtype(a, op, "table", table, EF_I32)) ||
-        (s = ef__want_dtype(a, op, "counts", counts, EF_I32)) ||
+        (s = ef__want_dtype(a, op, "updates", updates, EF_I32)) ||
         (s = ef__want_count(a, op, "table", table, args->n[CHUNKS], "one for each chunk")) ||
-        (s = ef__want_count(a, op, "counts", counts, EF__COUNTS, "as op/optim.h says")))
+        (s = ef__want_count(a, op, "updates", updates, EF__PARTS, "one for each part")))
         return s;
     return ef__want_count(a, op, "metrics", metrics, EF_METRICS, "as energyflow.h says");
 }
@@ -38,7 +38,17 @@ static ef_status check(ef_actor *a, const char *op, ef__args *args, const ef_ten
 static ef_status check_norm(ef_actor *a, const char *op, ef__args *args)
 {
     const ef_tensor *const *t = args->t;
-    return check(a, op, args, t[GRAD], t[TABLE], t[COUNTS], t[METRICS]);
+    ef_status s = check(a, op, args, t[GRAD], t[TABLE], t[UPDATES], t[METRICS]);
+    if (!s)
+        s = ef__want_dtype(a, op, "counts", t[COUNTS], EF_I32);
+    if (!s)
+        s = ef__want_count(a, op, "counts", t[COUNTS], EF__COUNTS, "as op/optim.h says");
+    if (!s)
+        s = ef__want_count(a, op, "scale", t[SCALE], 1, "the loss scale");
+    if (!s && (args->n[OWN] < 1 || args->n[OWN] > EF__PARTS || args->n[SHARED] > EF__PARTS))
+        s = ef__fail(a, EF_EARG, 0, op, "%s: of %d parts, not number %zu and %zu", op, EF__PARTS,
+                     args->n[OWN], args->n[SHARED]);
+    return s;
 }
 
 static ef_status check_update(ef_actor *a, const char *op, ef__args *args)
@@ -46,7 +56,7 @@ static ef_status check_update(ef_actor *a, const char *op, ef__args *args)
     static const char *const name[] = {"value", "grad", "m", "v"};
     const ef_tensor *const *t = args->t;
     const float *f = args->f;
-    ef_status s = check(a, op, args, t[VALUE], t[FLAGS], t[STATE_COUNTS], t[STATE_METRICS]);
+    ef_status s = check(a, op, args, t[VALUE], t[FLAGS], t[MADE], t[STATE_METRICS]);
     for (int i = 1; !s && i < 4; i++)
         s = ef__want_count(a, op, name[i], t[VALUE + i], ef_tensor_count(t[VALUE]),
                            "as many as value");
@@ -81,7 +91,9 @@ static ef_status norm(ef_actor *a, const ef__args *args, const char *op, size_t 
                            .global = {local},
                            .local = {local},
                            .args = {ef__t(sums), ef__t(ef__record(a)), ef__t(args->t[METRICS]),
-                                    ef__t(args->t[COUNTS]), ef__n(groups), ef__f(args->f[LR])}});
+                                    ef__t(args->t[COUNTS]), ef__t(args->t[UPDATES]),
+                                    ef__t(args->t[SCALE]), ef__n(groups), ef__f(args->f[LR]),
+                                    ef__n(args->n[OWN] - 1), ef__n((long)args->n[SHARED] - 1)}});
     ef_tensor_free(sums);
     return s;
 }
@@ -109,7 +121,7 @@ static ef_status update(ef_actor *a, const ef__args *args, const char *op, size_
                        .global = {ef__ceil_div(chunks, RUN) * local},
                        .local = {local},
                        .args = {ef__t(t[VALUE]), ef__t(t[STATE_GRAD]), ef__t(t[M]), ef__t(t[V]),
-                                ef__t(t[FLAGS]), ef__t(t[STATE_COUNTS]), ef__t(t[STATE_METRICS]),
+                                ef__t(t[FLAGS]), ef__t(t[MADE]), ef__t(t[STATE_METRICS]),
                                 ef__n(chunks), ef__n(RUN), ef__f(f[LR]), ef__f((float)decay),
                                 ef__f(f[L2] ? f[WEIGHT_DECAY] : 0),
                                 ef__f((float)(1 - (double)f[BETA1])), ef__f(f[BETA2]),
@@ -147,43 +159,48 @@ static double bytes_update(const ef__args *args) /* reads four numbers and write
     return 32.0 * EF__CHUNK * args->n[CHUNKS];
 }
 
-const ef__op ef__op_optim_norm = {.name = "optim.norm",
-                                  .names = {"grad", "table", "metrics", "counts"},
-                                  .writes = 1 << METRICS | 1 << COUNTS,
-                                  .any_dtype = 1 << TABLE | 1 << COUNTS,
-                                  .check = check_norm,
-                                  .flops = flops_norm,
-                                  .bytes = bytes_norm,
-                                  .examples = {{.tensors = "nP tC z8 c8", .f = {1e-3f}}},
-                                  .variants = {{"single", 0, ef__fits_cpu, norm_single},
-                                               {"group", 0, ef__fits_always, norm_group}}};
+const ef__op ef__op_optim_norm = {
+    .name = "optim.norm",
+    .names = {"grad", "table", "metrics", "counts", "updates", "scale"},
+    .writes = 1 << METRICS | 1 << COUNTS | 1 << UPDATES | 1 << SCALE,
+    .optional = 1 << SCALE,
+    .any_dtype = 1 << TABLE | 1 << COUNTS | 1 << UPDATES,
+    .check = check_norm,
+    .flops = flops_norm,
+    .bytes = bytes_norm,
+    .examples = {{.tensors = "nP tC z9 c4 c3 p1", .n = {0, 1}, .f = {1e-3f}}},
+    .variants = {{"single", 0, ef__fits_cpu, norm_single},
+                 {"group", 0, ef__fits_always, norm_group}}};
 
 const ef__op ef__op_optim_update = {
     .name = "optim.update",
-    .names = {"table", "counts", "metrics", "value", "grad", "m", "v"},
+    .names = {"table", "updates", "metrics", "value", "grad", "m", "v"},
     .writes = 1 << VALUE | 1 << STATE_GRAD | 1 << M | 1 << V,
-    .any_dtype = 1 << FLAGS | 1 << STATE_COUNTS,
+    .any_dtype = 1 << FLAGS | 1 << MADE,
     .check = check_update,
     .flops = flops_update,
     .bytes = bytes_update,
-    .examples = {{.tensors = "tC c8 z8 nP nP nP pP",
+    .examples = {{.tensors = "tC c3 z9 nP nP nP pP",
                   .f = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 0}}},
     .variants = {{"single", 0, ef__fits_cpu, update_single},
                  {"group", 0, ef__fits_always, update_group}}};
 
-ef_status ef__optim_norm(ef_actor *a, const ef_tensor *grad, const ef_tensor *table, float lr,
-                         ef_tensor *metrics, ef_tensor *counts)
+ef_status ef__optim_norm(ef_actor *a, const ef_tensor *grad, const ef__optim_state *state, float lr,
+                         ef_tensor *metrics)
 {
-    return ef__op_run(a, EF__OPTIM_NORM,
-                      &(ef__args){.t = {grad, table, metrics, counts}, .f = {lr}});
+    return ef__op_run(
+        a, EF__OPTIM_NORM,
+        &(ef__args){.t = {grad, state->table, metrics, state->counts, state->updates, state->scale},
+                    .n = {0, (size_t)(state->own + 1), (size_t)(state->shared + 1)},
+                    .f = {lr}});
 }
 
 ef_status ef__optim_update(ef_actor *a, ef_tensor *value, ef_tensor *grad, ef_tensor *m,
-                           ef_tensor *v, const ef_tensor *table, const ef_tensor *counts,
-                           const ef_tensor *metrics, const ef__optim_rule *rule)
+                           ef_tensor *v, const ef__optim_state *state, const ef_tensor *metrics,
+                           const ef__optim_rule *rule)
 {
     return ef__op_run(a, EF__OPTIM_UPDATE,
-                      &(ef__args){.t = {table, counts, metrics, value, grad, m, v},
+                      &(ef__args){.t = {state->table, state->updates, metrics, value, grad, m, v},
                                   .f = {rule->lr, rule->beta1, rule->beta2, rule->epsilon,
                                         rule->weight_decay, rule->clip, rule->l2}});
 }

@@ -17,33 +17,68 @@ char *ef_train_best_path(const char *save)
 
 /* ---- saving ---- */
 
-/* Host copies of the arenas and the counts, all of one moment. */
-enum { VALUE, M, V, COUNTS, PARTS };
+static const char *const kinds[] = {[EF_ENCODER] = "encoder", [EF_DECODER] = "decoder"};
+
+static ef__params *params_of(const ef__trainers *t)
+{
+    return (t->of[0] ? t->of[0] : t->of[1])->model->params;
+}
+
+/* What a file holds: arenas, and small tensors that stand as they are. All of one moment. */
+enum { VALUE, M, V, UPDATES, COUNTS, SCALE = COUNTS + EF__KINDS, PARTS = SCALE + EF__KINDS };
+
+/* Of an arena's names in a file. */
+static const char *const prefix[] = {[VALUE] = "", [M] = "optim.m.", [V] = "optim.v."};
+
+/* NULL: there is none. */
+static ef_tensor *tensor_of(const ef__trainers *t, int part)
+{
+    const ef__params *p = params_of(t);
+    ef_tensor *const arenas[] = {p->value, p->m, p->v, p->updates};
+    if (part < COUNTS)
+        return arenas[part];
+    const ef_trainer *trainer = t->of[(part - COUNTS) % EF__KINDS];
+    return !trainer ? NULL : part < SCALE ? trainer->counts : trainer->scale;
+}
+
+/* Of a small tensor. */
+static const char *name_of(const ef__trainers *t, int part, char *name, size_t size)
+{
+    const bool pair = t->of[0] && t->of[1] && part != UPDATES;
+    snprintf(name, size, "optim.%s%s%s",
+             part == UPDATES ? "updates"
+             : part < SCALE  ? "counts"
+                             : "scale",
+             pair ? "." : "", pair ? kinds[(part - COUNTS) % EF__KINDS] : "");
+    return name;
+}
+
+static ef__st_dtype dtype_of(int part)
+{
+    return part < SCALE ? EF__ST_I32 : EF__ST_F32;
+}
 
 typedef struct snapshot {
     ef_readback *readback[PARTS];
     const void *data[PARTS];
 } snapshot;
 
-/* Of an arena's names in a file. */
-static const char *const prefix[] = {[VALUE] = "", [M] = "optim.m.", [V] = "optim.v."};
-
-static ef_status take(ef_trainer *t, snapshot *s)
+static ef_status take(const ef__trainers *t, snapshot *s)
 {
-    ef__params *p = t->params;
-    ef_actor *a = p->actor;
-    const ef_tensor *tensor[PARTS] = {p->value, p->m, p->v, t->counts};
+    ef_actor *a = params_of(t)->actor;
     size_t count;
     ef_status status = ef_batch_begin(a);
     if (status)
         return status;
     for (int i = 0; i < PARTS && !status; i++)
-        status =
-            ef_readback_start(a, tensor[i], EF_DEFER_UNTIL_SYNC, "checkpoint", &s->readback[i]);
+        if (tensor_of(t, i))
+            status = ef_readback_start(a, tensor_of(t, i), EF_DEFER_UNTIL_SYNC, "checkpoint",
+                                       &s->readback[i]);
     ef_status synced = ef_batch_sync(a, "checkpoint");
     status = status ? status : synced;
     for (int i = 0; i < PARTS && !status; i++)
-        status = ef_readback_value(s->readback[i], &s->data[i], &count);
+        if (s->readback[i])
+            status = ef_readback_value(s->readback[i], &s->data[i], &count);
     return status;
 }
 
@@ -83,11 +118,17 @@ static void put_arena(ef__st_writer *w, const ef__params *p, const char *before,
     }
 }
 
-static ef_status put_state(ef__st_writer *w, const char *path, const ef_model_config *model,
+static ef_status put_state(ef__st_writer *w, const char *path, const ef__trainers *t,
                            const ef__run_state *state, ef_error *error)
 {
     char *config = NULL, *run = NULL;
-    ef_status status = ef__config_dump(path, model, &config, error);
+    ef__models models = {0};
+    for (int i = 0; i < EF__KINDS; i++)
+        if (t->of[i]) {
+            models.has[i] = true;
+            models.config[i] = t->of[i]->model->config;
+        }
+    ef_status status = ef__config_dump(path, &models, &config, error);
     if (!status)
         status = ef__run_dump(path, state, &run, error);
     if (!status) {
@@ -100,34 +141,41 @@ static ef_status put_state(ef__st_writer *w, const char *path, const ef_model_co
     return status;
 }
 
-static ef_status write_files(ef_trainer *t, const ef__run_state *state, const snapshot *s,
+static void put_small(ef__st_writer *w, const ef__trainers *t, const snapshot *s)
+{
+    char name[48];
+    for (int i = UPDATES; i < PARTS; i++)
+        if (s->data[i])
+            ef__st_put(w, name_of(t, i, name, sizeof name), dtype_of(i), 1,
+                       ef_tensor_dims(tensor_of(t, i)), s->data[i]);
+}
+
+static ef_status write_files(const ef__trainers *t, const ef__run_state *state, const snapshot *s,
                              const char *const *paths, ef_error *error)
 {
-    const ef__params *p = t->params;
+    const ef__params *p = params_of(t);
     ef__st_writer *w = ef__st_writer_new();
     if (!w)
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", *paths);
-    ef_status status = put_state(w, *paths, t->config, state, error);
+    ef_status status = put_state(w, *paths, t, state, error);
     for (int i = VALUE; i <= V && !status; i++) {
         status = check_arena_taken(p, prefix[i], s->data[i], *paths, error);
         put_arena(w, p, prefix[i], s->data[i]);
     }
-    if (!status) {
-        ef__st_put(w, "optim.counts", EF__ST_I32, 1, ef_tensor_dims(t->counts), s->data[COUNTS]);
-        for (; *paths && !status; paths++)
-            status = ef__st_save(w, *paths, error);
-    }
+    put_small(w, t, s);
+    for (; *paths && !status; paths++)
+        status = ef__st_save(w, *paths, error);
     ef__st_writer_free(w);
     return status;
 }
 
-ef_status ef__checkpoint_save(ef_trainer *t, const ef__run_state *state, const char *const *paths,
-                              ef_error *error)
+ef_status ef__checkpoint_save(const ef__trainers *trainers, const ef__run_state *state,
+                              const char *const *paths, ef_error *error)
 {
     snapshot s = {0};
-    ef_status status = ef__actor_says(t->actor, take(t, &s), error);
+    ef_status status = ef__actor_says(params_of(trainers)->actor, take(trainers, &s), error);
     if (!status)
-        status = write_files(t, state, &s, paths, error);
+        status = write_files(trainers, state, &s, paths, error);
     for (int i = 0; i < PARTS; i++)
         ef_readback_free(s.readback[i]);
     return status;
@@ -189,68 +237,80 @@ ef_status ef__checkpoint_params(const ef__st_reader *file, ef__params *p, ef_err
                   : ef__actor_says(p->actor, write_arena(file, prefix[VALUE], p, p->value), error);
 }
 
-ef_status ef__checkpoint_optim(const ef__st_reader *file, ef_trainer *t, ef_error *error)
+static ef_status find_small(const ef__st_reader *file, const ef__trainers *t, int part,
+                            const ef__st_tensor **tensor, ef_error *error)
 {
-    ef__params *p = t->params;
-    const ef__st_tensor *counts;
-    size_t dims[1] = {EF__COUNTS};
-    ef_status status = ef__st_need(file, "optim.counts", EF__ST_I32, 1, dims, &counts, error);
-    if (!status)
-        status = check_arena(file, prefix[M], p, error);
-    if (!status)
-        status = check_arena(file, prefix[V], p, error);
-    if (status)
-        return status;
-    status = write_arena(file, prefix[M], p, p->m);
+    char name[48];
+    return ef__st_need(file, name_of(t, part, name, sizeof name), dtype_of(part), 1,
+                       ef_tensor_dims(tensor_of(t, part)), tensor, error);
+}
+
+/* A file that has them all. */
+static ef_status write_optim(const ef__st_reader *file, const ef__trainers *t)
+{
+    ef__params *p = params_of(t);
+    const ef__st_tensor *small;
+    ef_status status = write_arena(file, prefix[M], p, p->m);
     if (!status)
         status = write_arena(file, prefix[V], p, p->v);
+    for (int i = UPDATES; i < PARTS && !status; i++)
+        if (tensor_of(t, i) && !find_small(file, t, i, &small, NULL))
+            status = ef_tensor_write(tensor_of(t, i), small->data);
+    return status;
+}
+
+ef_status ef__checkpoint_optim(const ef__st_reader *file, const ef__trainers *trainers,
+                               ef_error *error)
+{
+    const ef__params *p = params_of(trainers);
+    const ef__st_tensor *small;
+    ef_status status = check_arena(file, prefix[M], p, error);
     if (!status)
-        status = ef_tensor_write(t->counts, counts->data);
-    return ef__actor_says(p->actor, status, error);
+        status = check_arena(file, prefix[V], p, error);
+    for (int i = UPDATES; i < SCALE && !status; i++) /* a scale may be new to the run */
+        if (tensor_of(trainers, i))
+            status = find_small(file, trainers, i, &small, error);
+    return status ? status : ef__actor_says(p->actor, write_optim(file, trainers), error);
 }
 
 /* ---- a model for inference ---- */
 
-/* The largest tensors have the configuration's sizes: known before anything is allocated for it. */
-static ef_status check_sizes(const ef__st_reader *file, const ef_model_config *c, ef_error *error)
-{
-    const bool encoder = c->kind == EF_ENCODER;
-    const size_t embedding[] = {c->vocab, c->width}, conv1[] = {c->hidden, c->width, c->taps};
-    const size_t proj[] = {c->vector, c->width}, cond[] = {c->width, c->vector};
-    const ef__st_tensor *t;
-    ef_status status = ef__st_need(file, "embedding.weight", EF__ST_F32, 2, embedding, &t, error);
-    if (!status)
-        status = ef__st_need(file, "blocks.0.conv1.weight", EF__ST_F32, 3, conv1, &t, error);
-    if (!status)
-        status = ef__st_need(file, encoder ? "proj.weight" : "cond.weight", EF__ST_F32, 2,
-                             encoder ? proj : cond, &t, error);
-    return status || encoder ? status
-                             : ef__st_need(file, "out.weight", EF__ST_F32, 2, embedding, &t, error);
-}
-
-/* A checkpoint that has a model of this kind, which it may allocate for. */
+/* The file's models, one of them of the kind that is wanted. */
 static ef_status open_checkpoint(const char *path, ef_model_kind kind, ef__st_reader **file,
-                                 ef_model_config *config, ef_error *error)
+                                 ef__models *models, ef_error *error)
 {
     ef_status status = ef__st_open(path, file, error);
     if (!status)
         status = ef__run_check_version(path, ef__st_metadata(*file, "run"), error);
     if (!status)
-        status = ef__config_parse(path, ef__st_metadata(*file, "config"), kind, config, error);
-    return status ? status : check_sizes(*file, config, error);
+        status = ef__config_parse(path, ef__st_metadata(*file, "config"), models, error);
+    return status ? status : ef__models_want(path, models, kind, error);
+}
+
+/* Nothing is allocated on the device before the file is known to have all of it. */
+static ef_status fill_values(const ef__st_reader *file, ef__params *p, ef_error *error)
+{
+    ef_status status = check_arena(file, prefix[VALUE], p, error);
+    if (status)
+        return status;
+    status = ef__params_build(p, false);
+    if (!status)
+        status = write_arena(file, prefix[VALUE], p, p->value);
+    return ef__actor_says(p->actor, status, error);
 }
 
 ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, ef_error *error)
 {
     ef__st_reader *file = NULL;
-    ef_model_config config;
+    ef__models models;
     ef_encoder *e = NULL;
-    ef_status status = open_checkpoint(path, EF_ENCODER, &file, &config, error);
+    ef_status status = open_checkpoint(path, EF_ENCODER, &file, &models, error);
     if (!status) {
+        const ef_model_config *config = &models.config[EF_ENCODER];
         ef__lock(a);
-        status = ef__actor_says(a, ef__encoder_new(a, &config, false, &e), error);
+        status = ef__actor_says(a, ef__encoder_begin(a, config, models.has[EF_DECODER], &e), error);
         if (!status)
-            status = ef__checkpoint_params(file, e->params, error);
+            status = fill_values(file, e->model.params, error);
         ef__unlock(a);
     }
     ef__st_close(file);
@@ -264,14 +324,16 @@ ef_status ef_encoder_open(ef_actor *a, const char *path, ef_encoder **encoder, e
 ef_status ef_decoder_open(ef_actor *a, const char *path, ef_decoder **decoder, ef_error *error)
 {
     ef__st_reader *file = NULL;
-    ef_model_config config;
+    ef__models models;
     ef_decoder *d = NULL;
-    ef_status status = open_checkpoint(path, EF_DECODER, &file, &config, error);
+    ef_status status = open_checkpoint(path, EF_DECODER, &file, &models, error);
     if (!status) {
+        const ef_model_config *pair = models.has[EF_ENCODER] ? &models.config[EF_ENCODER] : NULL;
         ef__lock(a);
-        status = ef__actor_says(a, ef__decoder_new(a, &config, false, &d), error);
+        status = ef__actor_says(a, ef__decoder_begin(a, &models.config[EF_DECODER], pair, NULL, &d),
+                                error);
         if (!status)
-            status = ef__checkpoint_params(file, d->params, error);
+            status = fill_values(file, d->model.params, error);
         ef__unlock(a);
     }
     ef__st_close(file);

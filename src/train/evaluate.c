@@ -80,7 +80,7 @@ static void measure(evaluation *v, const ef_batch *batch, const float *vectors)
 /* Everything that is enqueued for a batch. */
 static ef_status encode(evaluation *v, const ef_batch *batch, ef_readback **readback)
 {
-    ef_actor *a = v->encoder->actor;
+    ef_actor *a = v->encoder->model.actor;
     const size_t shape[2] = {batch->B, batch->L}, out[2] = {batch->B, batch->E};
     ef_tensor *ids = NULL, *mask = NULL, *y = NULL;
     ef_status status = ef__upload(a, EF_I32, 2, shape, "ids", batch->ids, &ids);
@@ -100,7 +100,7 @@ static ef_status encode(evaluation *v, const ef_batch *batch, ef_readback **read
 
 static ef_status evaluate_batch(evaluation *v, const ef_batch *batch)
 {
-    ef_actor *a = v->encoder->actor;
+    ef_actor *a = v->encoder->model.actor;
     ef_readback *readback = NULL;
     const void *vectors;
     size_t count;
@@ -147,7 +147,7 @@ static void report_of(const evaluation *v, double seconds, ef_eval_report *repor
 ef_status ef_evaluate(ef_encoder *encoder, ef_dataset *dataset, size_t batch, size_t length,
                       ef_eval_report *report, ef_error *error)
 {
-    const ef_model_config *c = &encoder->config;
+    const ef_model_config *c = &encoder->model.config;
     if (ef_dataset_width(dataset) != c->vector)
         return ef__error_set(error, EF_EFORMAT, 0, NULL,
                              "%s: its targets have %zu values, the encoder gives %zu",

@@ -133,25 +133,25 @@ static ef_status write_part(ef_tensor *arena, const ef__segment *s, const unsign
 
 ef_status ef_encoder_import(ef_encoder *e, const char *path, ef_error *error)
 {
-    const ef__segment *weight = &e->params->segment[e->proj];
+    const ef__segment *weight = &e->model.params->segment[e->proj];
     ef__map map;
     ef__efck c;
     ef_status status = ef__file_map(path, &map, error);
     if (status)
         return status;
     status = ef__efck_parse(path, map.data, map.bytes, &c, error);
-    if (!status && (c.out != e->config.vector || c.in != e->config.width))
+    if (!status && (c.out != e->model.config.vector || c.in != e->model.config.width))
         status = ef__error_set(error, EF_EFORMAT, 0, NULL,
                                "%s: its weight is [%" PRIu32 ",%" PRIu32
                                "], the encoder's projection is [%zu,%zu]",
-                               path, c.out, c.in, e->config.vector, e->config.width);
+                               path, c.out, c.in, e->model.config.vector, e->model.config.width);
     if (!status) {
-        ef__lock(e->actor);
-        status = write_part(e->params->value, weight, c.weight);
+        ef__lock(e->model.actor);
+        status = write_part(e->model.params->value, weight, c.weight);
         if (!status)
-            status = write_part(e->params->value, weight + 1, c.bias);
-        status = ef__actor_says(e->actor, status, error);
-        ef__unlock(e->actor);
+            status = write_part(e->model.params->value, weight + 1, c.bias);
+        status = ef__actor_says(e->model.actor, status, error);
+        ef__unlock(e->model.actor);
     }
     ef__file_unmap(&map);
     return status;
@@ -170,9 +170,10 @@ static ef_status check_moments(const char *path, const ef__efop *o, const ef__se
 
 static ef_status write_moments(ef_trainer *t, const ef__efop *o, const ef__segment *weight)
 {
-    ef__params *p = t->params;
-    const int32_t counts[EF__COUNTS] = {[EF__COUNT_STEPS] = (int32_t)o->steps};
-    ef_status status = ef_tensor_write(t->counts, counts);
+    ef__params *p = t->model->params;
+    int32_t updates[EF__PARTS] = {0};
+    updates[t->model->own] = (int32_t)o->steps;
+    ef_status status = ef_tensor_write(p->updates, updates);
     for (size_t i = 0; i < EF__EFOP_PARTS && !status; i++) {
         status = write_part(p->m, &weight[i], o->m[i]);
         if (!status)
@@ -189,7 +190,7 @@ ef_status ef_trainer_import(ef_trainer *t, const char *path, ef_error *error)
     if (!e)
         return ef__error_set(error, EF_ESTATE, 0, NULL,
                              "%s: has moments of a projection, a decoder has none", path);
-    const ef__segment *weight = &e->params->segment[e->proj];
+    const ef__segment *weight = &e->model.params->segment[e->proj];
     if (t->options.scope != EF_TRAIN_PROJ)
         return ef__error_set(error, EF_ESTATE, 0, NULL,
                              "%s: has moments of a projection, the trainer's scope is wider", path);
@@ -200,11 +201,11 @@ ef_status ef_trainer_import(ef_trainer *t, const char *path, ef_error *error)
     if (!status)
         status = check_moments(path, &o, weight, error);
     if (!status) {
-        ef__lock(e->actor);
-        status = ef__actor_says(e->actor, write_moments(t, &o, weight), error);
+        ef__lock(e->model.actor);
+        status = ef__actor_says(e->model.actor, write_moments(t, &o, weight), error);
         if (!status)
             t->attempted = o.steps;
-        ef__unlock(e->actor);
+        ef__unlock(e->model.actor);
     }
     ef__file_unmap(&map);
     return status;

@@ -145,6 +145,7 @@ static void compare_trainers(comparison *c, const ef_trainer_options *saved,
     should_be(c, "beta2", saved->beta2, now->beta2);
     should_be(c, "epsilon", saved->epsilon, now->epsilon);
     should_be(c, "clip", saved->clip, now->clip);
+    should_be(c, "loss scale", saved->loss_scale, now->loss_scale);
     should_be(c, "optimiser", saved->optim, now->optim);
     should_be(c, "trained part", saved->scope, now->scope);
 }

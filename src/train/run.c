@@ -74,7 +74,7 @@ static ef_status run_step(ef__run *r, const ef_batch *batches, size_t count, pro
     ef_readback *readback = NULL;
     const void *data;
     size_t values;
-    ef_status status = ef_trainer_step(r->trainer, batches, count, &readback);
+    ef_status status = ef_trainer_step(r->trainers.of[EF_ENCODER], batches, count, &readback);
     if (!status)
         status = ef_readback_value(readback, &data, &values);
     if (status)
@@ -82,7 +82,7 @@ static ef_status run_step(ef__run *r, const ef_batch *batches, size_t count, pro
     float metrics[EF_METRICS];
     memcpy(metrics, data, sizeof metrics);
     ef_readback_free(readback);
-    r->state.step = r->trainer->attempted;
+    r->state.step = r->trainers.of[EF_ENCODER]->attempted;
     r->state.position += count;
     r->state.skipped += metrics[EF_METRIC_SKIPPED] != 0;
     count_step(p, batches, count);
@@ -101,7 +101,7 @@ static ef_status run_step(ef__run *r, const ef_batch *batches, size_t count, pro
 static ef_status save(ef__run *r, bool best)
 {
     const char *paths[] = {r->options->save, best ? r->best_path : NULL, NULL};
-    return r->options->save ? ef__checkpoint_save(r->trainer, &r->state, paths, r->error) : EF_OK;
+    return r->options->save ? ef__checkpoint_save(&r->trainers, &r->state, paths, r->error) : EF_OK;
 }
 
 static ef_status stop(ef__run *r)

@@ -12,7 +12,7 @@ typedef struct ef__run {
     ef_dataset *data, *val;
     ef_loader *loader;
     ef_encoder *encoder;
-    ef_trainer *trainer;
+    ef__trainers trainers;
     char *best_path;
     size_t accum;        /* batches in a step: as asked for, or the epoch's if they are fewer */
     uint64_t steps;      /* of the whole run */

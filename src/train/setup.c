@@ -143,16 +143,17 @@ static ef_status begin_state(ef__run *r)
 static ef_status adopt_state(ef__run *r, const ef__st_reader *file, const ef_model_config *model)
 {
     const char *path = r->options->resume;
-    ef_model_config config;
+    ef__models models;
     ef__run_state saved, *s = &r->state;
-    ef_status status =
-        ef__config_parse(path, ef__st_metadata(file, "config"), model->kind, &config, r->error);
+    ef_status status = ef__config_parse(path, ef__st_metadata(file, "config"), &models, r->error);
+    if (!status)
+        status = ef__models_want(path, &models, model->kind, r->error);
     if (!status)
         status = ef__run_parse(path, ef__st_metadata(file, "run"), &saved, r->error);
     if (!status)
-        status =
-            ef__resume_check(path, (ef__resume_side){&config, &saved}, (ef__resume_side){model, s},
-                             r->options->strict_resume, notice, &r->watch, r->error);
+        status = ef__resume_check(path, (ef__resume_side){&models.config[EF_ENCODER], &saved},
+                                  (ef__resume_side){model, s}, r->options->strict_resume, notice,
+                                  &r->watch, r->error);
     if (!status && saved.position > ef_loader_batches(r->loader))
         status = ef__error_set(r->error, EF_EFORMAT, 0, NULL,
                                "%s: it stands at batch %llu of an epoch of %zu", path,
@@ -170,27 +171,31 @@ static ef_status adopt_state(ef__run *r, const ef__st_reader *file, const ef_mod
 
 static ef_status fresh_params(ef__run *r)
 {
-    ef_status status = ef__init_params(r->encoder->params, r->options->init, r->options->seed);
+    ef_status status =
+        ef__init_params(r->encoder->model.params, r->options->init, r->options->seed);
     return ef__actor_says(r->actor, status, r->error);
 }
 
 /* file: the checkpoint to resume or to start from, or NULL. */
 static ef_status build(ef__run *r, const ef__st_reader *file, const ef_model_config *model)
 {
-    ef_status status = ef__encoder_new(r->actor, model, true, &r->encoder);
+    ef_status status = ef__encoder_begin(r->actor, model, false, &r->encoder);
     if (!status)
-        status = ef_trainer_new(r->encoder, &r->state.trainer, &r->trainer);
+        status = ef__params_build(r->encoder->model.params, true);
     if (!status)
-        status = ef__tcn_check_batch(&r->encoder->tcn,
-                                     ef__scope_group(&r->encoder->config, r->state.trainer.scope),
-                                     ef__min(r->options->batch, ef_dataset_size(r->data)),
-                                     ef__loader_full_length(r->loader));
+        status = ef_trainer_new(r->encoder, &r->state.trainer, &r->trainers.of[EF_ENCODER]);
+    if (!status)
+        status = ef__tcn_check_batch(
+            &r->encoder->tcn, ef__scope_group(&r->encoder->model.config, r->state.trainer.scope),
+            ef__min(r->options->batch, ef_dataset_size(r->data)),
+            ef__loader_full_length(r->loader));
     if (status)
         return ef__actor_says(r->actor, status, r->error);
-    status = file ? ef__checkpoint_params(file, r->encoder->params, r->error) : fresh_params(r);
+    status =
+        file ? ef__checkpoint_params(file, r->encoder->model.params, r->error) : fresh_params(r);
     if (!status && r->options->resume) {
-        status = ef__checkpoint_optim(file, r->trainer, r->error);
-        r->trainer->attempted = r->state.step;
+        status = ef__checkpoint_optim(file, &r->trainers, r->error);
+        r->trainers.of[EF_ENCODER]->attempted = r->state.step;
     }
     return status;
 }
@@ -242,7 +247,7 @@ ef_status ef__run_open(ef__run *r)
 
 void ef__run_close(ef__run *r)
 {
-    ef_trainer_free(r->trainer);
+    ef_trainer_free(r->trainers.of[EF_ENCODER]);
     ef_encoder_free(r->encoder);
     ef_loader_free(r->loader);
     ef_dataset_free(r->data);

@@ -32,21 +32,52 @@ static ef_status dump(const char *path, const char *what, json_t *json, const js
 }
 
 static const char *const kinds[] = {[EF_ENCODER] = "encoder", [EF_DECODER] = "decoder"};
+static const char pair[] = "combined";
 
-ef_status ef__config_dump(const char *path, const ef_model_config *c, char **text, ef_error *error)
+const char *ef__models_kind(const ef__models *models)
 {
-    json_error_t why;
+    return models->has[0] && models->has[1] ? pair : kinds[models->has[EF_DECODER]];
+}
+
+ef_status ef__models_want(const char *path, const ef__models *models, ef_model_kind kind,
+                          ef_error *error)
+{
+    return models->has[kind] ? EF_OK
+                             : ef__error_set(error, EF_EFORMAT, 0, NULL,
+                                             "%s: its model is of the kind %s, not %s", path,
+                                             ef__models_kind(models), kinds[kind]);
+}
+
+static json_t *pack_config(const ef_model_config *c, json_error_t *why)
+{
     json_t *dilations = json_array();
     for (size_t i = 0; i < c->blocks; i++)
         if (json_array_append_new(dilations, json_integer(integer(c->dilations[i])))) {
             json_decref(dilations);
             dilations = NULL;
         }
-    json_t *json = json_pack_ex(
-        &why, 0, "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:b}", "kind", kinds[c->kind],
-        "vocab", integer(c->vocab), "width", integer(c->width), "hidden", integer(c->hidden),
-        "taps", integer(c->taps), "vector", integer(c->vector), "length", integer(c->length),
-        "dilations", dilations, "eps", c->eps, "tanh", c->tanh);
+    return json_pack_ex(why, 0, "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:b}", "kind",
+                        kinds[c->kind], "vocab", integer(c->vocab), "width", integer(c->width),
+                        "hidden", integer(c->hidden), "taps", integer(c->taps), "vector",
+                        integer(c->vector), "length", integer(c->length), "dilations", dilations,
+                        "eps", c->eps, "tanh", c->tanh);
+}
+
+ef_status ef__config_dump(const char *path, const ef__models *models, char **text, ef_error *error)
+{
+    json_error_t why = {.text = ""};
+    json_t *json = NULL, *config[EF__KINDS] = {0};
+    bool packed = true;
+    for (int i = 0; i < EF__KINDS && packed; i++)
+        if (models->has[i])
+            packed = (config[i] = pack_config(&models->config[i], &why)) != NULL;
+    if (packed && config[0] && config[1])
+        json = json_pack_ex(&why, 0, "{s:s, s:O, s:O}", "kind", pair, kinds[0], config[0], kinds[1],
+                            config[1]);
+    else if (packed)
+        json = json_incref(config[config[0] ? 0 : 1]);
+    for (int i = 0; i < EF__KINDS; i++)
+        json_decref(config[i]);
     return dump(path, "config", json, &why, text, error);
 }
 
@@ -58,7 +89,7 @@ ef_status ef__run_dump(const char *path, const ef__run_state *s, char **text, ef
     json_t *json = json_pack_ex(
         &why, 0,
         "{s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:I, s:s, s:I, s:I, s:b,"
-        " s:{s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:i, s:i},"
+        " s:{s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i},"
         " s:{s:s, s:s, s:s, s:s}}",
         "version", EF__FORMAT_VERSION, "step", integer(s->step), "epoch", integer(s->epoch),
         "position", integer(s->position), "skipped", integer(s->skipped), "seed", integer(s->seed),
@@ -67,8 +98,9 @@ ef_status ef__run_dump(const char *path, const ef__run_state *s, char **text, ef
         "bucket", s->bucket, "trainer", "alpha", t->alpha, "beta", t->beta, "lr", t->lr, "min_lr",
         t->min_lr, "warmup", integer(t->warmup), "decay", integer(t->decay), "weight_decay",
         t->weight_decay, "beta1", t->beta1, "beta2", t->beta2, "epsilon", t->epsilon, "clip",
-        t->clip, "optim", (int)t->optim, "scope", (int)t->scope, "identity", "device", id->device,
-        "driver", id->driver, "library", id->library, "variants", id->variants);
+        t->clip, "loss_scale", t->loss_scale, "optim", (int)t->optim, "scope", (int)t->scope,
+        "identity", "device", id->device, "driver", id->driver, "library", id->library, "variants",
+        id->variants);
     return dump(path, "run", json, &why, text, error);
 }
 
@@ -87,17 +119,16 @@ static size_t size_of(json_int_t value)
     return value > 0 && value <= INT32_MAX ? (size_t)value : 0;
 }
 
-static bool parse_config(const json_t *json, ef_model_config *c, json_error_t *why)
+static bool parse_model(const json_t *json, ef_model_config *c, json_error_t *why)
 {
     json_int_t vocab, width, hidden, taps, vector, length;
-    const char *kind = kinds[EF_ENCODER];
     json_t *dilations;
     double eps;
     int tanh;
-    if (json_unpack_ex((json_t *)json, why, 0, "{s?s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:F, s:b}",
-                       "kind", &kind, "vocab", &vocab, "width", &width, "hidden", &hidden, "taps",
-                       &taps, "vector", &vector, "length", &length, "dilations", &dilations, "eps",
-                       &eps, "tanh", &tanh))
+    if (json_unpack_ex((json_t *)json, why, 0, "{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:F, s:b}",
+                       "vocab", &vocab, "width", &width, "hidden", &hidden, "taps", &taps, "vector",
+                       &vector, "length", &length, "dilations", &dilations, "eps", &eps, "tanh",
+                       &tanh))
         return false;
     *c = (ef_model_config){.vocab = size_of(vocab),
                            .width = size_of(width),
@@ -107,45 +138,67 @@ static bool parse_config(const json_t *json, ef_model_config *c, json_error_t *w
                            .blocks = json_array_size(dilations),
                            .length = size_of(length),
                            .eps = (float)eps,
-                           .tanh = tanh,
-                           .kind = strcmp(kind, kinds[EF_DECODER]) ? EF_ENCODER : EF_DECODER};
+                           .tanh = tanh};
     for (size_t i = 0; i < c->blocks && i < EF_MAX_BLOCKS; i++)
         c->dilations[i] = size_of(json_integer_value(json_array_get(dilations, i)));
     return true;
 }
 
-ef_status ef__config_parse(const char *path, const char *text, ef_model_kind kind,
-                           ef_model_config *config, ef_error *error)
+static bool parse_models(json_t *json, ef__models *m, json_error_t *why)
 {
-    ef_model_config c;
+    const char *kind = kinds[EF_ENCODER];
+    json_t *parts[EF__KINDS];
+    if (json_unpack_ex(json, why, 0, "{s?s}", "kind", &kind))
+        return false;
+    if (!strcmp(kind, pair)) {
+        m->has[0] = m->has[1] = true;
+        return !json_unpack_ex(json, why, 0, "{s:o, s:o}", kinds[0], &parts[0], kinds[1],
+                               &parts[1]) &&
+               parse_model(parts[0], &m->config[0], why) &&
+               parse_model(parts[1], &m->config[1], why);
+    }
+    for (int i = 0; i < EF__KINDS; i++)
+        if (!strcmp(kind, kinds[i])) {
+            m->has[i] = true;
+            return parse_model(json, &m->config[i], why);
+        }
+    snprintf(why->text, sizeof why->text, "this library knows no model of the kind \"%.64s\"",
+             kind);
+    return false;
+}
+
+ef_status ef__config_parse(const char *path, const char *text, ef__models *models, ef_error *error)
+{
+    ef__models m = {0};
     json_error_t why;
     ef_error wrong;
     json_t *json = load(path, "config", text, error);
     if (!json)
         return EF_EFORMAT;
-    bool parsed = parse_config(json, &c, &why);
+    bool parsed = parse_models(json, &m, &why);
     json_decref(json);
     if (!parsed)
         return bad(path, "config", why.text, error);
-    if (c.kind != kind)
-        return ef__error_set(error, EF_EFORMAT, 0, NULL, "%s: its model is of the kind %s, not %s",
-                             path, kinds[c.kind], kinds[kind]);
-    if (ef__config_check(&c, &wrong))
-        return bad(path, "config", wrong.text, error);
-    *config = c;
+    for (int i = 0; i < EF__KINDS; i++) {
+        m.config[i].kind = (ef_model_kind)i;
+        if (m.has[i] && ef__config_check(&m.config[i], &wrong))
+            return bad(path, "config", wrong.text, error);
+    }
+    *models = m;
     return EF_OK;
 }
 
 static bool parse_trainer(json_t *json, ef_trainer_options *o, json_error_t *why)
 {
-    double alpha, beta, lr, min_lr, weight_decay, beta1, beta2, epsilon, clip;
+    double alpha, beta, lr, min_lr, weight_decay, beta1, beta2, epsilon, clip, loss_scale;
     json_int_t warmup, decay;
     int optim, scope;
-    if (json_unpack_ex(
-            json, why, 0, "{s:F, s:F, s:F, s:F, s:I, s:I, s:F, s:F, s:F, s:F, s:F, s:i, s:i}",
-            "alpha", &alpha, "beta", &beta, "lr", &lr, "min_lr", &min_lr, "warmup", &warmup,
-            "decay", &decay, "weight_decay", &weight_decay, "beta1", &beta1, "beta2", &beta2,
-            "epsilon", &epsilon, "clip", &clip, "optim", &optim, "scope", &scope))
+    if (json_unpack_ex(json, why, 0,
+                       "{s:F, s:F, s:F, s:F, s:I, s:I, s:F, s:F, s:F, s:F, s:F, s:F, s:i, s:i}",
+                       "alpha", &alpha, "beta", &beta, "lr", &lr, "min_lr", &min_lr, "warmup",
+                       &warmup, "decay", &decay, "weight_decay", &weight_decay, "beta1", &beta1,
+                       "beta2", &beta2, "epsilon", &epsilon, "clip", &clip, "loss_scale",
+                       &loss_scale, "optim", &optim, "scope", &scope))
         return false;
     *o = (ef_trainer_options){.alpha = (float)alpha,
                               .beta = (float)beta,
@@ -158,6 +211,7 @@ static bool parse_trainer(json_t *json, ef_trainer_options *o, json_error_t *why
                               .beta2 = (float)beta2,
                               .epsilon = (float)epsilon,
                               .clip = (float)clip,
+                              .loss_scale = (float)loss_scale,
                               .optim = (ef_optim)optim,
                               .scope = (ef_scope)scope};
     return true;

@@ -28,22 +28,35 @@ typedef struct ef__run_state {
     ef__identity identity;
 } ef__run_state;
 
+/* What is one of each kind, or NULL: of a pair, both. */
+enum { EF__KINDS = 2 };
+
+/* The configurations of a checkpoint's model, or of a pair's two. */
+typedef struct ef__models {
+    bool has[EF__KINDS];
+    ef_model_config config[EF__KINDS];
+} ef__models;
+
+/* What a file calls it: "encoder", "decoder", "combined". */
+const char *ef__models_kind(const ef__models *models);
+
+/* Has it a model of this kind? Errors: EFORMAT. */
+ef_status ef__models_want(const char *path, const ef__models *models, ef_model_kind kind,
+                          ef_error *error);
+
 /* path: for messages. */
 
 /* *text is malloc'ed. Errors: EFORMAT (something that JSON cannot say: NaN, infinity, a text that
  * is not UTF-8), ENOMEM; *text is NULL then. */
-ef_status ef__config_dump(const char *path, const ef_model_config *config, char **text,
-                          ef_error *error);
+ef_status ef__config_dump(const char *path, const ef__models *models, char **text, ef_error *error);
 ef_status ef__run_dump(const char *path, const ef__run_state *state, char **text, ef_error *error);
 
 /* Is a file's "run" of a format version that this library reads? NULL, of a file that has none, is.
  * Errors: EFORMAT (both versions named). */
 ef_status ef__run_check_version(const char *path, const char *text, ef_error *error);
 
-/* Errors: EFORMAT (of the configuration: also a model of another kind), ENOMEM; outputs
- * untouched. */
-ef_status ef__config_parse(const char *path, const char *text, ef_model_kind kind,
-                           ef_model_config *config, ef_error *error);
+/* Errors: EFORMAT, ENOMEM; outputs untouched. */
+ef_status ef__config_parse(const char *path, const char *text, ef__models *models, ef_error *error);
 ef_status ef__run_parse(const char *path, const char *text, ef__run_state *state, ef_error *error);
 
 #endif

@@ -3,18 +3,16 @@
 #define EF_TRAIN_TRAINER_H
 
 #include "model/decoder.h"
-#include "model/encoder.h"
 
 struct ef_trainer {
-    ef_actor *actor;
-    ef__params *params;
-    const ef_model_config *config;
-    ef_encoder *encoder; /* either, the other is NULL */
+    const ef__model *model; /* of either, the other is NULL */
+    ef_encoder *encoder;
     ef_decoder *decoder;
     ef_trainer_options options;
-    ef_tensor *metrics, *counts; /* counts: EF__COUNTS, part of the optimiser's state */
+    ef_tensor *value, *grad, *m, *v; /* views: what of the set's arenas the model has */
+    ef_tensor *table, *metrics;
+    ef_tensor *counts, *scale; /* part of the optimiser's state; scale NULL: none */
     uint64_t attempted;
-    bool dirty; /* a step broke off: the gradients are not zero */
 };
 
 /* Forward and backward of all micro-batches: metrics from LOSS to COS, gradients added to the

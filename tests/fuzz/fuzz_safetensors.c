@@ -19,10 +19,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     for (size_t i = 0; ef__st_at(r, i); i++)
         for (size_t k = 0; k < ef__st_at(r, i)->bytes; k++)
             sum += ((const unsigned char *)ef__st_at(r, i)->data)[k];
-    ef_model_config config;
+    ef__models models;
     ef__run_state state;
     (void)ef__run_check_version("a", ef__st_metadata(r, "run"), &error);
-    (void)ef__config_parse("a", ef__st_metadata(r, "config"), EF_ENCODER, &config, &error);
+    (void)ef__config_parse("a", ef__st_metadata(r, "config"), &models, &error);
     (void)ef__run_parse("a", ef__st_metadata(r, "run"), &state, &error);
     ef__st_close(r);
     return 0;
