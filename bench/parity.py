@@ -49,7 +49,7 @@ class Peer:
 
     def __init__(self, torch, device, values, config, run):
         import torch_model
-        shape = [config[k] for k in ("vocab", "width", "hidden", "taps", "out", "dilations")]
+        shape = [config[k] for k in ("vocab", "width", "hidden", "taps", "vector", "dilations")]
         self.torch, self.model, self.device, self.trainer = torch, torch_model, device, run["trainer"]
         self.net = torch_model.Encoder(*shape)
         self.net.load_state_dict(values)
