@@ -1,51 +1,7 @@
 #!/bin/sh
 # The commands as their users meet them: exit status, the one line on stderr, files left behind.
-# Runs in the build folder, as in `make check`. A failed check prints what happened; the rest goes on.
 set -u
-build=$(pwd)
-srcdir=$(cd "${srcdir:-$(dirname "$0")/..}" && pwd)
-tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT || exit 99
-cd "$tmp" || exit 99
-failed=0
-checked=0
-
-skip() { echo "SKIP $1: $2"; }
-fail() {
-    failed=$((failed + 1))
-    echo "FAIL $*"
-    sed 's/^/    /' err
-}
-run() { # a command of the build; its output in out and err, its exit status in $status
-    name=$1
-    shift
-    "$build/$name" "$@" >out 2>err
-    status=$?
-}
-
-# expect STATUS PATTERN COMMAND...: that exit status, and a single line of stderr with the pattern.
-expect() {
-    want=$1 pattern=$2
-    shift 2
-    checked=$((checked + 1))
-    run "$@"
-    if [ "$status" -ne "$want" ]; then
-        fail "$*: exit status $status, not $want"
-    elif [ "$want" -ne 0 ] && ! { [ "$(wc -l <err)" -eq 1 ] && grep -q "^$1: " err; }; then
-        fail "$*: not one line \"$1: ...\""
-    elif ! grep -q -e "$pattern" out err; then
-        fail "$*: nowhere \"$pattern\""
-    fi
-}
-
-# check TEXT COMMAND...: the command succeeds.
-check() {
-    what=$1
-    shift
-    checked=$((checked + 1))
-    "$@" || fail "$what"
-}
-
-same() { cmp -s "$1" "$2"; }
+. "${srcdir:-$(dirname "$0")/..}/tests/cli.sh"
 
 # ---- data: 48 samples with targets of width 8, in octal escapes ----
 
@@ -497,5 +453,4 @@ check 'and that is said' grep -q '^eftrain: wild.safetensors: is not written: .*
 check 'and the earlier one stays' same model.safetensors wild.safetensors
 check 'and none is the best' [ ! -e wild.best.safetensors ]
 
-[ "$failed" -eq 0 ] || { echo "cli: $failed of $checked checks failed"; exit 1; }
-echo "cli: $checked checks passed"
+finish
