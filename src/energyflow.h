@@ -469,9 +469,10 @@ typedef struct ef_tokenizer ef_tokenizer;
 
 /* ef_tokenizer_open -- a tokenizer from a vocabulary file: UTF-8, a token a line, its id the number
  * of the line from 0. White space at the end of a line is no part of the token. [UNK], [CLS] and
- * [SEP] must be there, [PAD] and [MASK] may be.
+ * [SEP] must be there, [PAD] and [MASK] may be. A checkpoint will do that carries a vocabulary
+ * (ef_train_options): which of them path is, its content says.
  * Errors: EIO, EFORMAT (empty, or one of the three is missing; "FILE:LINE: ..." for a blank line, a
- * token that was there before, what is not UTF-8), ENOMEM. */
+ * token that was there before, what is not UTF-8; a checkpoint without a vocabulary), ENOMEM. */
 ef_status ef_tokenizer_open(const char *path, ef_tokenizer **tokenizer, ef_error *error);
 
 /* ef_tokenizer_parse -- the same from memory, which is copied. name is for messages. */
@@ -841,7 +842,9 @@ uint64_t ef_trainer_attempted(const ef_trainer *trainer);
 /* ---- Whole runs: what the commands do ------------------------------------------------------- */
 
 typedef struct ef_train_options {
-    const char *data, *val; /* EFB files; val may be NULL */
+    const char *data, *val; /* files of samples; val may be NULL */
+    const char *vocabulary; /* for samples with a text alone, and kept in checkpoints: as
+                             * ef_tokenizer_open; NULL: that of resume or init_from, else none */
     const char *save; /* checkpoint or NULL; the model with the best held-out cos goes beside it */
     const char *resume, *init_from;
     bool strict_resume;
@@ -849,7 +852,8 @@ typedef struct ef_train_options {
     uint64_t epochs, seed;
     size_t batch, accum;
     bool bucket;
-    ef_model_config model; /* vocab 0: largest id in data and val + 1; vector is the data's */
+    ef_model_config model; /* vocab 0: the vocabulary's tokens, without one the largest id in data
+                            * and val + 1; vector is the data's */
     ef_init init;
     ef_trainer_options trainer; /* decay is set to the rest of the run after warm-up */
 } ef_train_options;
@@ -890,11 +894,12 @@ char *ef_train_best_path(const char *save);
  *   resume     continues bit for bit where the checkpoint stands. Another model, data file, seed or
  *              order of batches is refused with both values named; another device, driver, library,
  *              variant or trainer option gets a notice, or a refusal under strict_resume
- *   init_from  takes the parameters alone from any safetensors file that has them
+ *   init_from  takes parameters and vocabulary alone, from any safetensors file with the first
  * Whatever can be wrong with options and files is found before the first step.
- * Errors: EARG (options; a bad id found on the device; a resume that is refused), EIO and EFORMAT
- * (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in a row; a
- * model to save that is not finite; a strict resume that is refused), ENOMEM, EBUILD. */
+ * Errors: EARG (options; a vocabulary of more tokens than the model's, or of others than those of
+ * the checkpoint to start from; a bad id found on the device; a resume that is refused), EIO and
+ * EFORMAT (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in a
+ * row; a model to save that is not finite; a strict resume that is refused), ENOMEM, EBUILD. */
 ef_status ef_train(ef_actor *a, const ef_train_options *options, const ef_train_observer *observer,
                    ef_error *error);
 

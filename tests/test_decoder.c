@@ -312,7 +312,7 @@ START_TEST(a_saved_decoder_opens_with_the_same_bits_and_as_no_encoder)
     ef_encoder *e;
     ef_error error;
     step(&s, &b, 1);
-    ck_assert_int_eq(ef__checkpoint_save(&trainers, &state, paths, &error), EF_OK);
+    ck_assert_int_eq(ef__checkpoint_save(&trainers, &state, NULL, paths, &error), EF_OK);
     if (ef_decoder_open(s.a, path, &d, &error))
         ck_abort_msg("%s", error.text);
     ck_assert_ptr_null(d->model.params->grad);

@@ -399,7 +399,7 @@ static void save(const setup *s, const char *path)
     const char *const paths[] = {path, NULL};
     const ef__run_state state = {0};
     ef_error error;
-    if (ef__checkpoint_save(&s->trainers, &state, paths, &error))
+    if (ef__checkpoint_save(&s->trainers, &state, NULL, paths, &error))
         ck_abort_msg("%s", error.text);
 }
 

@@ -179,6 +179,118 @@ START_TEST(init_from_takes_the_parameters_and_starts_afresh)
 }
 END_TEST
 
+/* ---- vocabularies ---- */
+
+static const char tokens[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nc\nd\ne\nf\n##a\n##b\n";
+
+static void write_text(const char *name, const char *text)
+{
+    write_file(path_of(name), text, strlen(text));
+}
+
+/* Samples with a text alone in "texts", and the same with ids in "ids". */
+static void write_texts(void)
+{
+    static char texts[4096], ids[4096];
+    size_t t = 0, i = 0;
+    for (int n = 0; n < 12; n++) {
+        const int a = n % 6, b = n * n % 6;
+        const char *const target = "\"target\":[0.5,-1,0.25,1]}\n";
+        t += (size_t)sprintf(texts + t, "{\"text\":\"%c %c%c\",%s", 'a' + a, 'a' + b, 'b', target);
+        i += (size_t)sprintf(ids + i, "{\"input_ids\":[2,%d,%d,11,3],%s", 4 + a, 4 + b, target);
+    }
+    write_text("texts", texts);
+    write_text("ids", ids);
+    write_text("v.txt", tokens);
+}
+
+static void check_carried(const char *path)
+{
+    ef_tokenizer *t = NULL;
+    ef_error error = {0};
+    size_t bytes;
+    ck_assert_msg(!ef_tokenizer_open(path, &t, &error), "%s", error.text);
+    ck_assert_mem_eq(ef_tokenizer_vocabulary(t, &bytes), tokens, sizeof tokens - 1);
+    ck_assert_uint_eq(bytes, sizeof tokens - 1);
+    ef_tokenizer_free(t);
+}
+
+START_TEST(a_run_with_a_vocabulary_takes_texts_and_its_checkpoints_carry_it)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary ids, texts, rest;
+    write_texts();
+    o.data = in_folder("ids");
+    o.model.vocab = 12;
+    run_well(a, &o, &ids);
+    o.model.vocab = 0;
+    o.data = o.val = in_folder("texts");
+    refused(run(a, &o, &texts), EF_EFORMAT, &texts.error, "a tokenizer is needed");
+    o.vocabulary = in_folder("v.txt");
+    o.save = in_folder("m");
+    run_well(a, &o, &texts);
+    ck_assert_uint_eq(texts.steps, ids.steps);
+    for (size_t s = 0; s < ids.steps; s++)
+        same_step(&texts.step[s], &ids.step[s]);
+    check_carried(o.save);
+    check_carried(in_folder("m.best"));
+    o.vocabulary = NULL;
+    o.save = in_folder("n");
+    o.init_from = in_folder("m");
+    run_well(a, &o, &rest);
+    check_carried(o.save);
+    o.init_from = NULL;
+    o.resume = in_folder("m");
+    o.epochs = 4;
+    run_well(a, &o, &rest);
+    check_carried(o.save);
+    o.vocabulary = in_folder("m");
+    run_well(a, &o, &rest);
+    end(a);
+}
+END_TEST
+
+START_TEST(a_vocabulary_that_does_not_fit_is_refused_with_both_values)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options(), other;
+    diary d = {0};
+    write_texts();
+    write_text("less.txt", "[UNK]\n[CLS]\n[SEP]\na\n");
+    write_text("other.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nz\nd\ne\nf\n##a\n##b\n");
+    o.data = in_folder("texts");
+    o.vocabulary = in_folder("v.txt");
+    o.epochs = 1;
+    o.model.vocab = 11;
+    refused(run(a, &o, &d), EF_EARG, &d.error, "vocabulary has 12 tokens, the model is to have 11");
+    o.model.vocab = 12;
+    o.save = in_folder("m");
+    run_well(a, &o, &d);
+    for (int i = 0; i < 2; i++) {
+        other = o;
+        *(i ? &other.resume : &other.init_from) = in_folder("m");
+        other.vocabulary = in_folder("less.txt");
+        refused(run(a, &other, &d), EF_EARG, &d.error,
+                "less.txt: has 4 tokens, the vocabulary of ");
+        refused(EF_EARG, EF_EARG, &d.error, "/m has 12");
+        other.vocabulary = in_folder("other.txt");
+        refused(run(a, &other, &d), EF_EARG, &d.error, "other.txt:7: is \"z\", in the vocab");
+        refused(EF_EARG, EF_EARG, &d.error, "/m \"c\"");
+        other.vocabulary = NULL;
+        other.model.vocab = 9;
+        refused(run(a, &other, &d), EF_EARG, &d.error, "/m: its vocabulary has 12 tokens, the m");
+    }
+    ck_assert_uint_eq(d.steps, 0);
+    other = o;
+    other.vocabulary = in_folder("less.txt");
+    other.model.vocab = 0;
+    other.data = in_folder("ids");
+    refused(run(a, &other, &d), EF_EFORMAT, &d.error, "id 4 at position 1");
+    end(a);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("resume");
@@ -189,6 +301,8 @@ static Suite *suite(void)
     tcase_add_test(resume, another_model_or_data_file_is_refused_with_both_values);
     tcase_add_test(resume, what_changed_gets_one_notice_or_a_refusal_when_strict);
     tcase_add_test(resume, init_from_takes_the_parameters_and_starts_afresh);
+    tcase_add_test(resume, a_run_with_a_vocabulary_takes_texts_and_its_checkpoints_carry_it);
+    tcase_add_test(resume, a_vocabulary_that_does_not_fit_is_refused_with_both_values);
     return s;
 }
 

@@ -1,9 +1,10 @@
 /* Tests of vocabularies: which files are one, what is refused, and the trie of their tokens. */
-#include "data/trie.h"
+#include "data/wordpiece.h"
 #include "ef_test.h"
 #include "folder.h"
 #include "mutate.h"
 #include <string.h>
+#include <unistd.h>
 
 #define BASE "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
 
@@ -109,6 +110,56 @@ START_TEST(a_file_is_opened_or_named)
 }
 END_TEST
 
+/* A safetensors file "m" that carries these bytes; data NULL: none. */
+static void save_carrier(ef__st_dtype dtype, const char *data, size_t count)
+{
+    const float bias[2] = {0};
+    ef__st_writer *w = ef__st_writer_new();
+    ef__st_put(w, "proj.bias", EF__ST_F32, 1, (size_t[]){2}, bias);
+    if (data)
+        ef__st_put(w, EF__VOCABULARY, dtype, 1, &count, data);
+    ck_assert_int_eq(ef__st_save(w, path_of("m"), NULL), EF_OK);
+    ef__st_writer_free(w);
+}
+
+START_TEST(a_checkpoint_is_opened_when_it_carries_a_vocabulary)
+{
+    static const char lines[] = BASE "a\n##b\n", twice[] = BASE "a\na\n";
+    static const struct {
+        ef__st_dtype dtype;
+        const char *data, *error;
+        size_t count;
+    } row[] = {
+        {EF__ST_U8, NULL, "/m: carries no vocabulary: it has no tensor \"tokenizer.vocab\"", 0},
+        {EF__ST_U8, lines, "/m: tensor \"tokenizer.vocab\": is empty", 0},
+        {EF__ST_U8, twice, "/m: tensor \"tokenizer.vocab\":7: is the token of line 6 again",
+         sizeof twice - 1},
+        {EF__ST_F32, lines, "/m: tensor \"tokenizer.vocab\"", 2},
+    };
+    ef_tokenizer *t = NULL;
+    ef_error error = {0};
+    size_t bytes;
+    make_folder();
+    save_carrier(EF__ST_U8, lines, sizeof lines - 1);
+    ck_assert_msg(!ef_tokenizer_open(path_of("m"), &t, &error), "%s", error.text);
+    ck_assert_mem_eq(ef_tokenizer_vocabulary(t, &bytes), lines, sizeof lines - 1);
+    ck_assert_uint_eq(bytes, sizeof lines - 1);
+    ck_assert_int_eq(ef_tokenizer_id(t, "##b"), 6);
+    ef_tokenizer_free(t);
+    t = NULL;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        save_carrier(row[i].dtype, row[i].data, row[i].count);
+        ck_assert_int_eq(ef_tokenizer_open(path_of("m"), &t, &error), EF_EFORMAT);
+        ck_assert_msg(strstr(error.text, row[i].error), "%s", error.text);
+        ck_assert_ptr_null(t);
+    }
+    ck_assert_int_eq(truncate(path_of("m"), 20), 0);
+    ck_assert_int_eq(ef_tokenizer_open(path_of("m"), &t, &error), EF_EFORMAT);
+    ck_assert_msg(strstr(error.text, "/m: ") && !strstr(error.text, "line"), "%s", error.text);
+    remove_folder();
+}
+END_TEST
+
 START_TEST(no_broken_vocabulary_breaks_the_parser)
 {
     static const char text[] =
@@ -204,6 +255,7 @@ static Suite *suite(void)
     tcase_add_test(v, a_token_has_the_number_of_its_line);
     tcase_add_test(v, what_is_no_vocabulary_is_refused_by_line);
     tcase_add_test(v, a_file_is_opened_or_named);
+    tcase_add_test(v, a_checkpoint_is_opened_when_it_carries_a_vocabulary);
     tcase_add_test(v, no_broken_vocabulary_breaks_the_parser);
     TCase *t = ef_test_case(s, "trie");
     tcase_add_test(t, a_trie_has_its_keys_and_nothing_else);

@@ -42,6 +42,13 @@ bool ef__st_measure(ef__st_tensor *tensor);
 
 typedef struct ef__st_reader ef__st_reader;
 
+/* ef__st_looks -- is what begins with these EF__ST_HEAD bytes of this format, rather than text? */
+enum { EF__ST_HEAD = 9 };
+static inline bool ef__st_looks(const char *head)
+{
+    return !head[7] && head[8] == '{'; /* a length below 2^56, a JSON object */
+}
+
 /* ef__st_open -- map a file and check all of it. Errors: EIO, EFORMAT (the text names file and
  * tensor), ENOMEM. */
 ef_status ef__st_open(const char *path, ef__st_reader **reader, ef_error *error);

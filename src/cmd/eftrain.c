@@ -35,11 +35,13 @@ static int read_options(settings *s, int argc, char **argv)
     const double most = INT32_MAX;
     const ef__option table[] = {
         {"Data", EF__GROUP, .help = ""},
-        {"data", EF__TEXT, &r->data, "FILE", .help = "EFB file to train on (needed)"},
-        {"val", EF__TEXT, &r->val, "FILE", .help = "EFB file to evaluate after each epoch"},
+        {"data", EF__TEXT, &r->data, "FILE", .help = "samples to train on (needed)"},
+        {"val", EF__TEXT, &r->val, "FILE", .help = "samples to evaluate after each epoch"},
+        {"vocab", EF__TEXT, &r->vocabulary, "FILE",
+         .help = "vocab.txt for data that are texts, kept in checkpoints"},
         {"length", EF__SIZE, &m->length, "N", 1, most, .help = "cut samples to N ids"},
-        {"vocab-size", EF__SIZE, &m->vocab, "N", 0, most, "largest id in data and val + 1",
-         .help = "ids are below N"},
+        {"vocab-size", EF__SIZE, &m->vocab, "N", 0, most,
+         "the vocabulary's, else the largest id in data and val + 1", .help = "ids are below N"},
         {"bucket", EF__CHOICE, &s->bucket, "on|off", .help = "batches of samples of like length"},
         {"Model", EF__GROUP, .help = ""},
         {"width", EF__SIZE, &m->width, "N", 1, most, .help = "values at each position"},

@@ -20,7 +20,7 @@ static int check_input(const char *command, const char *path)
 
 int ef__check_inputs(const char *command, const ef_train_options *r)
 {
-    const char *paths[] = {r->data, r->val, r->resume, r->init_from};
+    const char *paths[] = {r->data, r->val, r->vocabulary, r->resume, r->init_from};
     int code = 0;
     for (size_t i = 0; !code && i < sizeof paths / sizeof *paths; i++)
         code = check_input(command, paths[i]);
@@ -51,15 +51,19 @@ static int check_apart(const char *command, place written, const place *others, 
 
 int ef__check_saves(const char *command, const ef_train_options *r, const char *best)
 {
-    const place inputs[] = {{"--data", r->data}, {"--val", r->val}, {"--init-from", r->init_from}};
-    int code = check_apart(command, (place){"--save", r->save}, inputs, 3);
-    return code ? code : check_apart(command, (place){"--save's best model", best}, inputs, 3);
+    const place inputs[] = {{"--data", r->data},
+                            {"--val", r->val},
+                            {"--vocab", r->vocabulary},
+                            {"--init-from", r->init_from}};
+    int code = check_apart(command, (place){"--save", r->save}, inputs, 4);
+    return code ? code : check_apart(command, (place){"--save's best model", best}, inputs, 4);
 }
 
 int ef__check_log(const char *command, const ef_train_options *r, const char *log, const char *best)
 {
-    const place others[] = {{"--data", r->data},           {"--val", r->val},
-                            {"--init-from", r->init_from}, {"--resume", r->resume},
-                            {"--save", r->save},           {"--save's best model", best}};
-    return check_apart(command, (place){"--log-json", log}, others, 6);
+    const place others[] = {{"--data", r->data},          {"--val", r->val},
+                            {"--vocab", r->vocabulary},   {"--init-from", r->init_from},
+                            {"--resume", r->resume},      {"--save", r->save},
+                            {"--save's best model", best}};
+    return check_apart(command, (place){"--log-json", log}, others, 7);
 }

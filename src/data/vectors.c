@@ -165,7 +165,7 @@ static ef_status read_safetensors(ef_vectors *v, const char *name, ef_error *err
 static ef_status open_npy_or_safetensors(ef_vectors *v, const char *tensor, bool *other,
                                          ef_error *error)
 {
-    char head[9] = "";
+    char head[EF__ST_HEAD] = "";
     size_t bytes;
     ef_status status = ef__file_open(v->path, &v->fd, &bytes, error);
     if (status)
@@ -175,7 +175,7 @@ static ef_status open_npy_or_safetensors(ef_vectors *v, const char *tensor, bool
         return status;
     if (!memcmp(head, NPY_MAGIC, 6))
         return read_npy(v, bytes, error);
-    *other = head[7] || head[8] != '{'; /* a length below 2^56, a JSON object */
+    *other = !ef__st_looks(head);
     return *other ? EF_OK : read_safetensors(v, tensor, error);
 }
 

@@ -5,6 +5,7 @@
 #include "base/size.h"
 #include "data/words.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -56,6 +57,36 @@ ef_status ef_tokenizer_parse(const char *name, const void *data, size_t bytes,
     return status;
 }
 
+ef_status ef__tokenizer_of(const ef__st_reader *file, ef_tokenizer **tokenizer, ef_error *error)
+{
+    char name[512];
+    const ef__st_tensor *t = ef__st_find(file, EF__VOCABULARY);
+    if (!t) {
+        *tokenizer = NULL;
+        return EF_OK;
+    }
+    ef_status status = ef__st_need(file, EF__VOCABULARY, EF__ST_U8, 1, &t->count, &t, error);
+    snprintf(name, sizeof name, "%s: tensor \"%s\"", ef__st_path(file), EF__VOCABULARY);
+    return status ? status : ef_tokenizer_parse(name, t->data, t->bytes, tokenizer, error);
+}
+
+static ef_status open_checkpoint(const char *path, ef_tokenizer **tokenizer, ef_error *error)
+{
+    ef__st_reader *file = NULL;
+    ef_tokenizer *t = NULL;
+    ef_status status = ef__st_open(path, &file, error);
+    if (!status)
+        status = ef__tokenizer_of(file, &t, error);
+    if (!status && !t)
+        status = ef__error_set(error, EF_EFORMAT, 0, NULL,
+                               "%s: carries no vocabulary: it has no tensor \"%s\"", path,
+                               EF__VOCABULARY);
+    ef__st_close(file);
+    if (!status)
+        *tokenizer = t;
+    return status;
+}
+
 ef_status ef_tokenizer_open(const char *path, ef_tokenizer **tokenizer, ef_error *error)
 {
     int fd;
@@ -63,15 +94,19 @@ ef_status ef_tokenizer_open(const char *path, ef_tokenizer **tokenizer, ef_error
     ef_status status = ef__file_open(path, &fd, &bytes, error);
     if (status)
         return status;
-    char *data = malloc(bytes + 1);
+    char *data = malloc(bytes + 1), head[EF__ST_HEAD] = "";
     if (!data)
         status = ef__error_set(error, EF_ENOMEM, 0, NULL, "%s: out of memory", path);
     if (!status)
+        status = ef__file_read(fd, path, 0, head, ef__min(bytes, sizeof head), error);
+    const bool checkpoint = ef__st_looks(head);
+    if (!status && !checkpoint)
         status = ef__file_read(fd, path, 0, data, bytes, error);
-    if (!status)
-        status = ef_tokenizer_parse(path, data, bytes, tokenizer, error);
-    free(data);
     close(fd);
+    if (!status)
+        status = checkpoint ? open_checkpoint(path, tokenizer, error)
+                            : ef_tokenizer_parse(path, data, bytes, tokenizer, error);
+    free(data);
     return status;
 }
 

@@ -150,7 +150,15 @@ static void put_small(ef__st_writer *w, const ef__trainers *t, const snapshot *s
                        ef_tensor_dims(tensor_of(t, i)), s->data[i]);
 }
 
-static ef_status write_files(const ef__trainers *t, const ef__run_state *state, const snapshot *s,
+static void put_vocabulary(ef__st_writer *w, const ef_tokenizer *vocabulary)
+{
+    size_t bytes;
+    const char *lines = ef_tokenizer_vocabulary(vocabulary, &bytes);
+    ef__st_put(w, EF__VOCABULARY, EF__ST_U8, 1, &bytes, lines);
+}
+
+static ef_status write_files(const ef__trainers *t, const ef__run_state *state,
+                             const ef_tokenizer *vocabulary, const snapshot *s,
                              const char *const *paths, ef_error *error)
 {
     const ef__params *p = params_of(t);
@@ -163,6 +171,8 @@ static ef_status write_files(const ef__trainers *t, const ef__run_state *state, 
         put_arena(w, p, prefix[i], s->data[i]);
     }
     put_small(w, t, s);
+    if (vocabulary)
+        put_vocabulary(w, vocabulary);
     for (; *paths && !status; paths++)
         status = ef__st_save(w, *paths, error);
     ef__st_writer_free(w);
@@ -170,12 +180,13 @@ static ef_status write_files(const ef__trainers *t, const ef__run_state *state, 
 }
 
 ef_status ef__checkpoint_save(const ef__trainers *trainers, const ef__run_state *state,
-                              const char *const *paths, ef_error *error)
+                              const ef_tokenizer *vocabulary, const char *const *paths,
+                              ef_error *error)
 {
     snapshot s = {0};
     ef_status status = ef__actor_says(params_of(trainers)->actor, take(trainers, &s), error);
     if (!status)
-        status = write_files(trainers, state, &s, paths, error);
+        status = write_files(trainers, state, vocabulary, &s, paths, error);
     for (int i = 0; i < PARTS; i++)
         ef_readback_free(s.readback[i]);
     return status;

@@ -101,7 +101,9 @@ static ef_status run_step(ef__run *r, const ef_batch *batches, size_t count, pro
 static ef_status save(ef__run *r, bool best)
 {
     const char *paths[] = {r->options->save, best ? r->best_path : NULL, NULL};
-    return r->options->save ? ef__checkpoint_save(&r->trainers, &r->state, paths, r->error) : EF_OK;
+    return r->options->save
+               ? ef__checkpoint_save(&r->trainers, &r->state, r->tokenizer, paths, r->error)
+               : EF_OK;
 }
 
 static ef_status stop(ef__run *r)

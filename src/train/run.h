@@ -9,6 +9,7 @@ typedef struct ef__run {
     const ef_train_options *options;
     ef_train_observer watch;
     ef_error *error;
+    ef_tokenizer *tokenizer; /* of the run's vocabulary; NULL: it has none */
     ef_dataset *data, *val;
     ef_loader *loader;
     ef_encoder *encoder;
@@ -23,5 +24,9 @@ typedef struct ef__run {
  * can be wrong with the options or the files is found here, before the first step. */
 ef_status ef__run_open(ef__run *run);
 void ef__run_close(ef__run *run);
+
+/* Open the run's vocabulary, if it has one: the one that is named, or that of the checkpoint it
+ * starts from. Errors: EARG (two that are not the same; more tokens than the model is to have). */
+ef_status ef__run_open_vocabulary(ef__run *run);
 
 #endif

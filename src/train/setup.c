@@ -54,9 +54,11 @@ static ef_status check_saves(ef__run *r)
 static ef_status open_data(ef__run *r)
 {
     const ef_train_options *o = r->options;
-    ef_status status = ef_dataset_open(o->data, &r->data, r->error);
+    const ef_dataset_options texts = {.tokenizer = r->tokenizer,
+                                      .most_ids = o->model.length > 2 ? o->model.length : 2};
+    ef_status status = ef_dataset_open_with(o->data, &texts, &r->data, r->error);
     if (!status && o->val)
-        status = ef_dataset_open(o->val, &r->val, r->error);
+        status = ef_dataset_open_with(o->val, &texts, &r->val, r->error);
     if (!status)
         status = ef__dataset_need_ids(r->data, r->error);
     if (!status && r->val)
@@ -75,7 +77,7 @@ static ef_model_config model_of(const ef__run *r)
     if (r->val && ef_dataset_max_id(r->val) > largest)
         largest = ef_dataset_max_id(r->val);
     if (c.vocab == 0)
-        c.vocab = (size_t)largest + 1;
+        c.vocab = r->tokenizer ? ef_tokenizer_size(r->tokenizer) : (size_t)largest + 1;
     c.vector = ef_dataset_width(r->data);
     return c;
 }
@@ -227,6 +229,8 @@ ef_status ef__run_open(ef__run *r)
     if (!status)
         status = check_saves(r);
     if (!status)
+        status = ef__run_open_vocabulary(r);
+    if (!status)
         status = open_data(r);
     if (!status) {
         model = model_of(r);
@@ -252,5 +256,6 @@ void ef__run_close(ef__run *r)
     ef_loader_free(r->loader);
     ef_dataset_free(r->data);
     ef_dataset_free(r->val);
+    ef_tokenizer_free(r->tokenizer);
     free(r->best_path);
 }
