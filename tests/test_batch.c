@@ -1,6 +1,8 @@
 /* Batches and readbacks: what may be read when, what a failure does, who waits for whom. */
 #include "ef_test.h"
 #include "actor/cl.h"
+#include "ref.h"
+#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -126,47 +128,78 @@ START_TEST(asking_early_is_an_error_when_wanted)
 }
 END_TEST
 
+/* Tensors are freed at once, so that their memory is leased again while it is in use; _i: where what
+ * is freed is filled with NaN. */
 START_TEST(one_batch_holds_64_operations_with_one_label)
 {
+    if (_i)
+        setenv("EF_DEBUG", "canary", 1);
     ef_actor *a = ef_test_open();
     ef_readback *r[64];
     size_t dims = 7;
     ef_test_ok(a, ef_batch_begin(a));
     for (int i = 0; i < 64; i++) {
-        ef_tensor *t = NULL;
-        ef_test_ok(a, ef_tensor_new(a, EF_F32, 1, &dims, "same", &t));
-        ef_test_ok(a, ef_tensor_fill(t, i));
-        r[i] = start(a, t, EF_DEFER_UNTIL_SYNC, "same");
-        ef_tensor_free(t); /* legal: the queue is in order */
+        const float input[7] = {(float)i, 1, 2, 3, 4, 5, 6};
+        ef_tensor *x = NULL, *y = NULL;
+        ef_test_ok(a, ef_tensor_new(a, EF_F32, 1, &dims, "same", &x));
+        ef_test_ok(a, ef_tensor_new(a, EF_F32, 1, &dims, "same", &y));
+        ef_test_ok(a, ef_tensor_write(x, input));
+        ef_test_ok(a, ef_tensor_fill(y, 100));
+        ef_test_ok(a, ef_residual_add(a, x, y));
+        r[i] = start(a, y, EF_DEFER_UNTIL_SYNC, "same");
+        ef_tensor_free(x); /* legal: the queue is in order */
+        ef_tensor_free(y);
     }
     ef_test_ok(a, ef_batch_sync(a, "64"));
     for (int i = 0; i < 64; i++) {
-        ck_assert_float_eq(first_of(a, r[i]), i);
+        ck_assert_float_eq(first_of(a, r[i]), (float)(100 + i));
         ef_readback_free(r[i]);
     }
     ef_test_close(a);
 }
 END_TEST
 
+/* The first element, whatever the type. */
+static double number_of(ef_dtype type, const void *data)
+{
+    switch (type) {
+    case EF_I32:
+        return *(const int32_t *)data;
+    case EF_U8:
+        return *(const uint8_t *)data;
+    case EF_F16:
+        return ref_float(*(const uint16_t *)data);
+    default:
+        return *(const float *)data;
+    }
+}
+
+/* _i: of each type of element. */
 START_TEST(immediate_readbacks_leave_the_batch_open)
 {
+    static const ef_dtype types[] = {EF_F32, EF_F16, EF_I32, EF_U8};
+    const ef_dtype type = types[_i];
     ef_actor *a = ef_test_open();
     ef_actor_set_guard(a, EF_GUARD_ERROR);
-    ef_tensor *t = ef_test_f32(a, SHAPE(3), NULL);
+    ef_tensor *t = NULL;
+    const void *data;
+    ef_test_ok(a, ef_tensor_new(a, type, 1, (size_t[]){3}, "t", &t));
     ef_test_ok(a, ef_batch_begin(a));
-    ef_test_ok(a, ef_tensor_fill(t, -1));
+    ef_test_ok(a, ef_tensor_fill(t, 201));
     ef_readback *late = start(a, t, EF_DEFER_UNTIL_SYNC, "late");
     for (int i = 0; i < 200; i++) {
         ef_test_ok(a, ef_tensor_fill(t, i));
         ef_readback *r = start(a, t, EF_IMMEDIATE, "now");
-        ck_assert_float_eq(first_of(a, r), i);
+        ef_test_ok(a, ef_readback_value(r, &data, NULL));
+        ck_assert_double_eq(number_of(type, data), i);
         ef_readback_free(r);
-        const void *data;
         ck_assert_int_eq(ef_readback_value(late, &data, NULL), EF_EEARLY);
     }
     ef_test_ok(a, ef_batch_sync(a, "200"));
-    ck_assert_float_eq(first_of(a, late), -1);
+    ef_test_ok(a, ef_readback_value(late, &data, NULL));
+    ck_assert_double_eq(number_of(type, data), 201);
     ef_readback_free(late);
+    ef_tensor_free(t);
     ef_test_close(a);
 }
 END_TEST
@@ -278,31 +311,49 @@ START_TEST(the_first_error_of_a_batch_is_sticky_and_spares_earlier_readbacks)
 }
 END_TEST
 
+/* Of five operations the third fails: the results of two are there, the others' readbacks say which
+ * it was. */
 START_TEST(a_command_that_fails_on_the_device_names_its_operation_and_later_readbacks_fail)
 {
+    enum { SICK = 2, OPERATIONS = 5 };
     ef_actor *a = ef_test_open();
     ef_tensor *t = ef_test_f32(a, SHAPE(2), NULL);
+    ef_readback *r[OPERATIONS];
+    const void *data;
     cl_context context;
     cl_int code;
     clGetCommandQueueInfo(ef__queue(a), CL_QUEUE_CONTEXT, sizeof context, &context, NULL);
     ef_test_ok(a, ef_batch_begin(a));
-    ef_test_ok(a, ef_tensor_fill(t, 1));
-    ef_readback *before = start(a, t, EF_DEFER_UNTIL_SYNC, "before");
-    ef_test_ok(a, ef__op_begin(a, "sick.op"));
-    cl_event event = clCreateUserEvent(context, &code); /* stands for a command that failed */
-    clSetUserEventStatus(event, CL_OUT_OF_RESOURCES);
-    ef__keep_event(a, event, NULL, "sick.op");
-    ef_test_ok(a, ef__op_end(a, EF_OK));
-    ef_readback *after = start(a, t, EF_DEFER_UNTIL_SYNC, "after");
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (i == SICK) {
+            ef_test_ok(a, ef__op_begin(a, "sick.op"));
+            cl_event event = clCreateUserEvent(context, &code); /* stands for one that failed */
+            clSetUserEventStatus(event, CL_OUT_OF_RESOURCES);
+            ef__keep_event(a, event, NULL, "sick.op");
+            ef_test_ok(a, ef__op_end(a, EF_OK));
+        } else {
+            ef_test_ok(a, ef_tensor_fill(t, i));
+        }
+        r[i] = start(a, t, EF_DEFER_UNTIL_SYNC, "one of five");
+    }
     ck_assert_int_eq(ef_batch_sync(a, "sick"), EF_EDEVICE);
-    ck_assert_float_eq(first_of(a, before), 1);
-    const void *data;
-    ck_assert_int_eq(ef_readback_value(after, &data, NULL), EF_EDEVICE);
-    ck_assert_ptr_nonnull(strstr(ef_actor_message(a), "sick.op"));
-    ck_assert_ptr_nonnull(strstr(ef_actor_message(a), "CL_OUT_OF_RESOURCES"));
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (i < SICK) {
+            ck_assert_float_eq(first_of(a, r[i]), (float)i);
+        } else {
+            ck_assert_int_eq(ef_readback_value(r[i], &data, NULL), EF_EDEVICE);
+            ck_assert_ptr_nonnull(strstr(ef_actor_message(a), "sick.op"));
+            ck_assert_ptr_nonnull(strstr(ef_actor_message(a), "CL_OUT_OF_RESOURCES"));
+        }
+        ef_readback_free(r[i]);
+    }
     ef_test_ok(a, ef_actor_reset(a));
-    ef_readback_free(before);
-    ef_readback_free(after);
+    ef_test_ok(a, ef_batch_begin(a));
+    ef_test_ok(a, ef_tensor_fill(t, 6));
+    ef_readback *again = start(a, t, EF_DEFER_UNTIL_SYNC, "again");
+    ef_test_ok(a, ef_batch_sync(a, "after the reset"));
+    ck_assert_float_eq(first_of(a, again), 6);
+    ef_readback_free(again);
     ef_test_close(a);
 }
 END_TEST
@@ -382,25 +433,99 @@ typedef struct work {
     ef_readback *result;
 } work;
 
-/* x = thread; then rounds times x += ones, through the public operation. */
-static void *add_ones(void *user)
+enum { MIX_WIDTH = 8, MIX_SIZE = 3 * 4 * MIX_WIDTH };
+
+/* What a thread of mixed operations works on; x and y change places. */
+typedef struct mix {
+    ef_tensor *x, *y, *add, *weight, *gamma, *mask;
+} mix;
+
+static ef_status mix_new(ef_actor *a, int seed, mix *m)
+{
+    const size_t cube[] = {3, 4, MIX_WIDTH}, square[] = {MIX_WIDTH, MIX_WIDTH};
+    const uint8_t keep[12] = {1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1};
+    float number[MIX_SIZE];
+    for (int i = 0; i < MIX_SIZE; i++)
+        number[i] = sinf((float)(i * (seed + 1)));
+    ef_status status = ef_tensor_new(a, EF_F32, 3, cube, "x", &m->x);
+    if (!status)
+        status = ef_tensor_new(a, EF_F32, 3, cube, "y", &m->y);
+    if (!status)
+        status = ef_tensor_new(a, EF_F32, 3, cube, "add", &m->add);
+    if (!status)
+        status = ef_tensor_new(a, EF_F32, 2, square, "weight", &m->weight);
+    if (!status)
+        status = ef_tensor_new(a, EF_F32, 1, square, "gamma", &m->gamma);
+    if (!status)
+        status = ef_tensor_new(a, EF_U8, 2, cube, "mask", &m->mask);
+    if (!status)
+        status = ef_tensor_write(m->x, number);
+    if (!status)
+        status = ef_tensor_write(m->add, number);
+    if (!status)
+        status = ef_tensor_write(m->weight, number);
+    if (!status)
+        status = ef_tensor_fill(m->gamma, 1.5);
+    return status ? status : ef_tensor_write(m->mask, keep);
+}
+
+static void mix_free(mix *m)
+{
+    ef_tensor *all[] = {m->x, m->y, m->add, m->weight, m->gamma, m->mask};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        ef_tensor_free(all[i]);
+}
+
+static void mix_swap(mix *m)
+{
+    ef_tensor *y = m->y;
+    m->y = m->x;
+    m->x = y;
+}
+
+/* One of seven operations. */
+static ef_status mix_step(ef_actor *a, mix *m, unsigned which)
+{
+    ef_readback *r = NULL;
+    ef_status status;
+    switch (which) {
+    case 0:
+        return ef_residual_add(a, m->add, m->x);
+    case 1:
+        return ef_gelu_forward(a, m->x, m->x);
+    case 2:
+        return ef_mask_rows(a, m->mask, m->x);
+    case 3:
+        mix_swap(m);
+        return ef_linear_forward(a, m->y, m->weight, NULL, m->x);
+    case 4:
+        mix_swap(m);
+        return ef_tensor_copy(m->x, m->y);
+    case 5:
+        status = ef_readback_start(a, m->x, EF_DEFER_UNTIL_SYNC, "never asked", &r);
+        ef_readback_free(r);
+        return status;
+    default:
+        return ef_layernorm_forward(a, m->x, m->gamma, m->gamma, NULL, 1e-5f, m->x, NULL, NULL);
+    }
+}
+
+/* That many operations, drawn by the thread's number; the result is what x ends as. */
+static void *run_mixed(void *user)
 {
     work *w = user;
-    size_t dims = 33;
-    ef_tensor *x = NULL, *ones = NULL;
-    ef_status status = ef_tensor_new(w->a, EF_F32, 1, &dims, "x", &x);
+    mix m = {0};
+    uint32_t seed = (uint32_t)w->thread + 1;
+    ef_status status = mix_new(w->a, w->thread, &m);
+    for (int i = 0; !status && i < w->rounds; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        status = mix_step(w->a, &m, (seed >> 16) % 7);
+    }
     if (!status)
-        status = ef_tensor_new(w->a, EF_F32, 1, &dims, "ones", &ones);
+        status = mix_step(w->a, &m, 6); /* whatever it was, numbers of a middle size */
     if (!status)
-        status = ef_tensor_fill(x, w->thread);
-    if (!status)
-        status = ef_tensor_fill(ones, 1);
-    for (int i = 0; !status && i < w->rounds; i++)
-        status = ef_residual_add(w->a, ones, x);
-    if (!status)
-        status = ef_readback_start(w->a, x, EF_DEFER_UNTIL_SYNC, "x", &w->result);
-    ef_tensor_free(x);
-    ef_tensor_free(ones);
+        status = ef_readback_start(w->a, m.x, EF_DEFER_UNTIL_SYNC, "x", &w->result);
+    mix_free(&m);
     return (void *)(intptr_t)status;
 }
 
@@ -408,12 +533,12 @@ START_TEST(eight_threads_in_one_batch_equal_the_serial_run)
 {
     ef_actor *a = ef_test_open();
     int rounds = (int)ef_test_size(10, 1000, 1000);
-    work w[8];
+    work w[8], alone[8];
     pthread_t threads[8];
     ef_test_ok(a, ef_batch_begin(a));
     for (int i = 0; i < 8; i++) {
         w[i] = (work){a, i, rounds, NULL};
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, add_ones, &w[i]), 0);
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, run_mixed, &w[i]), 0);
     }
     for (int i = 0; i < 8; i++) {
         void *status;
@@ -422,7 +547,16 @@ START_TEST(eight_threads_in_one_batch_equal_the_serial_run)
     }
     ef_test_ok(a, ef_batch_sync(a, "eight threads"));
     for (int i = 0; i < 8; i++) {
-        ck_assert_float_eq(first_of(a, w[i].result), (float)(i + rounds));
+        const void *got, *want;
+        size_t count;
+        alone[i] = (work){a, i, rounds, NULL};
+        ck_assert_ptr_null(run_mixed(&alone[i]));
+        ef_test_ok(a, ef_readback_value(alone[i].result, &want, &count));
+        ef_test_ok(a, ef_readback_value(w[i].result, &got, NULL));
+        ck_assert_uint_eq(count, MIX_SIZE);
+        ck_assert(isfinite(*(const float *)want));
+        ck_assert_mem_eq(got, want, MIX_SIZE * sizeof(float));
+        ef_readback_free(alone[i].result);
         ef_readback_free(w[i].result);
     }
     ef_test_close(a);
@@ -486,8 +620,8 @@ static Suite *suite(void)
     tcase_add_test(t, a_deferred_readback_is_ready_after_its_sync);
     tcase_add_test(t, asking_early_traps_and_says_what_was_asked_for);
     tcase_add_test(t, asking_early_is_an_error_when_wanted);
-    tcase_add_test(t, one_batch_holds_64_operations_with_one_label);
-    tcase_add_test(t, immediate_readbacks_leave_the_batch_open);
+    tcase_add_loop_test(t, one_batch_holds_64_operations_with_one_label, 0, 2);
+    tcase_add_loop_test(t, immediate_readbacks_leave_the_batch_open, 0, 4);
     tcase_add_test(t, a_synced_epoch_stays_readable_while_the_next_is_open);
     tcase_add_test(t, batches_nest_and_wait_once);
     tcase_add_test(t, an_empty_tensor_gives_a_ready_readback);
