@@ -4,6 +4,7 @@
 #include "folder.h"
 #include "ref.h"
 #include "train/checkpoint.h"
+#include "train_data.h"
 #include <math.h>
 #include <string.h>
 
@@ -122,6 +123,36 @@ START_TEST(logits_do_not_depend_on_what_follows)
     for (size_t s = 0; s < 2; s++)
         ck_assert_mem_eq(y + s * L * V, z + s * L * V, SAME * V * sizeof *y);
     ck_assert(memcmp(y, z, 2 * L * V * sizeof *y) != 0);
+    ef_decoder_free(d);
+    ef_test_close(a);
+}
+END_TEST
+
+/* Deferred: in a batch, read after its sync, and until then nothing waits. */
+START_TEST(a_deferred_forward_gives_what_an_immediate_one_does)
+{
+    ef_actor *a = ef_test_open();
+    ef_decoder *d = new_decoder(a, V, false);
+    const ef_batch b = random_batch(2, L, V, 1);
+    double *want = ef_test_widen(2 * L * V, ef_test_read(logits(a, d, &b)));
+    ef_stats before, after;
+    ef_readback *late, *now;
+    const void *data[2];
+    ef_test_ok(a, ef_batch_begin(a));
+    ef_actor_stats(a, &before);
+    ef_tensor *y = logits(a, d, &b);
+    ef_test_ok(a, ef_readback_start(a, y, EF_DEFER_UNTIL_SYNC, "late", &late));
+    ef_actor_stats(a, &after);
+    ck_assert_uint_eq(after.host_waits, before.host_waits);
+    ef_test_ok(a, ef_readback_start(a, logits(a, d, &b), EF_IMMEDIATE, "now", &now));
+    ef_test_ok(a, ef_readback_value(now, &data[0], NULL));
+    ck_assert_int_eq(ef_readback_poll(late), EF_ETIMEOUT);
+    ef_test_ok(a, ef_batch_sync(a, "deferred"));
+    ef_test_ok(a, ef_readback_value(late, &data[1], NULL));
+    for (size_t i = 0; i < 2 * 2 * L * V; i++)
+        ck_assert_double_eq_tol(((const float *)data[i % 2])[i / 2], want[i / 2], 1e-4);
+    ef_readback_free(late);
+    ef_readback_free(now);
     ef_decoder_free(d);
     ef_test_close(a);
 }
@@ -253,6 +284,72 @@ START_TEST(a_step_is_one_wait)
 }
 END_TEST
 
+typedef struct slope {
+    setup s;
+    ef_batch b;
+    const ef__segment *segment;
+    float *values;
+} slope;
+
+static double loss_of(void *user)
+{
+    slope *w = user;
+    ef_test_set(w->segment->value, w->values);
+    return step(&w->s, &w->b, 1)[EF_METRIC_LOSS];
+}
+
+/* Of a learning rate of 0, so that steps change nothing. */
+START_TEST(the_gradient_of_each_parameter_is_the_slope_of_the_loss)
+{
+    slope w = {.s = {.a = ef_test_open()}, .b = random_batch(3, L, V, 1)};
+    ef_trainer_options o;
+    ef_trainer_options_default(&o);
+    o.lr = o.weight_decay = 0;
+    w.s.d = new_decoder(w.s.a, V, true);
+    ef_test_ok(w.s.a, ef_trainer_new_decoder(w.s.d, &o, &w.s.trainer));
+    const ef__params *p = w.s.d->params;
+    for (size_t i = 0; i < 3 * L; i++) /* id 0, the padding, has no gradient */
+        if (w.b.ids[i] == 0)
+            ((int32_t *)w.b.ids)[i] = 1;
+    for (size_t i = 0; i < p->segments; i++) { /* of a size at which there are slopes to see */
+        const ef__segment *g = &p->segment[i];
+        float *x = ef_test_randn(g->count, i + 1);
+        for (size_t k = 0; k < g->count; k++)
+            x[k] = g->rank < 2 ? 1 + 0.3f * x[k] : 0.4f * x[k];
+        ef_test_set(g->value, x);
+    }
+    ef_test_ok(w.s.a, ef__trainer_gradients(w.s.trainer, &w.b, 1));
+    const float *gradient = ef_test_read(p->grad);
+    for (size_t i = 0; i < p->segments; i++) {
+        w.segment = &p->segment[i];
+        w.values = ef_test_read(w.segment->value);
+        ef_test_slopes(w.segment->name, loss_of, &w, w.values, w.segment->count,
+                       gradient + w.segment->offset, ef_test_size(1, 5, 5), 1e-2, 1e-4, 1e-2);
+        ef_test_set(w.segment->value, w.values);
+    }
+    free_setup(&w.s);
+}
+END_TEST
+
+START_TEST(a_step_with_an_infinity_is_skipped_on_the_device)
+{
+    setup s = new_setup(V, EF_TRAIN_ALL);
+    const ef_batch good = random_batch(3, L, V, 1), bad = random_batch(3, L, V, 4);
+    ((float *)bad.target)[E + 1] = INFINITY;
+    step(&s, &good, 1);
+    const float *before = ef_test_read(s.d->params->value), *m = ef_test_read(s.d->params->m);
+    const float *metrics = step(&s, &bad, 1);
+    ck_assert_float_eq(metrics[EF_METRIC_SKIPPED], 1);
+    ck_assert_float_eq(metrics[EF_METRIC_STEPS], 1);
+    ef_test_same_bits("parameters", s.d->params->value, before);
+    ef_test_same_bits("m", s.d->params->m, m);
+    metrics = step(&s, &good, 1);
+    ck_assert_float_eq(metrics[EF_METRIC_SKIPPED], 0);
+    ck_assert_float_eq(metrics[EF_METRIC_STEPS], 2);
+    free_setup(&s);
+}
+END_TEST
+
 /* Which segments of a group below the scope's a step has changed. */
 static void check_scope(ef_scope scope, int group)
 {
@@ -299,6 +396,41 @@ START_TEST(the_loss_falls_and_more_parameters_make_it_fall_further)
 }
 END_TEST
 
+/* A run over a file: the mean loss of an epoch is below that of the one before. */
+START_TEST(epochs_over_a_file_lower_the_loss)
+{
+    enum { EPOCHS = 3, SAMPLES = 30 };
+    setup s = {.a = ef_test_open()};
+    const ef_loader_options how = {.batch = 4, .shuffle = true, .seed = 1};
+    const char *path = path_of("train.efb");
+    ef_model_config c = tiny_config(TRAIN_VOCAB);
+    ef_trainer_options o;
+    ef_error error;
+    ef_dataset *data;
+    ef_loader *loader;
+    ef_batch b;
+    double loss[EPOCHS] = {0};
+    c.vector = TRAIN_WIDTH;
+    ef_trainer_options_default(&o);
+    o.warmup = 0;
+    ef_test_ok(s.a, ef_decoder_new(s.a, &c, EF_INIT_TORCH, 3, true, &s.d));
+    ef_test_ok(s.a, ef_trainer_new_decoder(s.d, &o, &s.trainer));
+    train_data_write(path, SAMPLES, 1);
+    ck_assert_int_eq(ef_dataset_open(path, &data, &error), EF_OK);
+    ck_assert_int_eq(ef_loader_new(data, &how, &loader, &error), EF_OK);
+    for (uint64_t epoch = 0; epoch < EPOCHS; epoch++) {
+        ck_assert_int_eq(ef_loader_seek(loader, epoch, 0, &error), EF_OK);
+        while (!ef_loader_next(loader, &b, &error) && b.B)
+            loss[epoch] += step(&s, &b, 1)[EF_METRIC_LOSS];
+    }
+    ck_assert_msg(loss[0] > loss[1] && loss[1] > loss[2] && loss[2] > 0, "%g %g %g", loss[0],
+                  loss[1], loss[2]);
+    ef_loader_free(loader);
+    ef_dataset_free(data);
+    free_setup(&s);
+}
+END_TEST
+
 /* ---- checkpoints ---- */
 
 START_TEST(a_saved_decoder_opens_with_the_same_bits_and_as_no_encoder)
@@ -332,6 +464,7 @@ static Suite *suite(void)
     TCase *c = ef_test_case(s, "forward");
     tcase_add_test(c, logits_have_a_row_of_the_vocabulary_for_each_position);
     tcase_add_test(c, logits_do_not_depend_on_what_follows);
+    tcase_add_test(c, a_deferred_forward_gives_what_an_immediate_one_does);
     tcase_add_test(c, logits_refuse_shapes_that_disagree_and_ids_past_the_vocabulary);
     c = ef_test_case(s, "step");
     tcase_add_test(c, the_loss_is_the_mean_over_positions_before_unmasked_ones);
@@ -339,10 +472,13 @@ static Suite *suite(void)
     tcase_add_test(c, chunks_of_logits_are_one_loss);
     tcase_add_test(c, a_batch_without_a_position_that_counts_trains_nothing);
     tcase_add_test(c, a_step_is_one_wait);
+    tcase_add_test(c, the_gradient_of_each_parameter_is_the_slope_of_the_loss);
+    tcase_add_test(c, a_step_with_an_infinity_is_skipped_on_the_device);
     tcase_add_test(c, a_scope_trains_its_own_groups);
     tcase_add_test(c, the_loss_falls_and_more_parameters_make_it_fall_further);
-    c = ef_test_case(s, "checkpoints");
+    c = ef_test_case(s, "files");
     tcase_add_checked_fixture(c, make_folder, remove_folder);
+    tcase_add_test(c, epochs_over_a_file_lower_the_loss);
     tcase_add_test(c, a_saved_decoder_opens_with_the_same_bits_and_as_no_encoder);
     return s;
 }

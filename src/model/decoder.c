@@ -160,12 +160,11 @@ static void fill_lists(const ef_batch *b, size_t count, lists *l)
         const bool last = (n + 1) % b->L == 0, here = counts(b, n);
         seen = here || (seen && !last);
         l->mask[n] = b->mask[n] && seen;
-        l->place[n] = (int32_t)count;
         if (here) {
-            l->place[n] = (int32_t)--at;
-            l->rows[at] = (int32_t)n;
+            l->rows[--at] = (int32_t)n;
             l->target[at] = b->ids[n + 1];
         }
+        l->place[n] = (int32_t)(here && b->mask[n] ? at : count); /* tcn.h: masked rows get none */
     }
 }
 

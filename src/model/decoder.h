@@ -30,7 +30,7 @@ typedef struct ef__counted {
     size_t count;
     ef_tensor *rows;   /* [count]: b L + t */
     ef_tensor *target; /* [count]: ids[b,t+1] */
-    ef_tensor *place;  /* [B,L]: where a position is in rows; count: it is not */
+    ef_tensor *place;  /* [B,L]: where an unmasked position is in rows; count: it is not */
     ef_tensor *mask;   /* [B,L]: the batch's, without what is behind the last that counts: its
                         * gradient is zero, and what rounding would make of it Adam would blow up */
 } ef__counted;
