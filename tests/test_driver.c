@@ -5,6 +5,7 @@
 #include "actor/internal.h"
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,6 +20,7 @@ static struct driver {
     cl_event sick, *next_sick; /* an event that failed; where the next read's is to go */
     bool never_done;           /* no event is ever complete */
     bool full;                 /* no buffer can be had */
+    bool no_compiler;          /* the device has none */
     bool swallow;              /* kernels, fills and large buffers are not really made */
     size_t groups[3];          /* most of a launch, in each dimension */
     struct {
@@ -164,6 +166,8 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, vo
     if (driver.swallow &&
         (what == CL_DEVICE_MAX_MEM_ALLOC_SIZE || what == CL_DEVICE_GLOBAL_MEM_SIZE))
         *(cl_ulong *)value = (cl_ulong)1 << 40;
+    if (driver.no_compiler && what == CL_DEVICE_COMPILER_AVAILABLE)
+        *(cl_bool *)value = CL_FALSE;
     return code;
 }
 
@@ -512,6 +516,22 @@ END_TEST
 /* ---- limits ---- */
 
 /* Each is the first of its sub-buffer: far into a buffer NVIDIA's driver loses the device. */
+/* What a device cannot do is an error that names it: nothing is done by the host instead. */
+START_TEST(a_device_without_a_compiler_is_refused_by_name)
+{
+    ef_error e;
+    ef_actor *a = ef_test_open();
+    char name[256];
+    snprintf(name, sizeof name, "%s has no OpenCL C compiler", ef_actor_device(a)->name);
+    ef_test_close(a);
+    a = NULL;
+    driver.no_compiler = true;
+    ck_assert_int_eq(ef_actor_open(NULL, &a, &e), EF_EDEVICE);
+    ck_assert_ptr_null(a);
+    ck_assert_msg(strstr(e.text, name) != NULL, "%s", e.text);
+}
+END_TEST
+
 START_TEST(a_fill_goes_in_pieces_of_a_gibibyte)
 {
     const size_t piece = (size_t)1 << 30, dims = 9 * piece / 4 + 3;
@@ -672,6 +692,7 @@ static Suite *suite(void)
     tcase_add_test(t, immediate_readbacks_race_with_syncs_and_finishes);
     t = ef_test_case(s, "limits");
     tcase_add_checked_fixture(t, disarm, NULL);
+    tcase_add_test(t, a_device_without_a_compiler_is_refused_by_name);
     tcase_add_test(t, a_fill_goes_in_pieces_of_a_gibibyte);
     tcase_add_test(t, no_grid_grows_along_y_or_z);
     tcase_add_loop_test(t, random_sizes_need_no_more_memory_programs_or_kernels, 0, 2);

@@ -91,18 +91,60 @@ START_TEST(masked_mean_backward_spreads_over_kept_steps)
 }
 END_TEST
 
+typedef struct mean_problem {
+    ef_actor *a;
+    shape s;
+    float *x, *weight; /* weight: of each output in the loss */
+    uint8_t *mask;
+} mean_problem;
+
+static double mean_value(void *user)
+{
+    const mean_problem *p = user;
+    ef_tensor *y = ef_test_f32(p->a, SHAPE(p->s.B, p->s.D), NULL);
+    ef_test_ok(p->a,
+               ef_masked_mean_forward(p->a, ef_test_f32(p->a, SHAPE(p->s.B, p->s.L, p->s.D), p->x),
+                                      ef_test_u8(p->a, SHAPE(p->s.B, p->s.L), p->mask), y,
+                                      ef_test_f32(p->a, SHAPE(p->s.B), NULL)));
+    const float *got = ef_test_read(y);
+    double sum = 0;
+    for (size_t i = 0; i < p->s.B * p->s.D; i++)
+        sum += (double)got[i] * p->weight[i];
+    return sum;
+}
+
+START_TEST(masked_mean_backward_is_the_slope_of_the_forward_pass)
+{
+    const shape s = {3, 5, 7};
+    ef_actor *a = ef_test_open();
+    mean_problem p = {a, s, ef_test_randn(3 * 5 * 7, 1), ef_test_randn(3 * 7, 2),
+                      ef_test_mask(3 * 5, 3, 0.6)};
+    ef_tensor *mask = ef_test_u8(a, SHAPE(3, 5), p.mask), *count = ef_test_f32(a, SHAPE(3), NULL);
+    ef_tensor *x = ef_test_f32(a, SHAPE(3, 5, 7), p.x), *dx = ef_test_f32(a, SHAPE(3, 5, 7), NULL);
+    ef_test_ok(a, ef_masked_mean_forward(a, x, mask, ef_test_f32(a, SHAPE(3, 7), NULL), count));
+    ef_test_ok(a,
+               ef_masked_mean_backward(a, ef_test_f32(a, SHAPE(3, 7), p.weight), mask, count, dx));
+    ef_test_slopes("dx", mean_value, &p, p.x, 3 * 5 * 7, ef_test_read(dx), 105, 0.125, 1e-5, 1e-5);
+    ef_test_close(a);
+}
+END_TEST
+
 static void check_sum(ef_actor *a, shape s, uint64_t seed, force_nth *force)
 {
     uint8_t *mask;
     const float *x = masked_input(s, &mask, seed);
-    double *want = ef_test_doubles(s.B * s.D);
+    double *want = ef_test_doubles(s.B * s.D), *mag = ef_test_doubles(s.B * s.D);
+    float *size = ef_test_floats(s.B * s.L * s.D);
+    for (size_t i = 0; i < s.B * s.L * s.D; i++)
+        size[i] = fabsf(x[i]);
     ref_masked_sum(s.B, s.L, s.D, x, mask, want);
+    ref_masked_sum(s.B, s.L, s.D, size, mask, mag);
     ef_tensor *tx = ef_test_f32(a, SHAPE(s.B, s.L, s.D), x);
     ef_tensor *tmask = ef_test_u8(a, SHAPE(s.B, s.L), mask);
     for (size_t n = 0; force(a, EF__MASKED_SUM, n); n++) {
         ef_tensor *y = ef_test_f32(a, SHAPE(s.B, s.D), NULL);
         if (ef_test_fits(a, ef_masked_sum(a, tx, tmask, y)))
-            ef_test_near("y", y, want, 1e-4, 1e-6);
+            ef_test_within("y", y, want, mag, 8); /* 5e-7 */
     }
 }
 
@@ -323,6 +365,7 @@ static Suite *suite(void)
     TCase *c = ef_test_case(s, "masked mean");
     tcase_add_test(c, masked_mean_is_the_mean_of_kept_steps);
     tcase_add_test(c, masked_mean_backward_spreads_over_kept_steps);
+    tcase_add_test(c, masked_mean_backward_is_the_slope_of_the_forward_pass);
     tcase_add_test(c, masked_sum_is_the_sum_of_kept_steps);
     tcase_add_test(c, masked_mean_is_the_same_whatever_the_knobs);
     tcase_add_test(c, masked_mean_refuses_shapes_that_disagree);

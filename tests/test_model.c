@@ -437,6 +437,42 @@ START_TEST(a_write_to_the_parameters_does_not_reach_a_forward_already_in_flight)
 }
 END_TEST
 
+/* Deferred: in a batch, read after its sync, and until then nothing waits. */
+START_TEST(a_deferred_forward_gives_what_an_immediate_one_does)
+{
+    ef_actor *a = ef_test_open();
+    ef_model_config c = small_config();
+    ef_encoder *e = new_encoder(a, &c, false);
+    randomise(a, e);
+    int32_t *ids = ef_test_ints(20, 1, 0, 23);
+    uint8_t *mask = ef_test_mask(20, 2, 0.8);
+    double *want = ef_test_widen(2 * c.vector, ef_test_read(encode(a, e, 2, 10, ids, mask)));
+    ef_stats before, after;
+    ef_readback *late, *now;
+    const void *data;
+    ef_test_ok(a, ef_batch_begin(a));
+    ef_actor_stats(a, &before);
+    ef_tensor *y = encode(a, e, 2, 10, ids, mask);
+    ef_test_ok(a, ef_readback_start(a, y, EF_DEFER_UNTIL_SYNC, "late", &late));
+    ef_actor_stats(a, &after);
+    ck_assert_uint_eq(after.host_waits, before.host_waits);
+    ck_assert_int_eq(ef_readback_poll(late), EF_ETIMEOUT);
+    ef_test_ok(a, ef_readback_start(a, encode(a, e, 2, 10, ids, mask), EF_IMMEDIATE, "now", &now));
+    ef_test_ok(a, ef_readback_value(now, &data, NULL));
+    ck_assert_int_eq(ef_readback_poll(late), EF_ETIMEOUT);
+    for (size_t i = 0; i < 2 * c.vector; i++)
+        ck_assert_double_eq_tol(((const float *)data)[i], want[i], 1e-4);
+    ef_test_ok(a, ef_batch_sync(a, "deferred"));
+    ef_test_ok(a, ef_readback_value(late, &data, NULL));
+    for (size_t i = 0; i < 2 * c.vector; i++)
+        ck_assert_double_eq_tol(((const float *)data)[i], want[i], 1e-4);
+    ef_readback_free(late);
+    ef_readback_free(now);
+    ef_encoder_free(e);
+    ef_test_close(a);
+}
+END_TEST
+
 /* What a good call of ef_encoder_encode has, B2 L4. */
 typedef struct arguments {
     ef_model_config c;
@@ -565,6 +601,7 @@ static Suite *suite(void)
     TCase *encoder = ef_test_case(s, "encoder");
     tcase_add_test(encoder, left_and_right_padding_give_the_same_vectors);
     tcase_add_test(encoder, what_stands_in_masked_positions_does_not_matter);
+    tcase_add_test(encoder, a_deferred_forward_gives_what_an_immediate_one_does);
     tcase_add_test(encoder, a_write_to_the_parameters_does_not_reach_a_forward_already_in_flight);
     tcase_add_test(encoder, encode_refuses_shapes_that_disagree_and_ids_past_the_vocabulary);
     tcase_add_test(encoder, encode_refuses_a_tensor_that_cannot_be_used_before_it_begins);

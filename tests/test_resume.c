@@ -58,6 +58,25 @@ START_TEST(save_every_saves_between_epochs)
 }
 END_TEST
 
+START_TEST(a_save_leaves_the_run_as_it_was)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary never, often;
+    o.save = in_folder("never"); /* but at the end */
+    o.epochs = 1;
+    run_well(a, &o, &never);
+    o.save = in_folder("often");
+    o.save_every = 1;
+    run_well(a, &o, &often);
+    ck_assert_uint_eq(often.steps, never.steps);
+    for (size_t s = 0; s < never.steps; s++)
+        same_step(&often.step[s], &never.step[s]);
+    same_files(in_folder("never"), in_folder("often"));
+    end(a);
+}
+END_TEST
+
 START_TEST(a_lost_device_writes_nothing)
 {
     ef_actor *a = begin();
@@ -297,6 +316,7 @@ static Suite *suite(void)
     TCase *resume = ef_test_case(s, "resume");
     tcase_add_test(resume, a_resumed_run_is_the_unbroken_run_bit_for_bit);
     tcase_add_test(resume, save_every_saves_between_epochs);
+    tcase_add_test(resume, a_save_leaves_the_run_as_it_was);
     tcase_add_test(resume, a_lost_device_writes_nothing);
     tcase_add_test(resume, another_model_or_data_file_is_refused_with_both_values);
     tcase_add_test(resume, what_changed_gets_one_notice_or_a_refusal_when_strict);
