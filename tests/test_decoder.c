@@ -284,6 +284,24 @@ START_TEST(a_step_is_one_wait)
 }
 END_TEST
 
+/* What a step takes it gives back, chunks and lists too. */
+START_TEST(steps_grow_no_memory)
+{
+    setup s = new_setup(V, EF_TRAIN_ALL);
+    const ef_batch b = random_batch(3, L, V, 1);
+    ef_stats early, late;
+    for (size_t i = 0; i < 10; i++)
+        step(&s, &b, 1);
+    ef_actor_stats(s.a, &early);
+    for (size_t i = 0; i < ef_test_size(5, 100, 100); i++)
+        step(&s, &b, 1);
+    ef_actor_stats(s.a, &late);
+    ck_assert_uint_eq(late.pool_used, early.pool_used);
+    ck_assert_uint_eq(late.pool_bytes, early.pool_bytes);
+    free_setup(&s);
+}
+END_TEST
+
 typedef struct slope {
     setup s;
     ef_batch b;
@@ -472,6 +490,7 @@ static Suite *suite(void)
     tcase_add_test(c, chunks_of_logits_are_one_loss);
     tcase_add_test(c, a_batch_without_a_position_that_counts_trains_nothing);
     tcase_add_test(c, a_step_is_one_wait);
+    tcase_add_test(c, steps_grow_no_memory);
     tcase_add_test(c, the_gradient_of_each_parameter_is_the_slope_of_the_loss);
     tcase_add_test(c, a_step_with_an_infinity_is_skipped_on_the_device);
     tcase_add_test(c, a_scope_trains_its_own_groups);
