@@ -325,7 +325,7 @@ START_TEST(the_gradient_of_each_parameter_is_the_slope_of_the_loss)
     o.lr = o.weight_decay = 0;
     w.s.d = new_decoder(w.s.a, V, true);
     ef_test_ok(w.s.a, ef_trainer_new_decoder(w.s.d, &o, &w.s.trainer));
-    const ef__params *p = w.s.d->params;
+    const ef__params *p = w.s.d->model.params;
     for (size_t i = 0; i < 3 * L; i++) /* id 0, the padding, has no gradient */
         if (w.b.ids[i] == 0)
             ((int32_t *)w.b.ids)[i] = 1;
@@ -355,12 +355,12 @@ START_TEST(a_step_with_an_infinity_is_skipped_on_the_device)
     const ef_batch good = random_batch(3, L, V, 1), bad = random_batch(3, L, V, 4);
     ((float *)bad.target)[E + 1] = INFINITY;
     step(&s, &good, 1);
-    const float *before = ef_test_read(s.d->params->value), *m = ef_test_read(s.d->params->m);
+    const float *before = ef_test_read(s.d->model.params->value), *m = ef_test_read(s.d->model.params->m);
     const float *metrics = step(&s, &bad, 1);
     ck_assert_float_eq(metrics[EF_METRIC_SKIPPED], 1);
     ck_assert_float_eq(metrics[EF_METRIC_STEPS], 1);
-    ef_test_same_bits("parameters", s.d->params->value, before);
-    ef_test_same_bits("m", s.d->params->m, m);
+    ef_test_same_bits("parameters", s.d->model.params->value, before);
+    ef_test_same_bits("m", s.d->model.params->m, m);
     metrics = step(&s, &good, 1);
     ck_assert_float_eq(metrics[EF_METRIC_SKIPPED], 0);
     ck_assert_float_eq(metrics[EF_METRIC_STEPS], 2);
