@@ -178,5 +178,16 @@ shared=$(sed -n '/^static const char \*const shared\[\]/,/;/p' src/actor/program
 awk '/^#define / { sub(/\(.*/, "", $2); if ($2 in first && first[$2] != FILENAME) print FILENAME ":" FNR; first[$2] = FILENAME }' \
     cl/common.cl $(for name in $shared; do echo "cl/$name.cl"; done) | rule 'a macro of another file of the same program'
 
+# 12. The tests that tests/README.md names exist: `test_X: name` in test_X.c, `X.sh: text` in X.sh.
+grep -nE '`[a-z_]+(\.sh)?: [^`]+`' tests/README.md | sed 's/:/\n/' | while read -r line && IFS= read -r text; do
+    printf '%s\n' "$text" | grep -oE '`[a-z_]+(\.sh)?: [^`]+`' | tr -d '`' | while IFS= read -r named; do
+        file=${named%%: *} name=${named#*: }
+        case $file in
+        *.sh) grep -qF -e "$name" "tests/$file" ;;
+        *) grep -qE "^START_TEST\($name\)" "tests/$file.c" ;;
+        esac 2>/dev/null || echo "tests/README.md:$line: there is no $named"
+    done
+done | tee -a "$found"
+
 [ ! -s "$found" ] || { echo "lint: $(wc -l <"$found") findings"; exit 1; }
 echo 'lint: clean'

@@ -128,8 +128,8 @@ START_TEST(asking_early_is_an_error_when_wanted)
 }
 END_TEST
 
-/* Tensors are freed at once, so that their memory is leased again while it is in use; _i: where what
- * is freed is filled with NaN. */
+/* Tensors are freed at once, so that their memory is leased again while it is in use. _i: also
+ * filled with NaN when it is freed. */
 START_TEST(one_batch_holds_64_operations_with_one_label)
 {
     if (_i)

@@ -355,7 +355,8 @@ START_TEST(a_step_with_an_infinity_is_skipped_on_the_device)
     const ef_batch good = random_batch(3, L, V, 1), bad = random_batch(3, L, V, 4);
     ((float *)bad.target)[E + 1] = INFINITY;
     step(&s, &good, 1);
-    const float *before = ef_test_read(s.d->model.params->value), *m = ef_test_read(s.d->model.params->m);
+    const float *before = ef_test_read(s.d->model.params->value),
+                *m = ef_test_read(s.d->model.params->m);
     const float *metrics = step(&s, &bad, 1);
     ck_assert_float_eq(metrics[EF_METRIC_SKIPPED], 1);
     ck_assert_float_eq(metrics[EF_METRIC_STEPS], 1);
