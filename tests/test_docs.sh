@@ -45,6 +45,7 @@ cat >"$tmp/not_run" <<'LIST'
 ./autogen.sh demo	it installs packages and takes two minutes; .ci/run does it
 ./autogen.sh check	it is what runs this
 ./configure && make && make install	tests/consumer.sh installs
+pip install *	what is installed is up to the user
 autoreconf -fi; mkdir build; cd build	make distcheck configures out of tree
 ../configure *	make distcheck and .ci/run configure
 make *	make in make
@@ -62,7 +63,7 @@ LIST
 # smaller COMMAND: the command as it is run here.
 smaller() {
     echo "$1" | sed -E \
-        -e 's/^(python3 )?([a-z/]*\/)?teacher_vectors\.py .*--model [^ ]+ ([^ ]+) ([^ ]+)$/cp vectors.npy \4/' \
+        -e 's/^(python3 )?([a-z/]*\/)?teacher_vectors\.py .* ([^ ]+) ([^ ]+)$/cp vectors.npy \4/' \
         -e 's/(^|\/)efbench /&--model sample --batch 2 --length 5 --rounds 1 /' \
         -e 's/^efbench (.*) start$/efbench \1 launch/' \
         -e 's/^eftune$/eftune --effort quick --budget 2 --shapes few/' \
@@ -87,8 +88,8 @@ sample=$srcdir/tests/sample
     "$build/efdata" convert "$sample/sample.jsonl" all.efb &&
         "$build/efdata" split all.efb train.efb val.efb --count 8 && cp val.efb test.efb &&
         cp "$sample/sample.jsonl" data.jsonl && cp "$sample/vocab.txt" .
-    for name in t.txt texts.txt all.txt train.txt; do head -n 64 "$sample/sample.txt" >$name; done
-    for name in t.npy all.npy train.npy vectors.npy; do cp "$sample/sample.jsonl" $name; done
+    for name in texts.txt all.txt train.txt; do head -n 64 "$sample/sample.txt" >$name; done
+    for name in texts.npy all.npy train.npy vectors.npy; do cp "$sample/sample.jsonl" $name; done
     echo 'conv1d.forward B1 L8 D4 H8 K3 d2' >few
     head -n 50 "$srcdir/tests/wordpiece/golden.jsonl" >GOLDEN
     cp "$srcdir/tests/wordpiece/vocab.txt" VOCAB
