@@ -68,6 +68,7 @@ smaller() {
         -e 's/^efbench (.*) start$/efbench \1 launch/' \
         -e 's/^eftune$/eftune --effort quick --budget 2 --shapes few/' \
         -e 's/^eftune --shapes shapes.*$/& --effort quick --budget 2 --ops layernorm.forward/' \
+        -e 's/--rounds 21/--rounds 2/' \
         -e 's/--width 64 --hidden 128 --epochs 12/--width 8 --hidden 8 --epochs 1/' \
         -e 's/--init I$/--init plan/'
 }
@@ -85,11 +86,11 @@ for program in "$build"/ef*; do
 done
 sample=$srcdir/tests/sample
 {
-    "$build/efdata" convert "$sample/sample.jsonl" all.efb &&
-        "$build/efdata" split all.efb train.efb val.efb --count 8 && cp val.efb test.efb &&
-        cp "$sample/sample.jsonl" data.jsonl && cp "$sample/vocab.txt" .
-    for name in texts.txt all.txt train.txt; do head -n 64 "$sample/sample.txt" >$name; done
-    for name in texts.npy all.npy train.npy vectors.npy; do cp "$sample/sample.jsonl" $name; done
+    head -n 24 "$sample/sample.jsonl" >data.jsonl && cp "$sample/vocab.txt" .
+    for name in texts.txt all.txt train.txt; do head -n 24 "$sample/sample.txt" >$name; done
+    for name in texts.npy all.npy train.npy vectors.npy; do cp data.jsonl $name; done # what it is the content says
+    "$build/efdata" convert data.jsonl all.efb && "$build/efdata" split all.efb train.efb val.efb --count 4 &&
+        cp val.efb test.efb
     echo 'conv1d.forward B1 L8 D4 H8 K3 d2' >few
     head -n 50 "$srcdir/tests/wordpiece/golden.jsonl" >GOLDEN
     cp "$srcdir/tests/wordpiece/vocab.txt" VOCAB
