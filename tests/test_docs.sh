@@ -87,8 +87,8 @@ done
 sample=$srcdir/tests/sample
 {
     head -n 24 "$sample/sample.jsonl" >data.jsonl && cp "$sample/vocab.txt" .
-    for name in texts.txt all.txt train.txt; do head -n 24 "$sample/sample.txt" >$name; done
-    for name in texts.npy all.npy train.npy vectors.npy; do cp data.jsonl $name; done # what it is the content says
+    for name in t.txt texts.txt all.txt train.txt; do head -n 24 "$sample/sample.txt" >$name; done
+    for name in t.npy texts.npy all.npy train.npy vectors.npy; do cp data.jsonl $name; done # what it is the content says
     "$build/efdata" convert data.jsonl all.efb && "$build/efdata" split all.efb train.efb val.efb --count 4 &&
         cp val.efb test.efb
     echo 'conv1d.forward B1 L8 D4 H8 K3 d2' >few
