@@ -656,7 +656,7 @@ START_TEST(random_sizes_need_no_more_memory_programs_or_kernels)
     const size_t rounds = ef_test_size(100, 2000, 10000);
     for (size_t i = 0; _i && i < sizeof ids / sizeof *ids; i++)
         ef_test_ok(a, ef__op_force(a, ids[i], ef__op_row(ids[i])->variants[1].name, NULL));
-    for (size_t i = 0; i < rounds / 5; i++)
+    for (size_t i = 0; i < 200 + rounds / 5; i++)
         run_random(a, &seed);
     ef_actor_stats(a, &warm);
     const size_t shapes = driver.shape_count;

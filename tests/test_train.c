@@ -451,7 +451,7 @@ START_TEST(training_more_of_the_model_learns_more)
     char path[4096];
     ef_error error;
     ef_dataset *data;
-    double loss[3];
+    double loss[3], first[3];
     snprintf(path, sizeof path, "%s/tests/sample/sample.efb", srcdir ? srcdir : ".");
     if (ef_dataset_open(path, &data, &error))
         ck_abort_msg("%s", error.text);
@@ -469,7 +469,7 @@ START_TEST(training_more_of_the_model_learns_more)
         ef_test_ok(a, ef_encoder_new(a, &c, EF_INIT_TORCH, 1, true, &s.encoder));
         ef_test_ok(a, ef_trainer_new(s.encoder, &o, &s.trainer));
         ck_assert_int_eq(ef_loader_new(data, &how, &loader, &error), EF_OK);
-        loss[scope] = 0;
+        loss[scope] = first[scope] = 0;
         for (uint64_t i = 0; i < 200; i++) {
             float metrics[EF_METRICS];
             ef_batch batch;
@@ -477,9 +477,12 @@ START_TEST(training_more_of_the_model_learns_more)
             ef_loader_seek(loader, i / each, i % each, &error);
             ck_assert_int_eq(ef_loader_next(loader, &batch, &error), EF_OK);
             step(&s, &batch, 1, metrics);
+            if (i < 20)
+                first[scope] += metrics[EF_METRIC_LOSS] / 20;
             if (i >= 180)
                 loss[scope] += metrics[EF_METRIC_LOSS] / 20;
         }
+        ck_assert_double_lt(loss[scope], first[scope]);
         ef_loader_free(loader);
         free_setup(&s);
     }
