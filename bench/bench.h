@@ -26,7 +26,7 @@ typedef struct bench {
 } bench;
 
 typedef ef_status bench_item(bench *b);
-bench_item bench_deferral, bench_launch, bench_ops, bench_encoder, bench_start;
+bench_item bench_deferral, bench_launch, bench_ops, bench_encoder, bench_generate, bench_start;
 
 /* What start times, in a process of its own: ends it, but for a failure. */
 ef_status bench_first_step(bench *b);

@@ -7,11 +7,8 @@
 static const struct {
     const char *name;
     bench_item *run;
-} items[] = {{"deferral", bench_deferral},
-             {"launch", bench_launch},
-             {"ops", bench_ops},
-             {"encoder", bench_encoder},
-             {"start", bench_start}};
+} items[] = {{"deferral", bench_deferral}, {"launch", bench_launch},     {"ops", bench_ops},
+             {"encoder", bench_encoder},   {"generate", bench_generate}, {"start", bench_start}};
 
 enum { ITEMS = sizeof items / sizeof *items };
 
@@ -103,7 +100,7 @@ int main(int argc, char **argv)
          .help = "index or part of the name"},
         {"rounds", EF__SIZE, &b.rounds, "N", 1, 101, .help = "a time is the median of so many"},
         {"model", EF__CHOICE, &b.model, "full|sample",
-         .help = "of ops, encoder, start; deferral times the sample, with full both"},
+         .help = "of ops, encoder, generate, start; deferral times the sample, with full both"},
         {"batch", EF__SIZE, &b.batch, "B", 1, most, "the item's own", "samples in a batch"},
         {"length", EF__SIZE, &b.length, "L", 1, most, "the item's own", "positions of a sample"},
         {"plot", EF__TEXT, &b.plot, "FILE.svg", .fallback = "",
@@ -112,12 +109,13 @@ int main(int argc, char **argv)
         {0}};
     const ef__command command = {
         .name = "efbench",
-        .usage = "[OPTION...] deferral|launch|ops|encoder|start...",
+        .usage = "[OPTION...] deferral|launch|ops|encoder|generate|start...",
         .about = "Verify and time this library. Items:\n"
                  "  deferral  a training step with one wait against a wait after every operation\n"
                  "  launch    one tiny operation: enqueued, waited for, read back\n"
                  "  ops       each operation at the model's shapes, each of its variants\n"
                  "  encoder   the model: encoding, and a training step\n"
+                 "  generate  a decoder's next token, at position 10 and at 500\n"
                  "  start     a process, from its start to the end of its first training step\n",
         .options = options,
         .operands = &operands};

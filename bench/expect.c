@@ -269,6 +269,32 @@ void bench_expect_cross_entropy_loss(bench_case *c)
     scaled(c, 2, 4);
 }
 
+/* One row: what its older taps read is not where it is put. */
+void bench_expect_ring_taps(bench_case *c)
+{
+    const size_t *taps = c->in.t[1].dims, C = taps[2], K = taps[3], R = c->in.t[2].dims[1];
+    const size_t d = c->in.args.n[EF__D], slot = (size_t)c->in.args.f[0];
+    widen(c, 2, 2);
+    for (size_t i = 0; i < taps[0] * C; i++) {
+        double *ring = c->want[2] + i / C * R * C + i % C;
+        ring[slot * C] = floats(c, 0)[i];
+        for (size_t j = 0; j < K; j++)
+            c->want[1][i * K + j] = ring[(slot + R - (K - 1 - j) * d) % R * C];
+    }
+}
+
+void bench_expect_token_choose(bench_case *c)
+{
+    const size_t N = c->in.t[0].dims[0], V = c->in.t[0].dims[1];
+    for (size_t n = 0; n < N; n++) {
+        size_t best = 0;
+        for (size_t v = 1; v < V; v++)
+            if (floats(c, 0)[n * V + v] > floats(c, 0)[n * V + best])
+                best = v;
+        c->want[1][n] = (double)best;
+    }
+}
+
 void bench_expect_kd_loss(bench_case *c)
 {
     const float *f = c->in.args.f;

@@ -767,6 +767,57 @@ ef_status ef_pair_new(ef_actor *a, const ef_model_config *encoder_config,
                       const ef_model_config *decoder_config, ef_init init, uint64_t seed,
                       bool trainable, ef_encoder **encoder, ef_decoder **decoder);
 
+/* A decoder's state between positions: it takes B sequences on by any number of positions at a
+ * time, at a cost that does not depend on how many there were. Of each block it keeps the (K-1) d
+ * rows that later positions see. */
+typedef struct ef_stream ef_stream;
+
+/* ef_stream_new -- at position 0 of B sequences under z [B,E], which is not kept. The decoder must
+ * outlive it, and its parameters must stay as they are. Enqueues only. Errors: ESHAPE, ENOMEM. */
+ef_status ef_stream_new(ef_decoder *decoder, const ef_tensor *z, ef_stream **stream);
+void ef_stream_free(ef_stream *stream);
+
+/* ef_stream_logits -- the next T positions: logits [B,T,V] of ids [B,T] i32 under mask [B,T] u8,
+ * those that ef_decoder_logits gives of all ids so far. There may be more of them than the
+ * configuration's length, and any number in all.
+ *   mask    NULL: none is masked. Sequences may begin later than others: masked before
+ *   logits  NULL: they are not wanted; nor are they worth computing of ids that are given
+ * Enqueues only: 4 launches a block and 3 (without logits 2) more. After a failure of anything but
+ * its arguments the stream is worth nothing. Errors: ESHAPE, ENOMEM.
+ * Accuracy: the class makes no difference, sums are never loose ones; beside those of the strict
+ * class's full pass, 1e-5. */
+ef_status ef_stream_logits(ef_stream *stream, const ef_tensor *ids, const ef_tensor *mask,
+                           ef_tensor *logits);
+
+uint64_t ef_stream_position(const ef_stream *stream); /* positions so far */
+
+typedef struct ef_generate_options {
+    size_t max_tokens; /* most ids of a sequence, the prompt's not counted */
+    size_t top_k;      /* draw among so many of the likeliest; 1: take the likeliest; 0: all */
+    float temperature; /* logits are divided by it before a draw; 0: take the likeliest */
+    uint64_t seed;     /* of the draws */
+    uint64_t first;    /* number of the first sequence */
+    int32_t end;       /* the id that ends a sequence; -1: none does */
+} ef_generate_options;
+
+/* ef_generate_options_default -- 128 ids, the likeliest each; seed 1; no end. */
+void ef_generate_options_default(ef_generate_options *options);
+
+/* ef_generate -- texts' ids from vectors.
+ *   prompts  B sequences: target is z [B,E], ids and mask are what each begins with; its unmasked
+ *            ids alone, at least one: [CLS] for what a decoder was trained on
+ *   ids      out [B,max_tokens]: what follows the prompt, up to the end, which is not among them;
+ *            from there on options->end
+ *   lengths  out [B]: how many that are; less than max_tokens where the end was reached
+ * A draw is a function of the logits and of (seed, first + b, number of the id): how sequences are
+ * put into batches makes no difference but by rounding. Of equally likely ids the lowest is taken.
+ * Ids are chosen on the device. The host waits once for 16 ids, to see whether all have ended; up
+ * to 15 are in vain then. A wait is for these ids alone: it may be inside of a batch.
+ * Errors: EARG (no prompt, an id that is not in 0..V-1: sequence, position, id and V are named;
+ * temperature; end), ESHAPE, ENOMEM, EDEVICE. */
+ef_status ef_generate(ef_decoder *decoder, const ef_batch *prompts,
+                      const ef_generate_options *options, int32_t *ids, size_t *lengths);
+
 /* ---- Training ------------------------------------------------------------------------------ */
 
 typedef enum ef_optim { EF_OPTIM_ADAMW, EF_OPTIM_ADAM_L2 } ef_optim;

@@ -110,21 +110,39 @@ static const ef__segment *segment(const ef_decoder *d, size_t index)
     return &d->model.params->segment[index];
 }
 
+ef_status ef__decoder_condition(const ef_decoder *d, const ef_tensor *z, ef_tensor *added)
+{
+    const ef__segment *cond = segment(d, d->cond);
+    const ef_epilogue bias = {.bias = cond[1].value};
+    return ef_linear_forward(d->model.actor, z, cond->value, &bias, added);
+}
+
+ef_status ef__decoder_embed(const ef_decoder *d, const ef_tensor *ids, const ef_tensor *added,
+                            ef_tensor *x)
+{
+    return ef_embedding_forward(d->model.actor, ids, segment(d, d->embedding)->value, added, x);
+}
+
+ef_status ef__decoder_project(const ef_decoder *d, const ef_tensor *x, ef_tensor *logits)
+{
+    const ef__segment *out = segment(d, d->out);
+    const ef_epilogue bias = {.bias = out[1].value};
+    return ef_linear_forward(d->model.actor, x, out->value, &bias, logits);
+}
+
 ef_status ef__decoder_forward(ef_decoder *d, const ef_tensor *ids, const ef_tensor *mask,
                               const ef_tensor *z, ef__tcn_trace *trace, ef_tensor **x)
 {
     ef_actor *a = d->model.actor;
     const size_t *dims = ef_tensor_dims(ids), D = d->model.config.width;
-    const ef__segment *cond = segment(d, d->cond);
-    ef_epilogue bias = {.bias = cond[1].value};
     ef_tensor *added = NULL;
     ef_status status = ef_tensor_new(a, EF_F32, 3, (size_t[]){dims[0], dims[1], D}, "x", x);
     if (!status)
         status = ef_tensor_new(a, EF_F32, 2, (size_t[]){dims[0], D}, "cond", &added);
     if (!status)
-        status = ef_linear_forward(a, z, cond->value, &bias, added);
+        status = ef__decoder_condition(d, z, added);
     if (!status)
-        status = ef_embedding_forward(a, ids, segment(d, d->embedding)->value, added, *x);
+        status = ef__decoder_embed(d, ids, added, *x);
     if (!status)
         status = ef__tcn_forward(&d->tcn, mask, x, trace);
     ef_tensor_free(added);
@@ -254,9 +272,7 @@ static ef_status chunk_backward(const head *h, const ef_tensor *x, const ef_tens
 static ef_status run_chunk(const head *h, size_t from, size_t rows)
 {
     ef_actor *a = h->d->model.actor;
-    const ef__segment *out = segment(h->d, h->d->out);
     const ef__loss *loss = h->loss;
-    ef_epilogue bias = {.bias = out[1].value};
     const size_t shape[] = {rows, h->d->model.config.vocab};
     ef_tensor *x = NULL, *dx = NULL, *target = NULL, *logits = NULL;
     ef_status status = view_rows(h->x, from, rows, &x);
@@ -267,7 +283,7 @@ static ef_status run_chunk(const head *h, size_t from, size_t rows)
     if (!status)
         status = ef_tensor_new(a, EF_F32, 2, shape, "logits", &logits);
     if (!status)
-        status = ef_linear_forward(a, x, out->value, &bias, logits);
+        status = ef__decoder_project(h->d, x, logits);
     if (!status)
         status = ef_cross_entropy_loss(a, logits, target, loss->weight, loss->scale,
                                        loss->train ? logits : NULL, loss->metrics);
@@ -394,12 +410,10 @@ static ef_status check_logits(ef_decoder *d, const ef_tensor *ids, const ef_tens
 static ef_status all_logits(ef_decoder *d, const ef_tensor *ids, const ef_tensor *mask,
                             const ef_tensor *z, ef_tensor *logits)
 {
-    const ef__segment *out = segment(d, d->out);
-    ef_epilogue bias = {.bias = out[1].value};
     ef_tensor *x = NULL;
     ef_status status = ef__decoder_forward(d, ids, mask, z, NULL, &x);
     if (!status)
-        status = ef_linear_forward(d->model.actor, x, out->value, &bias, logits);
+        status = ef__decoder_project(d, x, logits);
     ef_tensor_free(x);
     return status;
 }

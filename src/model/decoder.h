@@ -21,6 +21,13 @@ ef_status ef__decoder_begin(ef_actor *a, const ef_model_config *config,
                             const ef_model_config *encoder, ef__params *params,
                             ef_decoder **decoder);
 
+/* What is below the blocks and above them, for one position as for all:
+ *   added [B,D] = cond(z [B,E]);  x [B,L,D] = embedding[ids [B,L]] + added;  logits = out(x) */
+ef_status ef__decoder_condition(const ef_decoder *d, const ef_tensor *z, ef_tensor *added);
+ef_status ef__decoder_embed(const ef_decoder *d, const ef_tensor *ids, const ef_tensor *added,
+                            ef_tensor *x);
+ef_status ef__decoder_project(const ef_decoder *d, const ef_tensor *x, ef_tensor *logits);
+
 /* *x [B,L,D] = what the blocks make of ids and mask [B,L] under z [B,E]. trace NULL: inference. */
 ef_status ef__decoder_forward(ef_decoder *d, const ef_tensor *ids, const ef_tensor *mask,
                               const ef_tensor *z, ef__tcn_trace *trace, ef_tensor **x);

@@ -37,6 +37,12 @@ static const ef__segment *segments_of(const ef__tcn *tcn, size_t block)
     return tcn->params->segment + tcn->at[block];
 }
 
+ef__block_segments ef__tcn_block(const ef__tcn *tcn, size_t block)
+{
+    const ef__segment *s = segments_of(tcn, block);
+    return (ef__block_segments){&s[NORM_WEIGHT], &s[CONV1_WEIGHT], &s[CONV2_WEIGHT]};
+}
+
 /* A tensor of x's leading dimensions [B,L]; columns 0: without a last one. */
 static ef_status new_like(const ef__tcn *tcn, const ef_tensor *x, size_t columns, const char *label,
                           ef_tensor **tensor)

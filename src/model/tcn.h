@@ -18,6 +18,13 @@ typedef struct ef__tcn {
     float eps;
 } ef__tcn;
 
+/* Where the weights of a block are; a bias follows its weight. */
+typedef struct ef__block_segments {
+    const ef__segment *norm, *conv1, *conv2;
+} ef__block_segments;
+
+ef__block_segments ef__tcn_block(const ef__tcn *tcn, size_t block);
+
 /* What a block's forward pass keeps for its backward pass. All NULL: nothing was kept. */
 typedef struct ef__block_trace {
     ef_tensor *x, *norm, *mean, *rstd, *pre, *act;

@@ -28,6 +28,8 @@
     X(MASKED_SUM, masked_sum)                                                                      \
     X(KD_LOSS, kd_loss)                                                                            \
     X(CROSS_ENTROPY_LOSS, cross_entropy_loss)                                                      \
+    X(RING_TAPS, ring_taps)                                                                        \
+    X(TOKEN_CHOOSE, token_choose)                                                                  \
     X(OPTIM_NORM, optim_norm)                                                                      \
     X(OPTIM_UPDATE, optim_update)
 
