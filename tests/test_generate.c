@@ -168,6 +168,24 @@ START_TEST(a_stream_sees_as_far_as_the_receptive_field)
 }
 END_TEST
 
+/* Its last block's weights are among the encoder's. */
+START_TEST(a_decoder_that_shares_its_last_block_streams)
+{
+    ef_actor *a = ef_test_open();
+    const ef_model_config c = config_of(3, 3, dilations);
+    ef_encoder *e = NULL;
+    ef_decoder *d = NULL;
+    ef_test_ok(a, ef_pair_new(a, &c, &c, EF_INIT_TORCH, 5, false, &e, &d));
+    const texts x = random_texts(2, 30, 1, 1);
+    ef_actor_set_accuracy(a, EF_STRICT);
+    const double worst = worst_difference(a, d, &x, 1, full_logits(a, d, &x));
+    ck_assert_msg(worst <= 1e-5, "%g", worst);
+    ef_encoder_free(e);
+    ef_decoder_free(d);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(a_stream_refuses_other_shapes)
 {
     ef_actor *a = ef_test_open();
@@ -445,6 +463,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_stream_gives_the_logits_of_the_full_pass);
     tcase_add_test(c, masked_positions_are_as_in_the_full_pass);
     tcase_add_test(c, a_stream_sees_as_far_as_the_receptive_field);
+    tcase_add_test(c, a_decoder_that_shares_its_last_block_streams);
     tcase_add_test(c, a_stream_refuses_other_shapes);
     c = ef_test_case(s, "generation");
     tcase_add_test(c, what_is_generated_is_what_full_passes_choose);
