@@ -295,6 +295,13 @@ void bench_expect_token_choose(bench_case *c)
     }
 }
 
+void bench_expect_count_above(bench_case *c)
+{
+    const size_t *d = c->in.t[0].dims;
+    zero(c->want[2], d[0]);
+    ref_count_above(d[0], d[1], floats(c, 0), floats(c, 1), c->want[2]);
+}
+
 void bench_expect_kd_loss(bench_case *c)
 {
     const float *f = c->in.args.f;

@@ -339,6 +339,14 @@ void ref_cross_entropy_loss(size_t N, size_t V, const float *logits, const int32
     }
 }
 
+/* ---- ranks ---- */
+
+void ref_count_above(size_t R, size_t C, const float *x, const float *level, double *count)
+{
+    for (size_t i = 0; i < R * C; i++)
+        count[i / C] += !(x[i] <= level[i / C]);
+}
+
 /* ---- distillation loss ---- */
 
 static double dot(size_t n, const float *a, const float *b)

@@ -88,6 +88,9 @@ void ref_masked_sum(size_t B, size_t L, size_t D, const float *x, const uint8_t 
 void ref_cross_entropy_loss(size_t N, size_t V, const float *logits, const int32_t *target,
                             double weight, double *dlogits, double *metrics);
 
+/* ---- count[r] += how many of x[r,:] are not at most level[r] ---- */
+void ref_count_above(size_t R, size_t C, const float *x, const float *level, double *count);
+
 /* ---- distillation loss: metrics[3] += weight {loss, mse, cos}; dy = weight dloss/dy or NULL.
  * Where a norm is below 1e-6 it counts as the constant 1e-6. */
 void ref_kd_loss(size_t B, size_t E, const float *y, const float *target, double alpha, double beta,

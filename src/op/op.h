@@ -30,6 +30,7 @@
     X(CROSS_ENTROPY_LOSS, cross_entropy_loss)                                                      \
     X(RING_TAPS, ring_taps)                                                                        \
     X(TOKEN_CHOOSE, token_choose)                                                                  \
+    X(COUNT_ABOVE, count_above)                                                                    \
     X(OPTIM_NORM, optim_norm)                                                                      \
     X(OPTIM_UPDATE, optim_update)
 
