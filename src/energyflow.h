@@ -2,7 +2,7 @@
  *
  * An ef_actor owns one device and its one in-order queue. Every operation is only enqueued; the
  * host waits in ef_batch_sync, ef_actor_finish, ef_actor_reset, ef_actor_close, in a readback, in
- * what syncs a batch of its own (ef_trainer_step outside a batch, ef_train, ef_evaluate), in an
+ * what syncs a batch of its own (ef_trainer_step outside a batch, ef_train, evaluations), in an
  * upload while too many bytes of earlier ones are on their way, and under EF_DEBUG=sync; nowhere
  * else. Any thread may call: an actor's calls are serialised by its lock.
  *
@@ -954,17 +954,83 @@ char *ef_train_best_path(const char *save);
 ef_status ef_train(ef_actor *a, const ef_train_options *options, const ef_train_observer *observer,
                    ef_error *error);
 
+/* ---- Evaluation ----------------------------------------------------------------------------- */
+
+#define EF_LENGTH_P95 SIZE_MAX /* the length that 95 of 100 samples do not pass */
+
+typedef struct ef_eval_options { /* all 0, or NULL for them: the defaults */
+    size_t batch;                /* samples that are waited for together; 0: 64 */
+    size_t micro_batch;          /* of them, how many run on the device at a time; 0: all */
+    size_t length;               /* samples are cut to this many ids; 0: the model's length */
+    size_t length_cap;           /* EF_LENGTH_P95 is at most this, and 512; 0: 512 */
+    size_t max_batches;          /* the first ones of the file; 0: all */
+    bool recall;                 /* look for each sample's own target among all of them */
+    bool (*on_progress)(void *user, uint64_t done, uint64_t all); /* or NULL; false: no further */
+    void *user;
+} ef_eval_options;
+
 typedef struct ef_eval_report {
-    double mse, cos, mean_vector_mse, mean_vector_cos; /* mean vector: of this data's targets */
+    double mse, cos, mean_vector_mse, mean_vector_cos; /* mean vector: of these samples' targets */
+    double recall_1, recall_5, recall_10; /* share of samples; NAN unless it was asked for */
     uint64_t samples;
+    size_t length; /* that they were cut to */
     double seconds, samples_per_s;
 } ef_eval_report;
 
-/* ef_evaluate -- run an encoder over a dataset, in the order of the file; the metrics are computed
- * on the host in double, as means over samples. batch 0: 64; length 0: the model's.
- * Errors: EFORMAT (target width or ids that the model does not have), ENOMEM, EDEVICE. */
-ef_status ef_evaluate(ef_encoder *encoder, ef_dataset *dataset, size_t batch, size_t length,
+/* ef_evaluate -- run an encoder over the samples of a dataset, in the order of the file. mse and
+ * cos are computed on the host in double, as means over samples.
+ *   recall_k  share of samples whose own target is among the k nearest of all samples' targets, by
+ *             their cosine with the encoder's vector. Those count as nearer whose cosine is larger
+ *             by more than 1e-5: a tie is in the sample's favour. A vector that is zero or not
+ *             finite finds nothing.
+ * Recall costs 2 N^2 E flop on the device, and reads the targets once more for each 128 MiB of
+ * vectors; that is all the memory it takes, whatever N. One host wait for each batch and, for
+ * recall, each 4,096 targets.
+ * Errors: EFORMAT (target width or ids that the model does not have), EIO, ENOMEM, EDEVICE,
+ * ECANCELLED. */
+ef_status ef_evaluate(ef_encoder *encoder, ef_dataset *dataset, const ef_eval_options *options,
                       ef_eval_report *report, ef_error *error);
+
+typedef struct ef_decoder_report {
+    double cross_entropy, perplexity; /* mean over tokens, in nats; exp of it */
+    double accuracy;                  /* share of tokens that are the likeliest */
+    uint64_t tokens, samples; /* tokens: those that are told from the ones before, as in training */
+    size_t length;
+    double seconds, tokens_per_s;
+} ef_decoder_report;
+
+/* ef_evaluate_decoder -- how well a decoder tells each sample's ids from its target; recall is not
+ * used. The logits never exist all at once. Without any token, of samples of one id, the means are
+ * NAN. Errors: as ef_evaluate. */
+ef_status ef_evaluate_decoder(ef_decoder *decoder, ef_dataset *dataset,
+                              const ef_eval_options *options, ef_decoder_report *report,
+                              ef_error *error);
+
+typedef struct ef_pairs_report {
+    double spearman; /* NAN where all scores or all similarities are one number */
+    uint64_t pairs;
+} ef_pairs_report;
+
+/* ef_evaluate_pairs -- Spearman's rank correlation between people's scores of pairs of sentences
+ * and the cosines of the encoder's vectors, in f32; what is equal shares its mean rank.
+ *   path  lines of SCORE tab SENTENCE tab SENTENCE; the score is a number as JSON has them
+ * Of the options, batch (pairs), length (EF_LENGTH_P95: its cap) and progress are used.
+ * Errors: EFORMAT (no line; "FILE:LINE: ..." for another number of columns, a bad score, an empty
+ * sentence; a vocabulary of more tokens than the model's), EIO, ENOMEM, EDEVICE, ECANCELLED. */
+ef_status ef_evaluate_pairs(ef_encoder *encoder, const ef_tokenizer *tokenizer, const char *path,
+                            const ef_eval_options *options, ef_pairs_report *report,
+                            ef_error *error);
+
+/* What a checkpoint has. */
+typedef struct ef_checkpoint_info {
+    bool has_encoder, has_decoder; /* for ef_encoder_open, ef_decoder_open */
+    bool has_vocabulary;           /* for ef_tokenizer_open */
+    ef_model_config encoder, decoder;
+} ef_checkpoint_info;
+
+/* ef_checkpoint_describe -- look into a checkpoint; no device is needed. Errors: EIO, EFORMAT,
+ * ENOMEM. */
+ef_status ef_checkpoint_describe(const char *path, ef_checkpoint_info *info, ef_error *error);
 
 #ifdef __cplusplus
 }

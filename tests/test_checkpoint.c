@@ -128,8 +128,14 @@ START_TEST(a_saved_model_opens_for_inference_with_the_same_bits)
     if (ef_encoder_open(a, o.save, &e, &error))
         ck_abort_msg("%s", error.text);
     ck_assert_ptr_null(e->model.params->grad);
+    ef_checkpoint_info info;
+    ck_assert(!ef_checkpoint_describe(o.save, &info, &error));
+    ck_assert(info.has_encoder && !info.has_decoder && !info.has_vocabulary);
+    ck_assert_uint_eq(info.encoder.vector, ef_encoder_get_config(e)->vector);
+    ck_assert_int_eq(ef_checkpoint_describe(o.val, &info, &error), EF_EFORMAT);
+    ck_assert(info.has_encoder);
     ck_assert_int_eq(ef_dataset_open(o.val, &val, &error), EF_OK);
-    ck_assert_int_eq(ef_evaluate(e, val, 0, 0, &report, &error), EF_OK);
+    ck_assert_int_eq(ef_evaluate(e, val, NULL, &report, &error), EF_OK);
     ck_assert_double_eq(report.cos, d.epoch[2].val_cos);
     ck_assert_double_eq(report.mse, d.epoch[2].val_mse);
     ef_encoder_free(e);
@@ -139,7 +145,7 @@ START_TEST(a_saved_model_opens_for_inference_with_the_same_bits)
             best = i;
     if (ef_encoder_open(a, in_folder("m.best.safetensors"), &e, &error))
         ck_abort_msg("%s", error.text);
-    ck_assert_int_eq(ef_evaluate(e, val, 0, 0, &report, &error), EF_OK);
+    ck_assert_int_eq(ef_evaluate(e, val, NULL, &report, &error), EF_OK);
     ck_assert_double_eq(report.cos, d.epoch[best].val_cos);
     ef_encoder_free(e);
     ef_dataset_free(val);

@@ -472,6 +472,10 @@ START_TEST(a_saved_decoder_opens_with_the_same_bits_and_as_no_encoder)
     ck_assert_msg(strstr(error.text, "decoder.safetensors: its model is of the kind decoder, not "
                                      "encoder"),
                   "%s", error.text);
+    ef_checkpoint_info info;
+    ck_assert(!ef_checkpoint_describe(path, &info, &error));
+    ck_assert(info.has_decoder && !info.has_encoder && !info.has_vocabulary);
+    ck_assert_uint_eq(info.decoder.vocab, V);
     ef_decoder_free(d);
     free_setup(&s);
 }

@@ -451,6 +451,11 @@ START_TEST(each_of_a_pair_opens_from_its_checkpoint_with_values_of_its_own_alone
         ck_abort_msg("%s", error.text);
     ef_test_same_bits("vectors", vectors(e, &b), ef_test_read(vectors(s.encoder, &b)));
     ef_test_same_bits("logits", logits(d, &b), ef_test_read(logits(s.decoder, &b)));
+    ef_checkpoint_info info;
+    ck_assert(!ef_checkpoint_describe(path, &info, &error));
+    ck_assert(info.has_decoder && info.has_encoder && !info.has_vocabulary);
+    ck_assert_uint_eq(info.encoder.width, e->model.config.width);
+    ck_assert_uint_eq(info.decoder.hidden, d->model.config.hidden);
     ck_assert_uint_eq(e->model.params->segments, s.encoder->model.segments);
     ck_assert_uint_eq(d->model.params->segments, s.decoder->model.segments);
     ck_assert(!e->model.params->grad && !d->model.params->grad);

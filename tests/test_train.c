@@ -600,44 +600,6 @@ START_TEST(the_gradient_of_each_parameter_is_the_slope_of_the_loss)
 }
 END_TEST
 
-/* ---- evaluation ---- */
-
-START_TEST(evaluation_is_the_mean_over_samples_whatever_the_batch)
-{
-    ef_actor *a = ef_test_open();
-    ef_model_config c = tiny_config();
-    ef_encoder *e = NULL;
-    ef_dataset *data;
-    ef_eval_report one, seven;
-    ef_error error;
-    char path[] = "/tmp/ef_test_XXXXXX";
-    int file = mkstemp(path);
-    ck_assert_int_ge(file, 0);
-    close(file);
-    train_data_write(path, 20, 1);
-    ck_assert_int_eq(ef_dataset_open(path, &data, &error), EF_OK);
-    ef_test_ok(a, ef_encoder_new(a, &c, EF_INIT_TORCH, 3, false, &e));
-    ck_assert_int_eq(ef_evaluate(e, data, 1, 0, &one, &error), EF_OK);
-    ck_assert_int_eq(ef_evaluate(e, data, 7, 0, &seven, &error), EF_OK);
-    ck_assert_uint_eq(one.samples, 20);
-    ck_assert_uint_eq(seven.samples, 20);
-    ck_assert_double_eq_tol(one.mse, seven.mse, 1e-6);
-    ck_assert_double_eq_tol(one.cos, seven.cos, 1e-6);
-    ck_assert_double_eq_tol(one.mean_vector_mse, seven.mean_vector_mse, 1e-12);
-    ck_assert_double_gt(one.mean_vector_mse, 0);
-    ck_assert_double_lt(one.mean_vector_cos, 1);
-    ef_encoder_free(e);
-    c.vector = E + 1;
-    ef_test_ok(a, ef_encoder_new(a, &c, EF_INIT_TORCH, 3, false, &e));
-    ck_assert_int_eq(ef_evaluate(e, data, 7, 0, &seven, &error), EF_EFORMAT);
-    ck_assert_ptr_nonnull(strstr(error.text, path));
-    ef_encoder_free(e);
-    ef_dataset_free(data);
-    unlink(path);
-    ef_test_close(a);
-}
-END_TEST
-
 static Suite *suite(void)
 {
     Suite *s = suite_create("train");
@@ -660,8 +622,6 @@ static Suite *suite(void)
     TCase *runs = ef_test_case(s, "runs");
     tcase_add_test(runs, training_more_of_the_model_learns_more);
     tcase_add_test(runs, a_thousand_steps_grow_neither_pool_nor_memory);
-    tcase_add_test(ef_test_case(s, "evaluation"),
-                   evaluation_is_the_mean_over_samples_whatever_the_batch);
     return s;
 }
 

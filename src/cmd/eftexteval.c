@@ -74,7 +74,9 @@ static int evaluate(const settings *s, ef_actor *actor, ef_dataset *data)
     ef_error error = {0};
     ef_status status = ef_encoder_open(actor, s->checkpoint, &encoder, &error);
     if (!status)
-        status = ef_evaluate(encoder, data, s->batch, s->length, &report, &error);
+        status =
+            ef_evaluate(encoder, data, &(ef_eval_options){.batch = s->batch, .length = s->length},
+                        &report, &error);
     ef_encoder_free(encoder);
     if (status)
         return ef__say_error(NAME, ef__exit_code(status), "%s",

@@ -1,25 +1,25 @@
-/* Evaluation: the device computes vectors, the host the metrics, in double. */
+/* Evaluation of an encoder: the device computes vectors, the host the metrics, in double. */
 #include "base/clock.h"
-#include "base/error.h"
-#include "data/dataset.h"
+#include "train/evaluate.h"
+#include "train/recall.h"
 #include "train/trainer.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct evaluation {
+typedef struct run {
+    ef__evaluation of;
     ef_encoder *encoder;
-    ef_loader *loader;
-    const double *mean;                  /* [E] of the targets */
+    ef_readback **readback;              /* of a batch's parts */
+    double *mean;                        /* [E] of the targets */
     double mse, cos, mean_mse, mean_cos; /* sums over samples */
-    uint64_t samples;
-    ef_error *error;
-} evaluation;
+    ef__recall recall;
+} run;
 
-static ef_status add_targets(ef_dataset *dataset, unsigned char *room, double *mean,
+static ef_status add_targets(const ef_dataset *dataset, size_t N, unsigned char *room, double *mean,
                              ef_error *error)
 {
-    size_t E = ef_dataset_width(dataset), N = ef_dataset_size(dataset);
+    size_t E = ef_dataset_width(dataset);
     ef_status status = EF_OK;
     ef__sample s;
     for (size_t n = 0; n < N && !(status = ef__dataset_read(dataset, n, room, &s, error)); n++)
@@ -31,14 +31,14 @@ static ef_status add_targets(ef_dataset *dataset, unsigned char *room, double *m
     return status;
 }
 
-/* Free *mean, also after a failure. */
-static ef_status mean_target(ef_dataset *dataset, double **mean, ef_error *error)
+static ef_status mean_target(run *r)
 {
-    unsigned char *room = malloc(ef__dataset_room(dataset));
-    *mean = calloc(ef_dataset_width(dataset), sizeof **mean);
-    ef_status status = room && *mean
-                           ? add_targets(dataset, room, *mean, error)
-                           : ef__error_set(error, EF_ENOMEM, 0, NULL, "evaluation: out of memory");
+    const ef__evaluation *v = &r->of;
+    unsigned char *room = malloc(ef__dataset_room(v->dataset));
+    r->mean = calloc(ef_dataset_width(v->dataset), sizeof *r->mean);
+    ef_status status = room && r->mean
+                           ? add_targets(v->dataset, v->samples, room, r->mean, v->error)
+                           : ef__dataset_no_memory(v->dataset, v->error);
     free(room);
     return status;
 }
@@ -60,110 +60,121 @@ static double cosine(const comparison *c)
     return c->yt / (fmax(sqrt(c->yy), 1e-6) * fmax(sqrt(c->tt), 1e-6));
 }
 
-static void measure(evaluation *v, const ef_batch *batch, const float *vectors)
+static void measure(run *r, const float *y, const float *target, size_t E)
 {
-    for (size_t b = 0; b < batch->B; b++) {
-        comparison model = {0}, mean = {0};
-        for (size_t e = 0; e < batch->E; e++) {
-            double t = batch->target[b * batch->E + e];
-            add(&model, vectors[b * batch->E + e], t);
-            add(&mean, v->mean[e], t);
-        }
-        v->mse += model.square / (double)batch->E;
-        v->cos += cosine(&model);
-        v->mean_mse += mean.square / (double)batch->E;
-        v->mean_cos += cosine(&mean);
+    comparison model = {0}, mean = {0};
+    for (size_t e = 0; e < E; e++) {
+        add(&model, y[e], target[e]);
+        add(&mean, r->mean[e], target[e]);
     }
-    v->samples += batch->B;
+    r->mse += model.square / (double)E;
+    r->cos += cosine(&model);
+    r->mean_mse += mean.square / (double)E;
+    r->mean_cos += cosine(&mean);
 }
 
-/* Everything that is enqueued for a batch. */
-static ef_status encode(evaluation *v, const ef_batch *batch, ef_readback **readback)
+/* A part of a batch whose vectors are there. */
+static ef_status take(run *r, const ef_batch *part, ef_readback *readback)
 {
-    ef_actor *a = v->encoder->model.actor;
-    const size_t shape[2] = {batch->B, batch->L}, out[2] = {batch->B, batch->E};
-    ef_tensor *ids = NULL, *mask = NULL, *y = NULL;
-    ef_status status = ef__upload(a, EF_I32, 2, shape, "ids", batch->ids, &ids);
-    if (!status)
-        status = ef__upload(a, EF_U8, 2, shape, "mask", batch->mask, &mask);
-    if (!status)
-        status = ef_tensor_new(a, EF_F32, 2, out, "vectors", &y);
-    if (!status)
-        status = ef_encoder_encode(v->encoder, ids, mask, y);
-    if (!status)
-        status = ef_readback_start(a, y, EF_DEFER_UNTIL_SYNC, "vectors", readback);
-    ef_tensor_free(ids);
-    ef_tensor_free(mask);
-    ef_tensor_free(y);
+    const void *vectors;
+    ef_status status =
+        ef__actor_says(r->of.actor, ef_readback_value(readback, &vectors, NULL), r->of.error);
+    for (size_t b = 0; b < part->B && !status; b++) {
+        const float *y = (const float *)vectors + b * part->E, *target = part->target + b * part->E;
+        measure(r, y, target, part->E);
+        if (r->of.options.recall)
+            status = ef__recall_add(&r->recall, y, target);
+    }
     return status;
 }
 
-static ef_status evaluate_batch(evaluation *v, const ef_batch *batch)
+static ef_status encode_batch(run *r, const ef_batch *batch)
 {
-    ef_actor *a = v->encoder->model.actor;
-    ef_readback *readback = NULL;
-    const void *vectors;
-    size_t count;
+    ef_actor *a = r->of.actor;
+    const size_t parts = ef__evaluation_parts(&r->of, batch->B);
     ef_status status = ef_batch_begin(a);
-    if (!status) {
-        ef_status enqueued = encode(v, batch, &readback);
-        status = ef_batch_sync(a, "evaluation");
-        status = enqueued ? enqueued : status;
+    if (status)
+        return status;
+    for (size_t i = 0; i < parts && !status; i++) {
+        const ef_batch part = ef__evaluation_part(&r->of, batch, i);
+        status = ef__encode(r->encoder, &part, &r->readback[i]);
     }
-    if (!status)
-        status = ef_readback_value(readback, &vectors, &count);
-    if (!status)
-        measure(v, batch, vectors);
-    ef_readback_free(readback);
-    return ef__actor_says(a, status, v->error);
+    ef_status synced = ef_batch_sync(a, "evaluation");
+    return status ? status : synced;
 }
 
-static ef_status evaluate_all(evaluation *v)
+static ef_status evaluate_batch(run *r, const ef_batch *batch)
 {
-    for (;;) {
-        ef_batch batch;
-        ef_status status = ef_loader_next(v->loader, &batch, v->error);
-        if (!status && batch.B == 0)
-            return EF_OK;
+    const size_t parts = ef__evaluation_parts(&r->of, batch->B);
+    ef_status status = ef__actor_says(r->of.actor, encode_batch(r, batch), r->of.error);
+    for (size_t i = 0; i < parts; i++) {
+        const ef_batch part = ef__evaluation_part(&r->of, batch, i);
         if (!status)
-            status = evaluate_batch(v, &batch);
-        if (status)
-            return status;
+            status = take(r, &part, r->readback[i]);
+        ef_readback_free(r->readback[i]);
+        r->readback[i] = NULL;
     }
+    return status ? status : ef__evaluation_tell(&r->of, batch->B);
 }
 
-static void report_of(const evaluation *v, double seconds, ef_eval_report *report)
+static ef_status evaluate_all(run *r)
 {
-    double n = (double)v->samples;
-    *report = (ef_eval_report){.mse = v->mse / n,
-                               .cos = v->cos / n,
-                               .mean_vector_mse = v->mean_mse / n,
-                               .mean_vector_cos = v->mean_cos / n,
-                               .samples = v->samples,
+    ef_batch batch;
+    ef_status status = ef__evaluation_next(&r->of, &batch);
+    while (!status && batch.B) {
+        status = evaluate_batch(r, &batch);
+        if (!status)
+            status = ef__evaluation_next(&r->of, &batch);
+    }
+    return status || !r->of.options.recall ? status : ef__recall_end(&r->recall);
+}
+
+static ef_status begin(run *r, const ef_eval_options *options)
+{
+    ef__evaluation *v = &r->of;
+    ef_status status = ef__evaluation_begin(v, ef_encoder_get_config(r->encoder), options);
+    if (!status)
+        status = mean_target(r);
+    if (!status &&
+        !(r->readback = calloc(ef__evaluation_parts(v, v->options.batch), sizeof *r->readback)))
+        status = ef__dataset_no_memory(v->dataset, v->error);
+    return status || !v->options.recall ? status : ef__recall_begin(&r->recall, v);
+}
+
+static double recall_at(const run *r, int k)
+{
+    return r->of.options.recall ? (double)r->recall.found[k] / (double)r->of.samples : NAN;
+}
+
+static void report_of(const run *r, ef_eval_report *report)
+{
+    const double n = (double)r->of.samples, seconds = ef__now() - r->of.started;
+    *report = (ef_eval_report){.mse = r->mse / n,
+                               .cos = r->cos / n,
+                               .mean_vector_mse = r->mean_mse / n,
+                               .mean_vector_cos = r->mean_cos / n,
+                               .recall_1 = recall_at(r, 0),
+                               .recall_5 = recall_at(r, 1),
+                               .recall_10 = recall_at(r, 2),
+                               .samples = r->of.samples,
+                               .length = r->of.options.length,
                                .seconds = seconds,
                                .samples_per_s = n / seconds};
 }
 
-ef_status ef_evaluate(ef_encoder *encoder, ef_dataset *dataset, size_t batch, size_t length,
+ef_status ef_evaluate(ef_encoder *encoder, ef_dataset *dataset, const ef_eval_options *options,
                       ef_eval_report *report, ef_error *error)
 {
-    const ef_model_config *c = &encoder->model.config;
-    if (ef_dataset_width(dataset) != c->vector)
-        return ef__error_set(error, EF_EFORMAT, 0, NULL,
-                             "%s: its targets have %zu values, the encoder gives %zu",
-                             ef_dataset_path(dataset), ef_dataset_width(dataset), c->vector);
-    ef_loader_options options = {
-        .batch = batch ? batch : 64, .length = length ? length : c->length, .vocab = c->vocab};
-    double started = ef__now(), *mean;
-    ef_status status = mean_target(dataset, &mean, error);
-    evaluation v = {.encoder = encoder, .mean = mean, .error = error};
+    run r = {.of = {.actor = encoder->model.actor, .dataset = dataset, .error = error},
+             .encoder = encoder};
+    ef_status status = begin(&r, options);
     if (!status)
-        status = ef_loader_new(dataset, &options, &v.loader, error);
+        status = evaluate_all(&r);
     if (!status)
-        status = evaluate_all(&v);
-    if (!status)
-        report_of(&v, ef__now() - started, report);
-    ef_loader_free(v.loader);
-    free(mean);
+        report_of(&r, report);
+    ef__recall_free(&r.recall);
+    ef__evaluation_end(&r.of);
+    free(r.readback);
+    free(r.mean);
     return status;
 }

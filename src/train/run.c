@@ -136,7 +136,7 @@ static ef_status end_epoch(ef__run *r, const progress *p)
                               .padding = p->tokens ? (double)p->positions / (double)p->tokens : 1};
     if (r->val) {
         ef_eval_report val;
-        ef_status status = ef_evaluate(r->encoder, r->val, 0, 0, &val, r->error);
+        ef_status status = ef_evaluate(r->encoder, r->val, NULL, &val, r->error);
         if (status)
             return status;
         report.has_val = true;
