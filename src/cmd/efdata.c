@@ -1,12 +1,11 @@
 /* efdata -- make, look at and mend files of samples. */
 #include "cmd/efdata.h"
+#include "cmd/progress.h"
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -39,42 +38,16 @@ bool efdata_interrupted(void)
     return interrupted;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* What stands on the terminal, and since when. */
-static struct {
-    bool drawn;
-    double shown; /* 0: nothing was, and no step was made */
-    unsigned steps;
-} progress;
+static ef__progress progress;
 
 void efdata_clear(void)
 {
-    if (progress.drawn)
-        fputs("\r\033[K", stderr);
-    progress.drawn = false;
+    ef__progress_clear(&progress);
 }
 
 bool efdata_step(void *user, uint64_t done, uint64_t all)
 {
-    enum { LOOK = 64 }; /* steps between looks at the clock */
-    if (progress.steps++ % LOOK == 0) {
-        bool terminal = isatty(STDERR_FILENO);
-        double time = now();
-        if (progress.shown == 0)
-            progress.shown = time;
-        if (time - progress.shown >= (terminal ? 0.2 : 5)) {
-            fprintf(stderr, terminal ? "\r%s: %s: %.0f %%\033[K" : "%s: %s: %.0f %%\n", EFDATA,
-                    (const char *)user, all ? 100 * (double)done / (double)all : 100);
-            progress.shown = time;
-            progress.drawn = terminal;
-        }
-    }
+    ef__progress_share(&progress, user, done, all);
     return !interrupted;
 }
 
@@ -215,6 +188,7 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
     ef__command_begin();
+    ef__progress_begin(&progress, EFDATA);
     watch_signal(SIGINT);
     watch_signal(SIGTERM);
     return ef__command_end(EFDATA, run(argc, argv));

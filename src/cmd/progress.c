@@ -50,6 +50,34 @@ void ef__progress_note(ef__progress *p, const char *text)
     fprintf(stderr, "%s: %s\n", p->command, text);
 }
 
+bool ef__progress_due(ef__progress *p)
+{
+    const double time = now();
+    if (time - p->shown < (p->terminal ? BAR_EVERY : LINE_EVERY))
+        return false;
+    p->shown = time;
+    return true;
+}
+
+void ef__progress_show(ef__progress *p, const char *text)
+{
+    const int width = columns() - 1;
+    if (p->terminal)
+        fprintf(stderr, "\r%.*s\033[K", width, text);
+    else
+        fprintf(stderr, "%s: %s\n", p->command, text);
+    p->drawn = p->terminal;
+}
+
+void ef__progress_share(ef__progress *p, const char *what, uint64_t done, uint64_t all)
+{
+    char text[256];
+    if (!ef__progress_due(p))
+        return;
+    snprintf(text, sizeof text, "%s: %.0f %%", what, all ? 100 * (double)done / (double)all : 100);
+    ef__progress_show(p, text);
+}
+
 static void draw_bar(ef__progress *p, const ef_step_report *s, const char *eta)
 {
     char head[64], tail[160], bar[LONGEST_BAR + 1] = "";
@@ -63,8 +91,7 @@ static void draw_bar(ef__progress *p, const ef_step_report *s, const char *eta)
     memset(bar, '#', full > length ? length : full);
     char line[sizeof head + sizeof tail + sizeof bar + 8];
     snprintf(line, sizeof line, length ? "%s [%s] %s" : "%s%s %s", head, bar, tail);
-    fprintf(stderr, "\r%.*s\033[K", width, line);
-    p->drawn = true;
+    ef__progress_show(p, line);
 }
 
 void ef__progress_step(ef__progress *p, const ef_step_report *s)
@@ -80,10 +107,8 @@ void ef__progress_step(ef__progress *p, const ef_step_report *s)
         p->cos += s->cos;
         p->steps++;
     }
-    double time = now();
-    if (time - p->shown < (p->terminal ? BAR_EVERY : LINE_EVERY))
+    if (!ef__progress_due(p))
         return;
-    p->shown = time;
     format_time(eta, sizeof eta, s->eta_s);
     if (p->terminal)
         draw_bar(p, s, eta);
