@@ -628,8 +628,8 @@ typedef struct ef_vectors ef_vectors;
 
 /* ef_vectors_open -- by content: .npy (f4 or f8, little-endian, C order, two dimensions),
  * safetensors (F32 or F64 [N,E]; tensor: its name, NULL: there is one), JSONL (lines that are
- * arrays of numbers, or objects with such a "target"). Must not be changed in place. Errors: EIO,
- * EFORMAT (the text names file, and tensor or line), ENOMEM. */
+ * arrays of numbers, or objects with such a "target" or "vector"). Must not be changed in place.
+ * Errors: EIO, EFORMAT (the text names file, and tensor or line), ENOMEM. */
 ef_status ef_vectors_open(const char *path, const char *tensor, ef_vectors **vectors,
                           ef_error *error);
 void ef_vectors_free(ef_vectors *vectors);
@@ -639,6 +639,41 @@ size_t ef_vectors_width(const ef_vectors *vectors); /* E */
 /* ef_vectors_read -- row number index, [E]. Errors: EARG (no such row), EFORMAT (a value that is no
  * finite f32), EIO. */
 ef_status ef_vectors_read(ef_vectors *vectors, size_t index, float *row, ef_error *error);
+
+/* A text: UTF-8, no final 0. What is not UTF-8 in it counts for nothing. */
+typedef struct ef_text {
+    const char *text;
+    size_t bytes;
+} ef_text;
+
+typedef enum ef_vectors_format {
+    EF_VECTORS_TEXT,       /* a line each: numbers with spaces between them */
+    EF_VECTORS_JSONL,      /* {"text": string, "vector": [..]}, a line each */
+    EF_VECTORS_NPY,        /* f4 [N,E] */
+    EF_VECTORS_SAFETENSORS /* a tensor "vectors", F32 [N,E] */
+} ef_vectors_format;
+
+/* A file of vectors in the making: it takes its name when it is saved, whole. Numbers that are
+ * written as text are read back bit for bit. */
+typedef struct ef_vectors_writer ef_vectors_writer;
+
+/* ef_vectors_writer_new -- begin a file of vectors of that width. path NULL: standard output, where
+ * lines go with each add; the other formats cannot. Errors: EARG, EIO, ENOMEM. */
+ef_status ef_vectors_writer_new(const char *path, ef_vectors_format format, size_t width,
+                                ef_vectors_writer **writer, ef_error *error);
+
+/* ef_vectors_writer_add -- count vectors more, [count,E], and in JSONL their texts, in which U+FFFD
+ * stands for what is not UTF-8; NULL: without. Errors: EARG (a value is not finite), EIO,
+ * ENOMEM. */
+ef_status ef_vectors_writer_add(ef_vectors_writer *writer, const float *vectors,
+                                const ef_text *texts, size_t count, ef_error *error);
+
+/* ef_vectors_writer_save -- put the file in its place. Only ef_vectors_writer_free may follow.
+ * Errors: EIO. */
+ef_status ef_vectors_writer_save(ef_vectors_writer *writer, ef_error *error);
+
+/* ef_vectors_writer_free -- let go of it; without a save, nothing is left of the file. */
+void ef_vectors_writer_free(ef_vectors_writer *writer);
 
 /* A loader gives an epoch's batches in an order that is a pure function of (seed, epoch). */
 typedef struct ef_loader ef_loader;
@@ -1031,6 +1066,57 @@ typedef struct ef_checkpoint_info {
 /* ef_checkpoint_describe -- look into a checkpoint; no device is needed. Errors: EIO, EFORMAT,
  * ENOMEM. */
 ef_status ef_checkpoint_describe(const char *path, ef_checkpoint_info *info, ef_error *error);
+
+/* ---- Embedding: texts to vectors ------------------------------------------------------------ */
+
+typedef enum ef_next {
+    EF_NEXT_TEXT,  /* *text is the next one; it is copied at once */
+    EF_NEXT_PAUSE, /* there is none yet, so what came before should not wait for it */
+    EF_NEXT_END,   /* there are no more */
+    EF_NEXT_STOP   /* no further */
+} ef_next;
+
+/* Where texts come from and vectors go. */
+typedef struct ef_embed_stream {
+    void *user;
+    /* The next text. Called by a thread of its own, one call at a time; again after a pause. */
+    ef_next (*next)(void *user, ef_text *text);
+    /* Vectors [count,E] of the next texts, in their order; both only for the call. By the caller's
+     * thread. false: no further. */
+    bool (*take)(void *user, const float *vectors, const ef_text *texts, size_t count);
+} ef_embed_stream;
+
+typedef struct ef_embed_options {
+    size_t batch;   /* texts in a batch; 0: EF_EMBED_BATCH */
+    size_t length;  /* most ids of a text, from 2 on; 0: the model's */
+    bool normalize; /* vectors of norm 1, but for zeros */
+} ef_embed_options;
+
+#define EF_EMBED_BATCH 64
+
+typedef struct ef_embed_report {
+    uint64_t texts, cut;     /* cut: to the most ids */
+    uint64_t not_utf8;       /* texts of which some bytes count for nothing */
+    uint64_t ids, positions; /* positions: with padding */
+    double seconds, texts_per_s;
+} ef_embed_report;
+
+/* ef_embed_texts -- the vectors of a stream of texts, however many. Windows of 16 batches (or 4 MiB
+ * of text, or up to a pause) are sorted by length, so that little is padded, and each is enqueued
+ * whole before the one wait for it. While the device computes, a thread reads and tokenizes the
+ * next window, and the caller's gives out the one before, in a batch of the actor's.
+ *   options, report  may be NULL
+ * Errors: EARG (length 1, a batch of more than a million; the tokenizer has more ids than the
+ * model), ECANCELLED (next or take want no more), ESTATE (a vector is not finite), ENOMEM,
+ * EDEVICE. */
+ef_status ef_embed_texts(ef_encoder *encoder, const ef_tokenizer *tokenizer,
+                         const ef_embed_options *options, const ef_embed_stream *stream,
+                         ef_embed_report *report, ef_error *error);
+
+/* ef_embed -- the same of count texts in memory: vectors [count,E]. */
+ef_status ef_embed(ef_encoder *encoder, const ef_tokenizer *tokenizer,
+                   const ef_embed_options *options, const ef_text *texts, size_t count,
+                   float *vectors, ef_error *error);
 
 #ifdef __cplusplus
 }

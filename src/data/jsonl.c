@@ -216,13 +216,20 @@ static ef_status read_text(row *r, const json_t *text)
     return EF_OK;
 }
 
+/* The line's vector; of lines that need nothing else it may be the line itself, or "vector". */
+static json_t *target_of(const row *r)
+{
+    if (json_is_array(r->json))
+        return r->json;
+    json_t *target = member(r->json, "target");
+    return target || !r->bare ? target : member(r->json, "vector");
+}
+
 static ef_status read_object(row *r)
 {
-    if (r->bare && json_is_array(r->json))
-        return read_target(r, r->json);
-    if (!json_is_object(r->json))
+    if (!json_is_object(r->json) && !(r->bare && json_is_array(r->json)))
         return bad(r, "is no JSON object");
-    ef_status status = read_target(r, member(r->json, "target"));
+    ef_status status = read_target(r, target_of(r));
     if (status || r->bare)
         return status;
     status = read_text(r, member(r->json, "text"));
@@ -286,8 +293,7 @@ static ef_status add_line(ef__store *store, row *r, ef_error *error)
         status = pass_over(d, store->options, &wrong, error);
     } else {
         if (!r->width)
-            d->width = r->width = json_array_size(
-                json_is_array(r->json) ? r->json : json_object_get(r->json, "target"));
+            d->width = r->width = json_array_size(target_of(r));
         status = ef__store_add(store, &r->sample, r->lines->number, error);
     }
     json_decref(r->json);
