@@ -3,13 +3,11 @@
 #include "cmd/files.h"
 #include "cmd/options.h"
 #include "cmd/progress.h"
+#include "cmd/signals.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,9 +142,7 @@ typedef struct watch {
     uint64_t begun, step, skipped, best_epoch; /* begun: the steps of the run that is resumed */
     ef_epoch_report last;                      /* epoch 0: none yet */
     double best_cos;
-    sigset_t signals;
-    pthread_t waiting; /* for them */
-    atomic_bool interrupted;
+    ef__signals signals;
 } watch;
 
 /* JSON knows no NaN and no infinity. */
@@ -212,53 +208,7 @@ static void on_epoch(void *user, const ef_epoch_report *e)
 
 static bool should_stop(void *user)
 {
-    return atomic_load(&((watch *)user)->interrupted);
-}
-
-/* The first signal asks for the end, the second kills. */
-static void *wait_for_signals(void *user)
-{
-    watch *w = user;
-    int number;
-    sigwait(&w->signals, &number);
-    atomic_store(&w->interrupted, true);
-    sigwait(&w->signals, &number);
-    signal(number, SIG_DFL); /* a driver may have put its own there */
-    pthread_sigmask(SIG_UNBLOCK, &w->signals, NULL);
-    raise(number);
-    return NULL;
-}
-
-/* What was ignored when the command began stays so (nohup, a shell's background). */
-static void catch_signal(watch *w, int number)
-{
-    struct sigaction old;
-    if (sigaction(number, NULL, &old) || old.sa_handler == SIG_IGN)
-        return;
-    signal(number, SIG_DFL);
-    sigaddset(&w->signals, number);
-}
-
-/* A thread takes the signals and they are blocked everywhere else, in threads and compilers that a
- * driver starts too: LLVM's own handlers would remove the files of a kernel that is being built. */
-static int catch_signals(watch *w)
-{
-    sigemptyset(&w->signals);
-    catch_signal(w, SIGINT);
-    catch_signal(w, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &w->signals, NULL);
-    int code = pthread_create(&w->waiting, NULL, wait_for_signals, w);
-    if (code)
-        return ef__say_error(NAME, EF__RUNTIME, "no thread for signals: %s", strerror(code));
-    return 0;
-}
-
-/* From here on a signal kills: all that was to be saved is. */
-static void release_signals(watch *w)
-{
-    pthread_cancel(w->waiting);
-    pthread_join(w->waiting, NULL);
-    pthread_sigmask(SIG_UNBLOCK, &w->signals, NULL);
+    return atomic_load(&((watch *)user)->signals.interrupted);
 }
 
 /* ---- main ---- */
@@ -375,7 +325,7 @@ int main(int argc, char **argv)
         code = open_outputs(&s, &w);
     if (!code) {
         settle(&s);
-        code = catch_signals(&w);
+        code = ef__signals_catch(&w.signals, NAME);
     }
     if (!code) {
         code = ef__open_device(NAME, s.device, &actor);
@@ -384,7 +334,7 @@ int main(int argc, char **argv)
             code = train(&s, actor, &w);
         }
         ef_actor_close(actor);
-        release_signals(&w);
+        ef__signals_release(&w.signals);
     }
     return ef__command_end(NAME, close_log(&s, &w, code));
 }

@@ -5,8 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What is wrong with a file to be read, as far as can be seen from outside. */
-static int check_input(const char *command, const char *path)
+int ef__check_input(const char *command, const char *path)
 {
     struct stat about;
     if (!path)
@@ -23,15 +22,11 @@ int ef__check_inputs(const char *command, const ef_train_options *r)
     const char *paths[] = {r->data, r->val, r->vocabulary, r->resume, r->init_from};
     int code = 0;
     for (size_t i = 0; !code && i < sizeof paths / sizeof *paths; i++)
-        code = check_input(command, paths[i]);
+        code = ef__check_input(command, paths[i]);
     return code;
 }
 
 /* ---- no file is read and written at once, or written twice ---- */
-
-typedef struct place {
-    const char *option, *path; /* path NULL: not given */
-} place;
 
 /* Whether both are there and the same file, through whatever links. */
 static bool same_file(const char *a, const char *b)
@@ -40,7 +35,7 @@ static bool same_file(const char *a, const char *b)
     return a && b && !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-static int check_apart(const char *command, place written, const place *others, size_t count)
+int ef__check_apart(const char *command, ef__place written, const ef__place *others, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         if (same_file(written.path, others[i].path))
@@ -51,19 +46,20 @@ static int check_apart(const char *command, place written, const place *others, 
 
 int ef__check_saves(const char *command, const ef_train_options *r, const char *best)
 {
-    const place inputs[] = {{"--data", r->data},
-                            {"--val", r->val},
-                            {"--vocab", r->vocabulary},
-                            {"--init-from", r->init_from}};
-    int code = check_apart(command, (place){"--save", r->save}, inputs, 4);
-    return code ? code : check_apart(command, (place){"--save's best model", best}, inputs, 4);
+    const ef__place inputs[] = {{"--data", r->data},
+                                {"--val", r->val},
+                                {"--vocab", r->vocabulary},
+                                {"--init-from", r->init_from}};
+    int code = ef__check_apart(command, (ef__place){"--save", r->save}, inputs, 4);
+    return code ? code
+                : ef__check_apart(command, (ef__place){"--save's best model", best}, inputs, 4);
 }
 
 int ef__check_log(const char *command, const ef_train_options *r, const char *log, const char *best)
 {
-    const place others[] = {{"--data", r->data},          {"--val", r->val},
-                            {"--vocab", r->vocabulary},   {"--init-from", r->init_from},
-                            {"--resume", r->resume},      {"--save", r->save},
-                            {"--save's best model", best}};
-    return check_apart(command, (place){"--log-json", log}, others, 7);
+    const ef__place others[] = {{"--data", r->data},          {"--val", r->val},
+                                {"--vocab", r->vocabulary},   {"--init-from", r->init_from},
+                                {"--resume", r->resume},      {"--save", r->save},
+                                {"--save's best model", best}};
+    return ef__check_apart(command, (ef__place){"--log-json", log}, others, 7);
 }
