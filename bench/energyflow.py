@@ -55,13 +55,21 @@ RESULTS = {"ef_actor_device": p, "ef_actor_message": s, "ef_encoder_parameter": 
            "ef_dataset_width": z, "ef_loader_batches": z}
 
 
-def default_library():
-    """The one that was built here or in the script's tree, else the installed one."""
+def built(name):
+    """What was built here or in the script's tree; None: it is not there."""
     for root in (pathlib.Path(), pathlib.Path(__file__).resolve().parent.parent):
-        path = root / ".libs" / "libenergyflow.so"
-        if path.exists():
-            return str(path.resolve())
-    return "libenergyflow.so.0"
+        if (root / name).exists():
+            return str((root / name).resolve())
+    return None
+
+
+def default_library():
+    """The one that was built, else the installed one."""
+    return built(".libs/libenergyflow.so") or "libenergyflow.so.0"
+
+
+def default_command(name):
+    return built(name) or name
 
 
 def set_environment(threads):

@@ -17,13 +17,6 @@ import energyflow
 STEPS, LOSS_BOUND, COS_BOUND, MSE_BOUND = 20, 1e-4, 0.005, 0.03
 
 
-def default_eftrain():
-    for root in (pathlib.Path(), pathlib.Path(__file__).resolve().parent.parent):
-        if (root / "eftrain").exists():
-            return str((root / "eftrain").resolve())
-    return "eftrain"
-
-
 def run_eftrain(given, folder):
     """The initial checkpoint's path, and the log's lines for steps and for epochs."""
     start, log = folder / "start.safetensors", folder / "log.json"
@@ -135,7 +128,7 @@ def arguments():
     a.add_argument("--epochs", type=int, default=1)
     a.add_argument("--json", action="store_true", help="one JSON object")
     a.add_argument("--threads", type=int, default=2)
-    a.add_argument("--eftrain", default=default_eftrain(), help="the command")
+    a.add_argument("--eftrain", default=energyflow.default_command("eftrain"), help="the command")
     a.add_argument("--lib", default=energyflow.default_library(), help="libenergyflow.so")
     a.add_argument("--peer-device", default="cpu", help="where PyTorch runs")
     given, given.rest = a.parse_known_args()
