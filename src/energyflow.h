@@ -1087,7 +1087,7 @@ typedef struct ef_embed_stream {
 } ef_embed_stream;
 
 typedef struct ef_embed_options {
-    size_t batch;   /* texts in a batch; 0: EF_EMBED_BATCH */
+    size_t batch;   /* most texts of a batch; 0: EF_EMBED_BATCH */
     size_t length;  /* most ids of a text, from 2 on; 0: the model's */
     bool normalize; /* vectors of norm 1, but for zeros */
 } ef_embed_options;
@@ -1101,14 +1101,13 @@ typedef struct ef_embed_report {
     double seconds, texts_per_s;
 } ef_embed_report;
 
-/* ef_embed_texts -- the vectors of a stream of texts, however many. Windows of 16 batches (or 4 MiB
- * of text, or up to a pause) are sorted by length, so that little is padded, and each is enqueued
- * whole before the one wait for it. While the device computes, a thread reads and tokenizes the
- * next window, and the caller's gives out the one before, in a batch of the actor's.
+/* ef_embed_texts -- the vectors of a stream of texts, however many. Windows of 16 full batches (or
+ * 4 MiB of text, or up to a pause) are sorted by length and cut so that little is padded, and each
+ * is enqueued whole before the one wait for it. While the device computes, a thread reads and
+ * tokenizes the next window, and the caller's gives out the one before, in a batch of the actor's.
  *   options, report  may be NULL
- * Errors: EARG (length 1, a batch of more than a million; the tokenizer has more ids than the
- * model), ECANCELLED (next or take want no more), ESTATE (a vector is not finite), ENOMEM,
- * EDEVICE. */
+ * Errors: EARG (length 1, a batch of more than 4096; the tokenizer has more ids than the model),
+ * ECANCELLED (next or take want no more), ESTATE (a vector is not finite), ENOMEM, EDEVICE. */
 ef_status ef_embed_texts(ef_encoder *encoder, const ef_tokenizer *tokenizer,
                          const ef_embed_options *options, const ef_embed_stream *stream,
                          ef_embed_report *report, ef_error *error);

@@ -53,7 +53,7 @@ static int read_options(settings *s, int argc, char **argv)
         {"format", EF__CHOICE, &s->format, "text|jsonl|npy|safetensors",
          .fallback = "by the output's suffix, else text", .help = "of the vectors"},
         {"normalize", EF__FLAG, &s->embed.normalize, .help = "vectors of norm 1"},
-        {"batch", EF__SIZE, &s->embed.batch, "N", 1, 1 << 20, .help = "texts in a batch"},
+        {"batch", EF__SIZE, &s->embed.batch, "N", 1, 4096, .help = "most texts of a batch"},
         {"length", EF__SIZE, &s->embed.length, "N", 2, most, "the model's",
          "at most N ids of a text, with [CLS] and [SEP]"},
         {"device", EF__TEXT, &s->device, "D", .fallback = "EF_DEVICE, else a GPU, else the CPU",

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WINDOWS = 3, MOST_BATCH = 1 << 20 };
+enum { WINDOWS = 3, MOST_BATCH = 4096 };
 
 typedef struct embedding {
     ef_encoder *encoder;
@@ -19,9 +19,10 @@ typedef struct embedding {
     const ef_embed_stream *stream;
     ef_embed_report report;
     ef_error *error;
-    ef__window window[WINDOWS];               /* number n is window[n % WINDOWS] */
-    ef_readback *vectors[EF__WINDOW_BATCHES]; /* of the window that the device has */
-    float *rows;                              /* [texts of a window, E], in their order */
+    ef__window window[WINDOWS]; /* number n is window[n % WINDOWS] */
+    size_t texts;               /* in a window, at most */
+    ef_readback **vectors;      /* [texts]: one for each batch of the window that the device has */
+    float *rows;                /* [texts,E], in their order */
     pthread_t filler;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -158,7 +159,7 @@ static ef_status resolve(embedding *e, const ef__window *w)
 
 static void free_readbacks(embedding *e)
 {
-    for (size_t i = 0; i < EF__WINDOW_BATCHES; i++) {
+    for (size_t i = 0; e->vectors && i < e->texts; i++) {
         ef_readback_free(e->vectors[i]);
         e->vectors[i] = NULL;
     }
@@ -240,7 +241,7 @@ static ef_status check(embedding *e, const ef_embed_options *options)
         e->options.batch = EF_EMBED_BATCH;
     if (!e->options.length)
         e->options.length = c->length < 2 ? 2 : c->length;
-    const char *wrong = e->options.batch > MOST_BATCH       ? "a batch of more than 1048576 texts"
+    const char *wrong = e->options.batch > MOST_BATCH       ? "a batch of more than 4096 texts"
                         : e->options.length < 2             ? "a length of 1: [CLS] and [SEP] are 2"
                         : e->options.length > INT32_MAX - 1 ? "a length of more than 2147483646"
                                                             : NULL;
@@ -255,8 +256,10 @@ static ef_status check(embedding *e, const ef_embed_options *options)
 
 static ef_status allocate(embedding *e)
 {
-    const size_t texts = EF__WINDOW_BATCHES * e->options.batch;
-    bool good = (e->rows = calloc(texts, e->encoder->model.config.vector * sizeof *e->rows));
+    e->texts = EF__WINDOW_BATCHES * e->options.batch;
+    e->rows = calloc(e->texts, e->encoder->model.config.vector * sizeof *e->rows);
+    e->vectors = calloc(e->texts, sizeof *e->vectors);
+    bool good = e->rows && e->vectors;
     for (int i = 0; i < WINDOWS && good; i++)
         good = ef__window_new(&e->window[i], e->options.batch);
     return good ? EF_OK : ef__error_set(e->error, EF_ENOMEM, 0, NULL, "embedding: out of memory");
@@ -295,6 +298,7 @@ ef_status ef_embed_texts(ef_encoder *encoder, const ef_tokenizer *tokenizer,
     for (int i = 0; i < WINDOWS; i++)
         ef__window_free(&e.window[i]);
     free(e.rows);
+    free(e.vectors);
     pthread_cond_destroy(&e.changed);
     pthread_mutex_destroy(&e.lock);
     if (!status && report) {

@@ -10,7 +10,10 @@ bool ef__window_new(ef__window *w, size_t batch)
     w->text = calloc(w->most, sizeof *w->text);
     w->begin = calloc(w->most + 1, sizeof *w->begin);
     w->order = calloc(w->most, sizeof *w->order);
-    return w->text && w->begin && w->order;
+    w->cost = calloc(w->most + 1, sizeof *w->cost);
+    w->next = calloc(w->most + 1, sizeof *w->next);
+    w->batch = calloc(w->most, sizeof *w->batch);
+    return w->text && w->begin && w->order && w->cost && w->next && w->batch;
 }
 
 void ef__window_free(ef__window *w)
@@ -19,6 +22,9 @@ void ef__window_free(ef__window *w)
     free(w->bytes);
     free(w->begin);
     free(w->order);
+    free(w->cost);
+    free(w->next);
+    free(w->batch);
     free(w->raw);
     free(w->ids);
     free(w->mask);
@@ -124,13 +130,33 @@ static bool sort(ef__window *w)
     return true;
 }
 
+/* The cheapest way to cut the sorted texts into batches, from the last text to the first: next[i]
+ * is where the batch ends that begins at i. Batches of one length have no padding, but each batch
+ * costs as much as so many positions. */
+static void cut_cheaply(ef__window *w, size_t batch)
+{
+    enum { EACH = 64 };
+    w->cost[w->count] = 0;
+    for (size_t i = w->count; i-- > 0;) {
+        const size_t L = length_of(w, w->order[i]), most = ef__min(batch, w->count - i);
+        w->cost[i] = SIZE_MAX;
+        for (size_t B = 1; B <= most; B++) {
+            const size_t cost = EACH + B * L + w->cost[i + B];
+            if (cost < w->cost[i]) {
+                w->cost[i] = cost;
+                w->next[i] = i + B;
+            }
+        }
+    }
+}
+
 static size_t lay_out(ef__window *w, size_t batch)
 {
     size_t padded = 0;
-    for (w->batches = 0; w->batches * batch < w->count; w->batches++) {
-        const size_t from = w->batches * batch;
-        ef__window_batch *b = &w->batch[w->batches];
-        *b = (ef__window_batch){.B = ef__min(batch, w->count - from),
+    cut_cheaply(w, batch);
+    for (size_t from = 0; from < w->count; from = w->next[from]) {
+        ef__window_batch *b = &w->batch[w->batches++];
+        *b = (ef__window_batch){.B = w->next[from] - from,
                                 .L = length_of(w, w->order[from]),
                                 .at = padded,
                                 .from = from};

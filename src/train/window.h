@@ -6,7 +6,7 @@
 #include "base/error.h"
 
 enum {
-    EF__WINDOW_BATCHES = 16,       /* at most */
+    EF__WINDOW_BATCHES = 16,       /* that many full ones have room */
     EF__WINDOW_BYTES = 4 * 1 << 20 /* of texts, after which a window takes no more */
 };
 
@@ -24,7 +24,8 @@ typedef struct ef__window {
     size_t *order; /* [count]: the texts by length, the longest first */
     int32_t *raw;  /* ids in the order of the texts */
     size_t raw_room;
-    ef__window_batch batch[EF__WINDOW_BATCHES];
+    size_t *cost, *next;     /* [count + 1]: while batches are made */
+    ef__window_batch *batch; /* [batches]; as many as texts have room */
     size_t batches;
     int32_t *ids; /* those of the batches, right padded */
     uint8_t *mask;
@@ -35,7 +36,7 @@ typedef struct ef__window {
     bool no_memory;    /* the window is not whole */
 } ef__window;
 
-/* Room for 16 batches of texts; false: no memory. A zeroed window may be freed. */
+/* Room for 16 full batches of texts; false: no memory. A zeroed window may be freed. */
 bool ef__window_new(ef__window *window, size_t batch);
 void ef__window_free(ef__window *window);
 
