@@ -544,11 +544,11 @@ START_TEST(pairs_are_lines_of_three_columns)
     ck_assert_uint_eq(p.count, 2);
     ck_assert_double_eq(p.pair[0].score, 4.5);
     ck_assert_double_eq(p.pair[1].score, -10);
-    ck_assert_uint_eq(p.pair[0].bytes[0], 3);
-    ck_assert_mem_eq(p.pair[0].text[0], "a b", 3);
-    ck_assert_mem_eq(p.pair[0].text[1], " c ", 3);
-    ck_assert_uint_eq(p.pair[1].bytes[1], 3);
-    ck_assert_mem_eq(p.pair[1].text[1], "y y", 3);
+    ck_assert_uint_eq(p.pair[0].text[0].bytes, 3);
+    ck_assert_mem_eq(p.pair[0].text[0].text, "a b", 3);
+    ck_assert_mem_eq(p.pair[0].text[1].text, " c ", 3);
+    ck_assert_uint_eq(p.pair[1].text[1].bytes, 3);
+    ck_assert_mem_eq(p.pair[1].text[1].text, "y y", 3);
     ef__pairs_free(&p);
 
     static const struct {
@@ -645,8 +645,8 @@ START_TEST(pairs_need_a_vocabulary_that_fits)
     ef_pairs_report r = {.pairs = 77};
     ef_error error;
     write_text("pairs.tsv", "1\ta\tb\n");
-    ck_assert_int_eq(ef_evaluate_pairs(e, t, path_of("pairs.tsv"), NULL, &r, &error), EF_EFORMAT);
-    ck_assert_str_eq(error.text, "a vocabulary of 20 tokens does not fit a model of 19");
+    ck_assert_int_eq(ef_evaluate_pairs(e, t, path_of("pairs.tsv"), NULL, &r, &error), EF_EARG);
+    ck_assert_str_eq(error.text, "embedding: the vocabulary has 20 tokens, the model has 19");
     ck_assert_uint_eq(r.pairs, 77);
     ef_tokenizer_free(t);
     ef_encoder_free(e);

@@ -35,10 +35,10 @@ static size_t count_tabs(const char *from, const char *end)
     return count;
 }
 
-static bool is_blank(const char *text, size_t bytes)
+static bool is_blank(ef_text t)
 {
-    for (size_t i = 0; i < bytes; i++)
-        if (!strchr(" \r", text[i]) || !text[i])
+    for (size_t i = 0; i < t.bytes; i++)
+        if (!strchr(" \r", t.text[i]) || !t.text[i])
             return false;
     return true;
 }
@@ -60,10 +60,9 @@ static ef_status parse_line(const place *p, const char *from, const char *end, e
     for (int i = 0; i < 2; i++) {
         from = tab + 1;
         const char *next = i ? end : memchr(from, '\t', (size_t)(end - from));
-        pair->text[i] = from;
-        pair->bytes[i] = (size_t)(next - from);
+        pair->text[i] = (ef_text){from, (size_t)(next - from)};
         tab = next;
-        if (is_blank(pair->text[i], pair->bytes[i]))
+        if (is_blank(pair->text[i]))
             return bad(p, i ? "its second sentence is empty" : "its first sentence is empty");
     }
     return EF_OK;

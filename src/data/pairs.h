@@ -7,8 +7,7 @@
 
 typedef struct ef__pair {
     double score;
-    const char *text[2]; /* without a NUL behind them */
-    size_t bytes[2];
+    ef_text text[2];
 } ef__pair;
 
 typedef struct ef__pairs {

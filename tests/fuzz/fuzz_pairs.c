@@ -19,10 +19,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         ends += data[i] == '\n';
     assert(p.count == ends + (data[bytes - 1] != '\n'));
     for (size_t i = 0; i < p.count; i++) {
-        assert(isfinite(p.pair[i].score) && p.pair[i].bytes[0] && p.pair[i].bytes[1]);
+        assert(isfinite(p.pair[i].score) && p.pair[i].text[0].bytes && p.pair[i].text[1].bytes);
         for (int k = 0; k < 2; k++)
-            assert(!memchr(p.pair[i].text[k], '\t', p.pair[i].bytes[k]));
-        seen += p.pair[i].bytes[0] + p.pair[i].bytes[1] + 2; /* and two tabs, and a score */
+            assert(!memchr(p.pair[i].text[k].text, '\t', p.pair[i].text[k].bytes));
+        seen +=
+            p.pair[i].text[0].bytes + p.pair[i].text[1].bytes + 2; /* and two tabs, and a score */
         assert(seen < bytes);
     }
     ef__pairs_free(&p);
