@@ -76,8 +76,9 @@ KERNEL void conv1d_pack(IN(REAL, w), OUT(REAL, packed), IN(long, table), const i
     const int K = (int)row[4], S = (int)row[7], PV = (int)row[8], PW = PV * VW;
     const long N = layout ? Cin : Cout, R = layout ? Cout : Cin;
     const long next_lane = layout ? K : Cin * K, next_r = layout ? Cin * K : K;
-    const long slices = (R + most - 1) / most, p = (group - row[6]) / slices;
-    const long r0 = (group - row[6]) % slices * most, r1 = min(R, r0 + most);
+    const long slices = (R + most - 1) / most, panels = (N + PW - 1) / PW, part = group - row[6];
+    const long p = layout ? part % panels : part / slices; /* neighbours share rows of w */
+    const long r0 = (layout ? part / panels : part % slices) * most, r1 = min(R, r0 + most);
     const long end = Cout * Cin * K, next_slice = R * PW;
     const int run = layout ? 1 : (int)(r1 - r0); /* rows in one piece of memory */
     __global const REAL *from = PTR(w) + row[0];

@@ -196,6 +196,35 @@ START_TEST(an_arena_is_repacked_in_one_launch)
 }
 END_TEST
 
+/* Two layouts of a weight, each larger than half of the room for both. */
+START_TEST(what_a_block_has_no_room_for_is_packed_in_another)
+{
+    const ref_conv s = {1, 3, 1001, 1040, 1, 1};
+    ef_actor *a = ef_test_open();
+    conv p = conv_new(a, s, true);
+    float *w[] = {p.w, ef_test_randn(p.nw, 5)};
+    ef_tensor *y = conv_y(a, &p, NULL), *dx = conv_x(a, &p, NULL);
+    double *want = ef_test_doubles(p.ny), *mag = ef_test_doubles(p.ny);
+    double *want_dx = ef_test_doubles(p.nx), *mag_dx = ef_test_doubles(p.nx);
+    const bool packs = ef_actor_device(a)->is_cpu;
+
+    for (int pass = 0; pass < 4; pass++) {
+        if (pass % 2 == 0)
+            ef_test_set(p.tw, w[pass / 2]);
+        uint64_t before = conv_launches(a);
+        ef_test_ok(a, conv_forward(a, &p, NULL, y));
+        ef_test_ok(a, conv_dx(a, &p, NULL, dx));
+        if (packs)
+            ck_assert_uint_eq(conv_launches(a) - before, pass % 2 ? 2 : 4);
+        ref_conv1d_forward(&s, p.x, w[pass / 2], want, mag);
+        ref_conv1d_dx(&s, p.dy, w[pass / 2], want_dx, mag_dx);
+        ef_test_within("y", y, want, mag, CONV_BOUND);
+        ef_test_within("dx", dx, want_dx, mag_dx, CONV_BOUND);
+    }
+    ef_test_close(a);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("fusion");
@@ -205,6 +234,7 @@ static Suite *suite(void)
     tcase_add_test(epilogue, nan_in_a_masked_row_becomes_zero);
     tcase_add_test(pack, packed_weights_follow_an_update);
     tcase_add_test(pack, an_arena_is_repacked_in_one_launch);
+    tcase_add_test(pack, what_a_block_has_no_room_for_is_packed_in_another);
     return s;
 }
 

@@ -30,4 +30,9 @@ static inline size_t ef__min(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+static inline size_t ef__max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 #endif

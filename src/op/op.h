@@ -214,8 +214,8 @@ bool ef__fits_cpu(const ef__device *device, const ef__args *args);
 
 /* Packed panels of weight w (op/pack.c): *packed is a view, to be freed by the caller. layout 0:
  * for forward, 1: for dx. outputs 1: its taps; 2, 4: at the points of F(outputs,K), K 3 or 5. A
- * panel is so many vectors wide. All weights of w's arena that were ever asked for are repacked in
- * one launch when the arena has changed. */
+ * panel is so many vectors wide. When w's arena has changed, all of its weights that were ever
+ * asked for are repacked in one launch, in several if there are too many for a block. */
 ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, size_t outputs,
                    size_t vectors, ef_tensor **packed);
 

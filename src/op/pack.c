@@ -1,8 +1,9 @@
 /* Weights in panels for cl/conv1d.cl, kept beside the memory that they come from. A lease's
- * attachment lists every layout that was ever asked for of any weight in it; when the lease was
- * written since, the next request repacks the whole list in one launch, the others find it fresh. A
- * list that is full starts again: a model's weights are far fewer, but views may be of any place.
- * Queue order keeps an earlier operation's panels intact: a repack is enqueued behind it. */
+ * attachment lists every layout that was ever asked for of any weight in it, in blocks: one as
+ * large as the weights, which is seldom too small, and others behind it. When the lease was written
+ * since, the next request repacks the whole list of its block in one launch, the others find it
+ * fresh. A list that is full starts again: a model's weights are far fewer, but views may be of any
+ * place. Queue order keeps an earlier operation's panels intact: a repack is enqueued behind it. */
 #include "base/size.h"
 #include "op/conv1d.h"
 #include <stdlib.h>
@@ -15,8 +16,11 @@ typedef struct copy {
     int64_t from, to, Cout, Cin, K, layout, first_group, slices, vectors;
 } copy;
 
-typedef struct panels {
+/* A block. Only the first is the attachment. */
+typedef struct panels panels;
+struct panels {
     ef__attachment base;
+    panels *next;
     ef_tensor *packed; /* all copies */
     ef_tensor *table;  /* copies, on the device */
     copy *copies;
@@ -24,15 +28,17 @@ typedef struct panels {
     size_t used, room; /* of packed, in elements */
     bool fresh;        /* packed holds all copies of the weights at version */
     uint64_t version;
-} panels;
+};
 
 static void destroy(ef__attachment *self)
 {
-    panels *p = (panels *)self;
-    ef_tensor_free(p->packed);
-    ef_tensor_free(p->table);
-    free(p->copies);
-    free(p);
+    for (panels *p = (panels *)self, *next; p; p = next) {
+        next = p->next;
+        ef_tensor_free(p->packed);
+        ef_tensor_free(p->table);
+        free(p->copies);
+        free(p);
+    }
 }
 
 static size_t lanes(const copy *c)
@@ -63,23 +69,6 @@ static bool same(const copy *c, const copy *d)
            c->K == d->K && c->slices == d->slices && c->vectors == d->vectors;
 }
 
-/* Room for need elements; grows by half, so that a model's first step does not fill the pool with
- * outgrown buffers. */
-static ef_status reserve(ef_actor *a, panels *p, size_t need)
-{
-    if (need <= p->room)
-        return EF_OK;
-    size_t more = p->room + p->room / 2, room = need > more ? need : more;
-    ef_tensor *packed;
-    ef_status status = ef_tensor_new(a, EF_F32, 1, &room, "packed weights", &packed);
-    if (status)
-        return status;
-    ef_tensor_free(p->packed);
-    p->packed = packed;
-    p->room = room;
-    return EF_OK;
-}
-
 static ef_status upload(ef_actor *a, panels *p)
 {
     size_t ints = p->count * sizeof(copy) / sizeof(int32_t);
@@ -106,8 +95,7 @@ static ef_status append(ef_actor *a, const char *op, panels *p, const copy *want
     p->used += elements(device, c);
     p->groups += panel_count(device, c) * ef__ceil_div(depth(c), PACK_ROWS);
     p->fresh = false;
-    ef_status status = reserve(a, p, p->used);
-    return status ? status : upload(a, p);
+    return upload(a, p);
 }
 
 static ef_status repack(ef_actor *a, const char *op, const ef_tensor *w, panels *p)
@@ -130,27 +118,61 @@ static ef_status repack(ef_actor *a, const char *op, const ef_tensor *w, panels 
     return status;
 }
 
-enum { MOST_COPIES = 1024 };
+enum { MOST_COPIES = 1024, LEAST_ROOM = 1 << 20 };
 
-/* What was handed out stays as it is, in queue order. */
-static void start_again(panels *p)
+/* A block with room for need elements, or for all of w's memory once: rarely is more packed. */
+static ef_status new_block(ef_actor *a, const char *op, const ef_tensor *w, size_t need,
+                           panels **block)
 {
-    p->count = p->groups = p->used = 0;
-    p->fresh = false;
+    ef_tensor *arena = NULL;
+    panels *p = calloc(1, sizeof *p);
+    ef_status status = p ? ef__tensor_root(w, &arena) : EF_ENOMEM;
+    if (!p)
+        return ef__fail(a, status, 0, op, "%s: no host memory", op);
+    p->base.destroy = destroy;
+    if (!status) {
+        p->room = ef__max(need, ef__max(ef_tensor_count(arena), LEAST_ROOM));
+        status = ef_tensor_new(a, EF_F32, 1, &p->room, "packed weights", &p->packed);
+    }
+    ef_tensor_free(arena);
+    if (status)
+        destroy(&p->base);
+    else
+        *block = p;
+    return status;
 }
 
-/* The list beside w's memory, made if it is not there; NULL: no memory. */
-static panels *beside(const ef_tensor *w)
+/* The block and the place of a copy; NULL: it is nowhere. */
+static panels *find(panels *p, const copy *wanted, size_t *i)
 {
-    ef__attachment **place = ef__tensor_attachment(w);
-    if (!*place) {
-        panels *p = calloc(1, sizeof *p);
-        if (!p)
-            return NULL;
-        p->base.destroy = destroy;
-        *place = &p->base;
+    for (; p; p = p->next)
+        for (*i = 0; *i < p->count; ++*i)
+            if (same(&p->copies[*i], wanted))
+                return p;
+    return NULL;
+}
+
+/* Lists a copy in the first block with room, in a new one behind them if there is none. A full list
+ * starts again; what was handed out of it stays as it is, in queue order. */
+static ef_status add(ef_actor *a, const char *op, const ef_tensor *w, const copy *wanted,
+                     panels **p)
+{
+    panels **place = (panels **)ef__tensor_attachment(w), *first = *place;
+    const size_t need = elements(ef__device_of(a), wanted);
+    size_t count = 0;
+    ef_status status = EF_OK;
+    for (*p = first; *p; *p = (*p)->next)
+        count += (*p)->count;
+    if (count == MOST_COPIES) {
+        destroy(&first->base);
+        *place = NULL;
     }
-    return (panels *)*place;
+    while (*place && (*place)->room - (*place)->used < need)
+        place = &(*place)->next;
+    if (!*place)
+        status = new_block(a, op, w, need, place);
+    *p = *place;
+    return status ? status : append(a, op, *p, wanted);
 }
 
 ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, size_t outputs,
@@ -167,26 +189,21 @@ ef_status ef__pack(ef_actor *a, const char *op, const ef_tensor *w, int layout, 
         .slices = K + (int64_t)outputs - 1,
         .vectors = (int64_t)vectors,
     };
-    panels *p = beside(w);
-    if (!p)
-        return ef__fail(a, EF_ENOMEM, 0, op, "%s: no host memory", op);
-
-    size_t i = 0, count = elements(ef__device_of(a), &wanted);
+    ef__attachment **first = ef__tensor_attachment(w);
+    size_t i, count = elements(ef__device_of(a), &wanted);
+    panels *p = find((panels *)*first, &wanted, &i);
     ef_status status = EF_OK;
-    while (i < p->count && !same(&p->copies[i], &wanted))
-        i++;
-    if (i == MOST_COPIES) {
-        start_again(p);
-        i = 0;
+    if (!p) {
+        status = add(a, op, w, &wanted, &p);
+        i = status ? 0 : p->count - 1;
     }
-    if (i == p->count)
-        status = append(a, op, p, &wanted);
     if (!status && (!p->fresh || p->version != ef__tensor_version(w)))
         status = repack(a, op, w, p);
     if (!status)
         return ef_tensor_view(p->packed, (size_t)p->copies[i].to, 1, &count, "packed weight",
                               packed);
-    *ef__tensor_attachment(w) = NULL; /* a half-made list is worth nothing */
-    destroy(&p->base);
+    if (*first) /* a half-made list is worth nothing */
+        (*first)->destroy(*first);
+    *first = NULL;
     return status;
 }
