@@ -256,12 +256,12 @@ static void fetch(__global const REAL *from, int n)
 }
 
 /* clang-format off */
-/* One product per sum: ROWS broadcasts of a[r*ROW + i*STEP] times PV vectors of w[i*PW ..]. */
-#define REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, i)                                              \
+/* One product per sum: ROWS broadcasts of a[r*ROW + i*STEP] times PV vectors of w[i*WROW ..]. */
+#define REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, WROW, i)                                        \
     {                                                                                              \
         VEC wv[PV];                                                                                \
         UNROLL for (int v = 0; v < PV; v++)                                                        \
-            wv[v] = LOADW((w) + (i) * PW + v * VW);                                                \
+            wv[v] = LOADW((w) + (i) * (WROW) + v * VW);                                            \
         UNROLL for (int r = 0; r < ROWS; r++) {                                                    \
             const VEC s = (VEC)((a)[r * (ROW) + (i) * (STEP)]);                                    \
             UNROLL for (int v = 0; v < PV; v++)                                                    \
@@ -272,7 +272,7 @@ static void fetch(__global const REAL *from, int n)
 /* The products of n steps, summed in registers; then TAKE for sum number i, which is `part`. A
  * macro: w is in global or private memory. Unrolled by hand: LLVM leaves a loop of unknown length
  * alone here. */
-#define REGISTER_TILE(a, ROW, STEP, LOADW, w, n, TAKE)                                             \
+#define REGISTER_TILE(a, ROW, STEP, LOADW, w, WROW, n, TAKE)                                       \
     {                                                                                              \
         VEC acc[ROWS][PV];                                                                         \
         UNROLL for (int r = 0; r < ROWS; r++)                                                      \
@@ -281,9 +281,9 @@ static void fetch(__global const REAL *from, int n)
         int step = 0;                                                                              \
         for (; step + INNER <= (n); step += INNER)                                                 \
             UNROLL for (int u = 0; u < INNER; u++)                                                 \
-                REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, step + u)                               \
+                REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, WROW, step + u)                         \
         for (; step < (n); step++)                                                                 \
-            REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, step)                                       \
+            REGISTER_STEP(acc, a, ROW, STEP, LOADW, w, WROW, step)                                 \
         UNROLL for (int i = 0; i < ROWS * PV; i++) {                                               \
             const VEC part = acc[i / PV][i % PV];                                                  \
             TAKE;                                                                                  \

@@ -54,9 +54,21 @@ static void fetch_next(const epilogue *e, __global const REAL *x, long row, int 
         fetch(e->residual + at, n);
 }
 
+#define CACHED (1 << 17) /* weights that stay in a core's cache from one tile of rows to the next */
+
+/* A tile's part of n rows of a panel, for the next turn. */
+static void fetch_panel(__global const REAL *panel, int w_row, int n, int tile, int tiles)
+{
+    const int part = (n + tiles - 1) / tiles, end = min(n, (tile + 1) * part);
+    for (int i = tile * part; i < end; i++)
+        fetch(panel + (long)i * w_row, PW);
+}
+
 /* Forward and input gradient: y[row,o] = sum over s, i of x[row + s*step, i] w[s,i,o], epilogue.
  *   x [B*L, Cin]   y, pre, residual [B*L, Cout]   bias [Cout]   mask [B*L]
- *   w packed by conv1d_pack, [ceil(Cout/PW)][K][Cin][PW]
+ *   w packed by conv1d_pack, [ceil(Cout/PW)][K][Cin][PW]: its rows are w_row = PW apart, its panels
+ *     w_panel = K Cin PW. For dx with K = 1 and whole panels also w as it is: w_row = Cout,
+ *     w_panel = PW
  *   step = -d forward, +d for dx, there with channels swapped
  * PRE writes pre, GELU_GRAD reads it. What the epilogue does not name may be null.
  * Grid (ceil(B*L / (tiles*ROWS)), ceil(ceil(Cout/PW) / panels)); tiles <= MAX_TILES and
@@ -67,7 +79,8 @@ static void fetch_next(const epilogue *e, __global const REAL *x, long row, int 
 KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias),
                               OUT(REAL, pre), IN(REAL, residual), IN(uchar, mask), const int B,
                               const int L, const int Cin, const int Cout, const int K,
-                              const int step, const int tiles, const int panels, const int parts)
+                              const int step, const int tiles, const int panels, const int parts,
+                              const int w_row, const long w_panel)
 {
     const long row0 = (long)get_global_id(0) * tiles * ROWS;
     const int rows = (int)min((long)tiles * ROWS, (long)B * L - row0);
@@ -75,6 +88,7 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
     const int p0 = (int)get_group_id(1) * panels;
     const int np = min(panels, (Cout + PW - 1) / PW - p0);
     const epilogue e = {PTR(bias), PTR(pre), PTR(residual), PTR(mask), PTR(y), PTR(pre), parts};
+    const bool streams = (ulong)np * K * Cin * PW > CACHED;
     float block[MAX_TILES * ROWS * DEPTH];
     VEC sum[MAX_SUMS * ROWS * PV]; /* panel p, row r, vector v: (p * tiles * ROWS + r) * PV + v */
 
@@ -92,8 +106,15 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
                          n);
                 live |= (uint)inside << (r / ROWS);
             }
+            __global const REAL *first = PTR(w) + p0 * w_panel + ((long)s * Cin + c0) * w_row;
             for (int p = 0; p < np; p++) {
-                __global const REAL *panel = PTR(w) + (((ulong)(p0 + p) * K + s) * Cin + c0) * PW;
+                __global const REAL *panel = first + p * w_panel, *next = panel + w_panel;
+                int next_n = n;
+                if (p + 1 == np) { /* the first panel's next tap, or after the last more channels */
+                    const int s1 = s + 1 < K ? s + 1 : 0, c1 = s1 ? c0 : c0 + n;
+                    next = PTR(w) + p0 * w_panel + ((long)s1 * Cin + c1) * w_row;
+                    next_n = min(DEPTH, Cin - c1);
+                }
                 for (int q = 0; q < tiles; q++) {
                     VEC *tile = sum + (p * tiles + q) * ROWS * PV;
                     const float *a = block + q * ROWS * DEPTH;
@@ -101,8 +122,10 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
                     if (s == K - 1 && ahead < rows)
                         fetch_next(&e, PTR(x), row0 + ahead, Cin, c0 + n, Cout, p0 * PW,
                                    min(np * PW, Cout - p0 * PW));
+                    if (streams)
+                        fetch_panel(next, w_row, next_n, q, tiles);
                     if (live >> q & 1)
-                        REGISTER_TILE(a, DEPTH, 1, VLOAD, panel, n, tile[i] += part)
+                        REGISTER_TILE(a, DEPTH, 1, VLOAD, panel, w_row, n, tile[i] += part)
                 }
             }
         }
@@ -176,7 +199,7 @@ KERNEL void conv1d_dw_panel(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw), OUT(REAL, 
                             fetch(PTR(dy) + next * Cout + o0, no);
                         } else if (j == 0 && ahead < no && next >= (long)B * L)
                             fetch(PTR(dw) + ((ulong)(o0 + ahead) * Cin + i0) * K, ni * K);
-                        REGISTER_TILE(a, 1, width, LOADF, panel, n - first, tile[i] += part)
+                        REGISTER_TILE(a, 1, width, LOADF, panel, PW, n - first, tile[i] += part)
                     }
                 }
             }

@@ -142,7 +142,7 @@ KERNEL void CAT(conv1d_taps_toom, OUTPUTS)(IN(REAL, x), IN(REAL, w), OUT(REAL, y
             for (int q = 0; q < tiles; q++) {
                 VEC *tile = sum + i * slice + q * ROWS * PV;
                 const float *a = points + q * ROWS * PARTIAL;
-                REGISTER_TILE(a, PARTIAL, 1, VLOAD, panel, n, tile[i] += part)
+                REGISTER_TILE(a, PARTIAL, 1, VLOAD, panel, PW, n, tile[i] += part)
             }
         }
     }
@@ -271,7 +271,7 @@ KERNEL void CAT(conv1d_dw_toom, OUTPUTS)(IN(REAL, x), IN(REAL, dy), OUT(REAL, dw
                                 fetch(PTR(dy) + (row - (long)m * d) * Cout + o0, no);
                             }
                     }
-                    REGISTER_TILE(a, 1, width, LOADF, panel, n, tile[i] += part)
+                    REGISTER_TILE(a, 1, width, LOADF, panel, PW, n, tile[i] += part)
                 }
     }
 

@@ -202,6 +202,7 @@ static ef__call far_panel(ef_actor *a, const ef_tensor *x, const ef_tensor *pack
                           const ef_tensor *y, int rows)
 {
     enum { TILE = 4 };
+    const size_t lanes = ef__lanes(ef__device_of(a));
     ef__call call = {.op = "test",
                      .source = "conv1d",
                      .kernel = "conv1d_taps_panel",
@@ -211,16 +212,28 @@ static ef__call far_panel(ef_actor *a, const ef_tensor *x, const ef_tensor *pack
                                  {"MAX_PANELS", 1},
                                  {"MAX_SUMS", 1}},
                      .local = {1, 1}};
-    const ef__arg args[] = {ef__t(x),    ef__t(packed), ef__t(y),
-                            ef__t(NULL), ef__t(NULL),   ef__t(NULL),
-                            ef__t(NULL), ef__i(1),      ef__i(FAR_ROWS + rows),
-                            ef__i(C),    ef__i(C),      ef__i(1),
-                            ef__i(-1),   ef__i(1),      ef__i(1),
-                            ef__i(0)};
+    const ef__arg args[] = {ef__t(x),
+                            ef__t(packed),
+                            ef__t(y),
+                            ef__t(NULL),
+                            ef__t(NULL),
+                            ef__t(NULL),
+                            ef__t(NULL),
+                            ef__i(1),
+                            ef__i(FAR_ROWS + rows),
+                            ef__i(C),
+                            ef__i(C),
+                            ef__i(1),
+                            ef__i(-1),
+                            ef__i(1),
+                            ef__i(1),
+                            ef__i(0),
+                            ef__i((int32_t)lanes),
+                            ef__n(C * lanes)};
     memcpy(call.args, args, sizeof args);
     call.offset[0] = FAR_ROWS / TILE;
     call.global[0] = ef__ceil_div((size_t)rows, TILE);
-    call.global[1] = ef__ceil_div(C, ef__lanes(ef__device_of(a)));
+    call.global[1] = ef__ceil_div(C, lanes);
     return call;
 }
 

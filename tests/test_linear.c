@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* {rows, I, O}; most telling first: EF_TEST_SIZE takes that many. */
+/* {rows, I, O}; most telling first: EF_TEST_SIZE takes that many. The last weight is so large that
+ * dx reads it in place. */
 static const size_t shapes[][3] = {
     {3, 5, 7},    {1, 1, 1},   {17, 33, 11}, {1, 64, 17},  {65, 7, 3},    {2, 3, 130},
-    {16, 32, 48}, {130, 1, 5}, {31, 100, 1}, {64, 64, 64}, {200, 19, 35},
+    {16, 32, 48}, {130, 1, 5}, {31, 100, 1}, {64, 64, 64}, {200, 19, 35}, {5, 32, 32800},
 };
 
 /* y [rows,O] = x [rows,I] w^T as a convolution. */

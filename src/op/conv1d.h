@@ -54,9 +54,10 @@ size_t ef__conv1d_bundle(const size_t *n, size_t t, size_t outputs);
  * for bit. */
 /* clang-format off */
 #define EF__TILE_KNOBS {"rows", {6, 8, 4, 12}}, {"vectors", {2, 1, 3, 4}}
-#define EF__TAPS_KNOBS {EF__TILE_KNOBS, {"tiles", {8, 4, 16}}, {"panels", {16, 8, 6, 3}}}
+#define EF__TAPS_KNOBS {EF__TILE_KNOBS, {"tiles", {12, 4, 16}}, {"panels", {16, 8, 6, 3}}}
 #define EF__TAPS_TOOM_KNOBS {EF__TILE_KNOBS, {"tiles", {4, 2, 8}}, {"panels", {16, 8, 6, 3}}}
-#define EF__DW_KNOBS {EF__TILE_KNOBS, {"tiles", {16, 8, 4}}, {"panels", {8, 4, 2, 12}}}
+#define EF__DW_KNOBS {EF__TILE_KNOBS, {"tiles", {44, 16, 8}}, {"panels", {8, 4, 2, 12}}}
+#define EF__DW_TOOM_KNOBS {EF__TILE_KNOBS, {"tiles", {16, 8, 4}}, {"panels", {8, 4, 2, 12}}}
 /* clang-format on */
 size_t ef__lanes(const ef__device *device); /* floats in a vector, VW of the kernels */
 void ef__conv1d_settle_taps(const ef__device *device, int *knob);

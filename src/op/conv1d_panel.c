@@ -85,19 +85,45 @@ static bool is_busy(const ef__device *device, size_t m, size_t n, share s)
     return groups >= 4 * (size_t)device->info.compute_units;
 }
 
-/* Tiles of rows x panels. Halves the rows first: a group copies its rows, weights it reads in
- * place. */
+/* How long m x n tiles take in groups of s, in tiles: a group costs a row of tiles by itself. */
+static size_t rounds(const ef__device *device, size_t m, size_t n, share s)
+{
+    size_t groups = ef__ceil_div(m, s.m) * ef__ceil_div(n, s.n);
+    return ef__ceil_div(groups, device->info.compute_units) * (s.m + 1) * s.n;
+}
+
+/* Weights so large are read from memory for each group's rows. */
+static bool is_large(const size_t *n)
+{
+    enum { LARGE = 1 << 20 };
+    return n[EF__CIN] * n[EF__COUT] * n[EF__K] > LARGE;
+}
+
+static bool halves_rows(size_t m, size_t n, share s, const blocking *b, bool large)
+{
+    if (s.m == 1 || s.n == 1)
+        return s.n == 1;
+    return large ? ef__ceil_div(m, s.m) * n * b->width <= ef__ceil_div(n, s.n) * m * b->rows
+                 : s.m > 2;
+}
+
+/* Tiles of rows x panels. Halves the rows first, which a group copies, while it reads weights in
+ * place; with large ones so that all groups together read least. Takes fewer rows where the last
+ * round would leave compute units idle. */
 static share taps_share(const ef__device *device, size_t m, size_t n, const blocking *b,
-                        size_t slices)
+                        size_t slices, bool large)
 {
     share s = {even(m, b->tiles), 1};
     s.n = even(n, ef__min(b->panels, b->sums / slices / s.m));
     while (s.m * s.n > 1 && !is_busy(device, m, n, s)) {
-        if (s.m > 2 || s.n == 1)
+        if (halves_rows(m, n, s, b, large))
             s.m = even(m, s.m / 2);
         else
             s.n = even(n, s.n / 2);
     }
+    for (share less = {s.m - 1, s.n}; less.m > 0; less.m--)
+        if (rounds(device, m, n, less) < rounds(device, m, n, s))
+            s.m = less.m;
     return s;
 }
 
@@ -164,6 +190,16 @@ bool ef__conv1d_fits_taps_toom(const ef__device *device, const ef__args *args, s
            ef__columns(args->t[0]) >= FEWEST_CHANNELS;
 }
 
+/* Large weights without older taps are read for dx as they are, if in whole panels: to pack them
+ * takes as long as a tenth of the product of 512 rows, and as much memory as they do. */
+static bool reads_in_place(const ef__args *args, ef__direction direction, size_t outputs,
+                           size_t width)
+{
+    const size_t *n = args->n;
+    return direction == EF__BACKWARD && outputs == 1 && n[EF__K] == 1 && n[EF__CIN] % width == 0 &&
+           is_large(n);
+}
+
 static ef_status taps(ef_actor *a, const ef__args *args, ef__direction direction, size_t outputs,
                       const blocking *b, ef__call *call)
 {
@@ -172,19 +208,22 @@ static ef_status taps(ef_actor *a, const ef__args *args, ef__direction direction
     const ef_epilogue *e = &args->epilogue;
     const size_t in = n[direction ? EF__COUT : EF__CIN], out = n[direction ? EF__CIN : EF__COUT];
     const size_t tiles = ef__ceil_div(rows, b->rows), panels = ef__ceil_div(out, b->width);
-    const share s = taps_share(device, tiles, panels, b, outputs == 1 ? 1 : n[EF__K] + outputs - 1);
+    const share s = taps_share(device, tiles, panels, b, outputs == 1 ? 1 : n[EF__K] + outputs - 1,
+                               is_large(n));
     const int32_t d = (int32_t)n[EF__D];
-    ef_tensor *packed;
+    const bool in_place = reads_in_place(args, direction, outputs, b->width);
+    ef_tensor *packed = NULL;
 
-    ef_status status =
-        ef__pack(a, call->op, args->t[1], (int)direction, outputs, b->vectors, &packed);
+    ef_status status = EF_OK;
+    if (!in_place)
+        status = ef__pack(a, call->op, args->t[1], (int)direction, outputs, b->vectors, &packed);
     if (status)
         return status;
     call->global[0] = ef__ceil_div(tiles, s.m);
     call->global[1] = ef__ceil_div(panels, s.n);
     const ef__arg list[] = {
         ef__t(args->t[0]),
-        ef__t(packed),
+        ef__t(in_place ? args->t[1] : packed),
         ef__t(args->t[2]),
         ef__t(e->bias),
         ef__t(e->pre ? e->pre : e->gelu_grad),
@@ -201,6 +240,11 @@ static ef_status taps(ef_actor *a, const ef__args *args, ef__direction direction
         ef__i(ef__epilogue_parts(e)),
     };
     memcpy(call->args, list, sizeof list);
+    if (outputs == 1) { /* the strides of the weights' rows and panels */
+        ef__arg *more = call->args + sizeof list / sizeof *list;
+        more[0] = ef__i((int32_t)(in_place ? out : b->width));
+        more[1] = ef__n(in_place ? b->width : n[EF__K] * in * b->width);
+    }
     status = ef__launch(a, call);
     ef_tensor_free(packed);
     return status;
