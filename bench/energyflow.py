@@ -40,9 +40,10 @@ SIGNATURES = {
     "ef_conv1d_dw": (p, p, p, z, p, p),
     "ef_linear_forward": (p,) * 5, "ef_linear_dx": (p,) * 5, "ef_linear_dw": (p,) * 5,
     "ef_model_config_default": (p,), "ef_encoder_new": (p, p, i, u, c.c_bool, p), "ef_encoder_free": (p,),
-    "ef_encoder_parameter": (p, z, p), "ef_encoder_encode": (p, p, p, p),
+    "ef_encoder_parameters": (p,), "ef_encoder_parameter": (p, z, p), "ef_encoder_encode": (p, p, p, p),
     "ef_decoder_new": (p, p, i, u, c.c_bool, p), "ef_decoder_free": (p,),
-    "ef_decoder_parameter": (p, z, p), "ef_decoder_logits": (p, p, p, p, p), "ef_trainer_new_decoder": (p, p, p),
+    "ef_decoder_parameters": (p,), "ef_decoder_parameter": (p, z, p), "ef_decoder_logits": (p, p, p, p, p),
+    "ef_trainer_new_decoder": (p, p, p),
     "ef_trainer_options_default": (p,), "ef_trainer_new": (p, p, p), "ef_trainer_free": (p,),
     "ef_trainer_step": (p, p, z, p),
     "ef_dataset_open": (s, p, p), "ef_dataset_free": (p,), "ef_dataset_size": (p,), "ef_dataset_width": (p,),
@@ -51,8 +52,8 @@ SIGNATURES = {
     "ef_loader_next": (p, p, p), "ef_loader_batches": (p,),
 }
 RESULTS = {"ef_actor_device": p, "ef_actor_message": s, "ef_encoder_parameter": p, "ef_decoder_parameter": p,
-           "ef_dataset_size": z,
-           "ef_dataset_width": z, "ef_loader_batches": z}
+           "ef_encoder_parameters": z, "ef_decoder_parameters": z,
+           "ef_dataset_size": z, "ef_dataset_width": z, "ef_loader_batches": z}
 
 
 def built(name):
@@ -166,6 +167,10 @@ class Model:
     def close(self):
         self.actor.c.ef_trainer_free(self.trainer)
         getattr(self.actor.c, f"ef_{self.kind}_free")(self.handle)
+
+    def parameters(self):
+        """How many numbers they are."""
+        return getattr(self.actor.c, f"ef_{self.kind}_parameters")(self.handle)
 
     def load(self, values):
         """Set every parameter from a dict of arrays by PyTorch's names."""
