@@ -1,4 +1,5 @@
 /* Tests of the loader: batches, orders, seeking, and a file that changes meanwhile. */
+#include "base/clock.h"
 #include "efb.h"
 #include "ef_test.h"
 #include "mutate.h"
@@ -84,6 +85,27 @@ START_TEST(without_shuffle_batches_are_in_the_order_of_the_file)
                                .mask = (uint8_t[]){0},
                                .target = (float[]){2, 0.5f}});
     ck_assert_uint_eq(next(l).B, 0);
+    ef_loader_free(l);
+    ef_dataset_free(d);
+    free(f.data);
+}
+END_TEST
+
+/* The second batch is prepared while the first is out, into another slot. */
+START_TEST(it_says_when_the_batch_that_it_gave_was_prepared)
+{
+    efb f = efb_begin(2, 1);
+    efb_add(&f, 1, (uint32_t[]){1}, (uint8_t[]){1}, 0, 1);
+    efb_add(&f, 1, (uint32_t[]){2}, (uint8_t[]){1}, 0, 1);
+    ef_dataset *d = efb_parsed(&f);
+    double began = ef__now(), from[2], to[2];
+    ef_loader *l = loader(d, (ef_loader_options){.batch = 1});
+    for (int i = 0; i < 2; i++) {
+        ck_assert_uint_eq(next(l).B, 1);
+        ef__loader_prepared(l, &from[i], &to[i]);
+        ck_assert(from[i] <= to[i] && to[i] <= ef__now());
+    }
+    ck_assert(began <= from[0] && to[0] <= from[1]);
     ef_loader_free(l);
     ef_dataset_free(d);
     free(f.data);
@@ -450,6 +472,7 @@ static Suite *suite(void)
     Suite *s = suite_create("loader");
     TCase *small = ef_test_case(s, "batches");
     tcase_add_test(small, without_shuffle_batches_are_in_the_order_of_the_file);
+    tcase_add_test(small, it_says_when_the_batch_that_it_gave_was_prepared);
     tcase_add_test(small, left_padding_stays_and_a_cut_keeps_the_prefix);
     tcase_add_test(small, an_id_beyond_the_vocabulary_is_named_if_it_is_fed);
     TCase *order = ef_test_case(s, "order");

@@ -555,6 +555,25 @@ START_TEST(a_full_disk_ends_the_trace_not_the_work)
 }
 END_TEST
 
+START_TEST(what_a_loader_did_has_a_lane_without_a_batch)
+{
+    ef_actor *a = ef_test_open();
+    ef_test_ok(a, ef_batch_begin(a));
+    ef__trace_loaded(a, 1.5, 1.75);
+    ef_test_ok(a, ef_batch_sync(a, "step"));
+    ef_test_close(a);
+    json_t *events = load(path), *e;
+    size_t i;
+    ck_assert_uint_eq(count(events, EF__LOADER, NULL, "batch"), 1);
+    json_array_foreach(events, i, e) if (is_span(e) && lane_of(e) == EF__LOADER)
+    {
+        ck_assert(from(e) == 1.5e6 && to(e) == 1.75e6);
+        ck_assert_ptr_null(arg(e, "batch"));
+    }
+    json_decref(events);
+}
+END_TEST
+
 START_TEST(an_adopted_queue_without_times_shows_the_host)
 {
     ef_actor *owner = ef_test_open(), *a = NULL;
@@ -597,6 +616,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_file_that_cannot_be_written_is_an_error_of_opening);
     tcase_add_test(t, a_process_that_dies_leaves_its_synced_batches);
     tcase_add_test(t, a_full_disk_ends_the_trace_not_the_work);
+    tcase_add_test(t, what_a_loader_did_has_a_lane_without_a_batch);
     tcase_add_test(t, an_adopted_queue_without_times_shows_the_host);
     return s;
 }

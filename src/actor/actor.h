@@ -155,6 +155,12 @@ ef_status ef__actor_open_profiling(const char *device, ef_actor **actor, ef_erro
 ef_status ef__profile_begin(ef_actor *a);
 ef_status ef__profile_end(ef_actor *a, uint64_t *ns);
 
+/* ---- the trace ---- */
+
+/* Shows in a trace, if there is one, that a loader prepared a batch from then to then, by ef__now.
+ * Takes the lock itself. */
+void ef__trace_loaded(ef_actor *a, double from, double to);
+
 /* ---- the device's error record (cl/common.cl: struct of 16 ints) ---- */
 
 /* What was checked, for the message: the record's code. */

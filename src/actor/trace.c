@@ -188,6 +188,20 @@ void ef__trace_wait(ef_actor *a, uint64_t from, uint64_t epoch, const char *labe
     list(a, s);
 }
 
+void ef__trace_loaded(ef_actor *a, double from, double to)
+{
+    const double ns = 1e9;
+    ef__lock(a);
+    ef__span *s = a->trace ? make(a, EF__LOADER, "batch") : NULL;
+    if (s) {
+        s->in_batch = false;
+        s->from = (uint64_t)(from * ns);
+        s->to = (uint64_t)(to * ns);
+        list(a, s);
+    }
+    ef__unlock(a);
+}
+
 /* ---- open, write, close ---- */
 
 ef_status ef__trace_open(ef_actor *a, const char *path, ef_error *error)

@@ -5,7 +5,7 @@
 
 #include "actor/internal.h"
 
-typedef enum ef__lane { EF__ENQUEUE = 1, EF__WAIT, EF__DEVICE, EF__READBACK } ef__lane;
+typedef enum ef__lane { EF__ENQUEUE = 1, EF__WAIT, EF__DEVICE, EF__READBACK, EF__LOADER } ef__lane;
 
 /* ef__trace_path -- what EF_TRACE names; NULL: nothing. */
 const char *ef__trace_path(void);

@@ -130,11 +130,12 @@ void ef__trace_line(ef__trace *trace, const ef__span *s, bool with_batch)
 
 static void put_head(ef__text *t, int pid, const char *device)
 {
-    static const char *const lanes[] = {"host: enqueue", "host: wait", "device", "readback"};
+    static const char *const lanes[] = {"host: enqueue", "host: wait", "device", "readback",
+                                        "loader"};
     put_number(t, "[\n{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":", (uint64_t)pid);
     put_label(t, ",\"args\":{\"name\":", device);
     put(t, "}}");
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < sizeof lanes / sizeof *lanes; i++) {
         put_number(t, ",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":", (uint64_t)pid);
         put_number(t, ",\"tid\":", i + 1);
         put_label(t, ",\"args\":{\"name\":", lanes[i]);

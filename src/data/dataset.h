@@ -79,6 +79,10 @@ ef_status ef__dataset_need_ids(const ef_dataset *dataset, ef_error *error);
  * longer, each might stand in the batch that is not full. */
 size_t ef__loader_full_length(const ef_loader *loader);
 
+/* ef__loader_prepared -- when its thread prepared the batch that ef_loader_next gave last, by
+ * ef__now. */
+void ef__loader_prepared(const ef_loader *loader, double *from, double *to);
+
 /* ef__load_u32 -- a little-endian number at any address. */
 static inline uint32_t ef__load_u32(const unsigned char *p)
 {

@@ -1,6 +1,7 @@
 /* The loader: a thread prepares one batch ahead into a ring of buffers.
  * While state is WANTED the thread owns everything but state, which the lock guards; otherwise the
  * caller does. All memory is taken when the loader is made, so the thread can fail to read only. */
+#include "base/clock.h"
 #include "base/size.h"
 #include "data/dataset.h"
 #include "data/order.h"
@@ -17,10 +18,11 @@ enum state {
 };
 
 struct slot {
-    int32_t *ids;   /* [batch, longest] */
-    uint8_t *mask;  /* [batch, longest] */
-    float *target;  /* [batch, E] */
-    ef_batch batch; /* what is in them */
+    int32_t *ids;    /* [batch, longest] */
+    uint8_t *mask;   /* [batch, longest] */
+    float *target;   /* [batch, E] */
+    ef_batch batch;  /* what is in them */
+    double from, to; /* when it was prepared */
 };
 
 struct ef_loader {
@@ -73,6 +75,7 @@ static ef_status fill_row(ef_loader *l, size_t sample, size_t row, struct slot *
 
 static void prepare(ef_loader *l)
 {
+    const double from = ef__now();
     if (!l->has_order || l->ordered != l->epoch)
         ef__order_fill(&l->options, l->epoch, l->kept, l->dataset->count, l->key, l->order);
     l->has_order = true;
@@ -93,6 +96,8 @@ static void prepare(ef_loader *l)
     l->status = EF_OK;
     for (size_t r = 0; r < b.B && !l->status; r++)
         l->status = fill_row(l, sample[r], r, slot);
+    slot->from = from;
+    slot->to = ef__now();
 }
 
 static void set_state(ef_loader *l, enum state state)
@@ -297,6 +302,13 @@ void ef_loader_free(ef_loader *l)
 size_t ef__loader_full_length(const ef_loader *l)
 {
     return l->full_length;
+}
+
+void ef__loader_prepared(const ef_loader *l, double *from, double *to)
+{
+    const struct slot *last = &l->ring[(l->slot + l->slots - 1) % l->slots];
+    *from = last->from;
+    *to = last->to;
 }
 
 size_t ef_loader_batches(const ef_loader *l)

@@ -4,6 +4,7 @@
 #include "train/run.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "data/dataset.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,9 @@ static ef_status fetch(ef__run *r, ef_batch *batches, size_t *count)
         ef_status status = ef_loader_next(r->loader, &batches[*count], r->error);
         if (status || batches[*count].B == 0)
             return status;
+        double from, to;
+        ef__loader_prepared(r->loader, &from, &to);
+        ef__trace_loaded(r->actor, from, to);
     }
     return EF_OK;
 }
