@@ -28,7 +28,7 @@ void ef__dataset_where(const ef_dataset *d, size_t index, char *text, size_t siz
     if (d->line)
         snprintf(text, size, "%s:%zu", d->path, d->line[index]);
     else
-        snprintf(text, size, "%s: sample %zu", d->path, index);
+        snprintf(text, size, "%s: sample %zu", d->path, d->whole ? d->part[index] : index);
 }
 
 ef_status ef__dataset_fetch(const ef_dataset *d, size_t at, void *to, size_t bytes, ef_error *error)
@@ -109,6 +109,15 @@ static int32_t largest_id(const ef__sample *s)
     return (int32_t)largest;
 }
 
+void ef__dataset_count(ef_dataset *d, const ef__sample *s)
+{
+    int32_t id = largest_id(s);
+    d->longest = s->length > d->longest ? s->length : d->longest;
+    d->max_id = id > d->max_id ? id : d->max_id;
+    d->texts += s->text != NULL;
+    d->bare += s->length == 0;
+}
+
 ef_status ef__dataset_add(ef_dataset *d, const ef__sample *s, size_t end, size_t line,
                           ef_error *error)
 {
@@ -120,17 +129,13 @@ ef_status ef__dataset_add(ef_dataset *d, const ef__sample *s, size_t end, size_t
             return ef__dataset_no_memory(d, error);
         d->offset[d->count] = begin;
     }
-    int32_t id = largest_id(s);
     size_t bytes = end - d->offset[d->count];
     d->length[d->count] = (uint32_t)s->length;
     if (line)
         d->line[d->count] = line;
     d->offset[++d->count] = end;
-    d->longest = s->length > d->longest ? s->length : d->longest;
     d->largest = bytes > d->largest ? bytes : d->largest;
-    d->max_id = id > d->max_id ? id : d->max_id;
-    d->texts += s->text != NULL;
-    d->bare += s->length == 0;
+    ef__dataset_count(d, s);
     return EF_OK;
 }
 
@@ -251,6 +256,7 @@ void ef_dataset_free(ef_dataset *d)
     free(d->aligned);
     free(d->room);
     free(d->offset);
+    free(d->part);
     free(d->length);
     free(d->line);
     free(d->path);
@@ -272,6 +278,8 @@ size_t ef__dataset_room(const ef_dataset *d)
 ef_status ef__dataset_read(const ef_dataset *d, size_t index, unsigned char *room, ef__sample *s,
                            ef_error *error)
 {
+    if (d->whole)
+        return ef__dataset_read(d->whole, d->part[index], room, s, error);
     size_t at = d->offset[index], bytes = d->offset[index + 1] - at;
     ef__sample sample;
     ef_status status = d->store < 0 ? ef__dataset_fetch(d, at, room, bytes, error)

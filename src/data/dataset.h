@@ -20,7 +20,9 @@ struct ef_dataset {
     int fd;
     const unsigned char *memory; /* the caller's, instead of a file; or NULL */
     size_t bytes;
-    int store; /* where the records are, if not in the file itself; -1 */
+    int store;               /* where the records are, if not in the file itself; -1 */
+    const ef_dataset *whole; /* of a part: what has its samples; else NULL */
+    size_t *part;            /* [count] which ones */
     const char *format;
     bool has_text, has_ids, normalized; /* what a record consists of; what EFB2 says of targets */
     size_t declared;                    /* samples that an EFB file's header counts */
@@ -83,6 +85,11 @@ size_t ef__loader_full_length(const ef_loader *loader);
  * ef__now. */
 void ef__loader_prepared(const ef_loader *loader, double *from, double *to);
 
+/* ef__dataset_part -- those samples with picked[i] == which, at least one, as a dataset; the whole
+ * one must outlive it. It has no SHA-256. Errors: EIO, ENOMEM. */
+ef_status ef__dataset_part(const ef_dataset *whole, const bool *picked, bool which,
+                           ef_dataset **part, ef_error *error);
+
 /* ef__load_u32 -- a little-endian number at any address. */
 static inline uint32_t ef__load_u32(const unsigned char *p)
 {
@@ -111,6 +118,9 @@ bool ef__dataset_decode(const ef_dataset *dataset, const unsigned char *record, 
 /* ef__dataset_add -- count one more sample, whose record ends there. Errors: ENOMEM. */
 ef_status ef__dataset_add(ef_dataset *dataset, const ef__sample *sample, size_t end, size_t line,
                           ef_error *error);
+
+/* ef__dataset_count -- what a sample adds to the numbers about all of them, but for count. */
+void ef__dataset_count(ef_dataset *dataset, const ef__sample *sample);
 
 /* ef__dataset_tell -- progress, now and then; ECANCELLED when it is not to go on. */
 ef_status ef__dataset_tell(const ef_dataset *dataset, const ef_dataset_options *options,

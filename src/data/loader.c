@@ -156,13 +156,15 @@ static size_t kept_of(const ef__sample *s, size_t cut)
 
 static ef_status check_ids(const ef_loader *l, size_t sample, const ef__sample *s, ef_error *error)
 {
+    char where[256];
     for (size_t i = 0; i < l->kept[sample]; i++) {
         uint32_t id = ef__load_u32(s->ids + 4 * i);
-        if (id >= l->options.vocab)
-            return ef__error_set(error, EF_EFORMAT, 0, NULL,
-                                 "%s: sample %zu: id %lu at position %zu is not below the "
-                                 "vocabulary size %zu",
-                                 l->dataset->path, sample, (unsigned long)id, i, l->options.vocab);
+        if (id < l->options.vocab)
+            continue;
+        ef__dataset_where(l->dataset, sample, where, sizeof where);
+        return ef__error_set(error, EF_EFORMAT, 0, NULL,
+                             "%s: id %lu at position %zu is not below the vocabulary size %zu",
+                             where, (unsigned long)id, i, l->options.vocab);
     }
     return EF_OK;
 }
