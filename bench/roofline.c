@@ -1,6 +1,7 @@
 /* The roofline of each operation: what its variants reach beside what flop and bytes allow. */
 #include "bench.h"
-#include "picture.h"
+#include "base/error.h"
+#include "cmd/picture.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +59,7 @@ static void draw_panel(FILE *script, const bench_point *p, size_t count)
     for (size_t i = 1; i < count; i++)
         least = fmin(least, p[i].rate);
     snprintf(title, sizeof title, "%s %s", p->op->name, p->shape);
-    bench_picture_panel(script, title);
+    ef__picture_panel(script, title);
     fprintf(script, "set xrange [%g:%g]\nset yrange [%g:%g]\n", fmin(p->intensity, ridge) / 8,
             fmax(p->intensity, ridge) * 8, least / 1e9 / 6, p->fma / 1e9 * 3);
     fprintf(script, "plot (x * %g < %g ? x * %g : %g) lw 2 lc rgb '#555555' notitle", p->copy / 1e9,
@@ -79,11 +80,11 @@ ef_status bench_roofline_draw(bench *b)
         panels++;
     snprintf(title, sizeof title, "%s: GFLOP/s against flop a byte",
              ef_actor_device(b->actor)->name);
-    FILE *script = bench_picture_begin(panels, title, &b->error);
+    FILE *script = ef__picture_begin(panels, title, &b->error);
     if (!script)
         return b->error.status;
     fprintf(script, "set logscale xy\nset key bottom right\n");
     for (size_t i = 0; i < b->point_count; i += panel_size(b, i))
         draw_panel(script, &b->points[i], panel_size(b, i));
-    return bench_picture_end(script, b->plot, &b->error);
+    return ef__picture_end(script, b->plot, &b->error);
 }

@@ -927,36 +927,61 @@ uint64_t ef_trainer_attempted(const ef_trainer *trainer);
 
 /* ---- Whole runs: what the commands do ------------------------------------------------------- */
 
+typedef enum ef_train_mode { EF_MODE_ENCODER, EF_MODE_DECODER, EF_MODE_COMBINED } ef_train_mode;
+
+/* A step of a run is an A step, which trains the encoder by distillation, or a B step, which trains
+ * the decoder by cross-entropy. A combined run makes both, spread evenly: step s (from 0) is an A
+ * step if floor((s + 1) r) > floor(s r). */
+
+#define EF_DECAY_RUN UINT64_MAX /* as a trainer's decay, in ef_train: the rest of the run */
+
 typedef struct ef_train_options {
+    ef_train_mode mode;
     const char *data, *val; /* files of samples; val may be NULL */
+    double val_fraction;    /* 0; or the share of data that is held out, drawn by seed, for val */
     const char *vocabulary; /* for samples with a text alone, and kept in checkpoints: as
                              * ef_tokenizer_open; NULL: that of resume or init_from, else none */
-    const char *save; /* checkpoint or NULL; the model with the best held-out cos goes beside it */
+    bool need_ids;          /* samples with a text alone are refused though there is a vocabulary */
+    const char *save;       /* checkpoint or NULL; the best model goes beside it */
     const char *resume, *init_from;
+    const char *init_optim; /* start with its optimiser state: a checkpoint, or an EFOP1 file */
     bool strict_resume;
     uint64_t save_every; /* steps, 0: none; each epoch's end saves in any case */
     uint64_t epochs, seed;
+    uint64_t patience; /* epochs without a better one that end the run; 0: none do */
     size_t batch, accum;
+    size_t micro_batch; /* samples on the device at a time; 0: the batch */
+    size_t max_batches; /* of an epoch; 0: all */
     bool bucket;
-    ef_model_config model; /* vocab 0: the vocabulary's tokens, without one the largest id in data
-                            * and val + 1; vector is the data's */
+    double ab_ratio;       /* combined: the share r of A steps, 0 to 1 */
+    ef_model_config model; /* encoder; vocab 0: the vocabulary's tokens, without one the largest */
+    ef_model_config decoder; /* id in data and val + 1; vector is the data's */
     ef_init init;
-    ef_trainer_options trainer; /* decay is set to the rest of the run after warm-up */
+    ef_trainer_options trainer;         /* of A steps */
+    ef_trainer_options decoder_trainer; /* of B steps */
 } ef_train_options;
 
 typedef struct ef_step_report {
     uint64_t step, steps, epoch, epochs; /* step from 1 */
-    double loss, mse, cos, grad_norm, lr, samples_per_s, eta_s;
+    ef_model_kind kind;                  /* EF_ENCODER: an A step */
+    double loss;
+    double mse, cos;     /* of an A step */
+    double ce, accuracy; /* of a B step */
+    double grad_norm, lr, samples_per_s, eta_s;
     bool skipped;
     uint64_t skipped_total;
 } ef_step_report;
 
 typedef struct ef_epoch_report {
     uint64_t epoch; /* from 1 */
+    uint64_t step;  /* that it ended with */
     bool has_val;
-    double val_mse, val_cos, seconds, samples_per_s;
+    ef_train_mode mode;          /* what there is of: */
+    double val_mse, val_cos;     /* encoder and combined */
+    double val_ce, val_accuracy; /* decoder and combined */
+    double seconds, samples_per_s;
     double padding; /* positions computed for each real one */
-    bool best;
+    bool best;      /* the highest val_cos so far; of a decoder, the lowest val_ce */
 } ef_epoch_report;
 
 typedef struct ef_train_observer { /* every member may be NULL */
@@ -977,9 +1002,10 @@ void ef_train_options_default(ef_train_options *options);
 char *ef_train_best_path(const char *save);
 
 /* ef_train -- a whole run of eftrain. EF_ECANCELLED after should_stop, with everything saved.
- *   resume     continues bit for bit where the checkpoint stands. Another model, data file, seed or
- *              order of batches is refused with both values named; another device, driver, library,
- *              variant or trainer option gets a notice, or a refusal under strict_resume
+ *   resume     continues bit for bit where the checkpoint stands. Another mode, model, data file,
+ *              held-out share, seed or order of batches is refused with both values named; another
+ *              device, driver, library, variant or trainer option gets a notice, or a refusal under
+ *              strict_resume
  *   init_from  takes parameters and vocabulary alone, from any safetensors file with the first
  * Whatever can be wrong with options and files is found before the first step.
  * Errors: EARG (options; a vocabulary of more tokens than the model's, or of others than those of

@@ -32,7 +32,12 @@ START_TEST(a_state_survives_its_json)
                        .skipped = 2,
                        .seed = UINT64_MAX - 5,
                        .has_best = true,
-                       .best_cos = -0.1234567890123456,
+                       .best = -0.1234567890123456,
+                       .stale = 5,
+                       .val_fraction = 0.1,
+                       .ab_ratio = 0.7,
+                       .micro_batch = 8,
+                       .max_batches = 9,
                        .data_bytes = 1ull << 35,
                        .data_sha256 = "abc",
                        .batch = 32,
@@ -40,17 +45,19 @@ START_TEST(a_state_survives_its_json)
                        .bucket = true,
                        .identity = {"a \"device\"", "d", "l", "v"}},
                   t;
-    ef_trainer_options_default(&s.trainer);
-    s.trainer.lr = 1.0f / 3;
-    s.trainer.scope = EF_TRAIN_LAST;
+    ef_trainer_options_default(&s.trainer[EF_ENCODER]);
+    s.trainer[EF_DECODER] = s.trainer[EF_ENCODER];
+    s.trainer[EF_ENCODER].scope = EF_TRAIN_LAST;
+    s.trainer[EF_DECODER].lr = 1.0f / 3;
     char *text, *again;
     ck_assert_int_eq(ef__run_dump("f", &s, &text, NULL), EF_OK);
     ck_assert_int_eq(ef__run_parse("f", text, &t, NULL), EF_OK);
     ck_assert_uint_eq(t.step, s.step);
     ck_assert_uint_eq(t.seed, s.seed);
-    ck_assert_double_eq(t.best_cos, s.best_cos);
-    ck_assert_float_eq(t.trainer.lr, s.trainer.lr);
-    ck_assert_int_eq(t.trainer.scope, s.trainer.scope);
+    ck_assert_double_eq(t.best, s.best);
+    ck_assert_double_eq(t.ab_ratio, s.ab_ratio);
+    ck_assert_float_eq(t.trainer[EF_DECODER].lr, s.trainer[EF_DECODER].lr);
+    ck_assert_int_eq(t.trainer[EF_ENCODER].scope, s.trainer[EF_ENCODER].scope);
     ck_assert_str_eq(t.identity.device, s.identity.device);
     ck_assert_int_eq(ef__run_dump("f", &t, &again, NULL), EF_OK);
     ck_assert_str_eq(text, again);
@@ -77,13 +84,13 @@ END_TEST
 
 START_TEST(a_state_that_json_cannot_say_is_no_lack_of_memory)
 {
-    ef__run_state s = {.best_cos = NAN};
+    ef__run_state s = {.best = NAN};
     ef__models c = {.has = {true}};
     ef_error error;
     char *text = "";
     refused(ef__run_dump("f", &s, &text, &error), EF_EFORMAT, &error, "f: metadata \"run\": ");
     ck_assert_ptr_null(text);
-    s.best_cos = 0;
+    s.best = 0;
     snprintf(s.identity.device, sizeof s.identity.device, "a\xff");
     refused(ef__run_dump("f", &s, &text, &error), EF_EFORMAT, &error, "UTF-8");
     ef_model_config_default(&c.config[0]);
@@ -97,7 +104,7 @@ START_TEST(an_identity_can_be_saved_whatever_the_environment_says)
 {
     ef_actor *a = ef_test_open();
     ef__run_state s = {0};
-    ef_trainer_options_default(&s.trainer);
+    ef_trainer_options_default(&s.trainer[EF_ENCODER]);
     for (int length = 180; length < 200; length++) {
         char linear[512] = "", *text;
         for (int i = 0; i < length; i++)

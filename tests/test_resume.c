@@ -130,13 +130,13 @@ START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
 {
     ef_actor *a = begin();
     ef_train_options o = tiny_options();
-    ef_model_config c;
-    ef_model_config_default(&c);
+    ef__models m = {.has = {true}};
+    ef_model_config_default(&m.config[EF_ENCODER]);
     diary d = {.a = a};
-    ef__run_state now = {.trainer = o.trainer}, saved;
+    ef__run_state now = {.trainer = {o.trainer}}, saved;
     ef__identity_of(a, &now.identity);
     saved = now;
-    ef__resume_side was = {&c, &saved}, is = {&c, &now};
+    ef__resume_side was = {&m, &saved}, is = {&m, &now};
     ck_assert_int_eq(ef__resume_check("f", was, is, true, on_notice, &d, &d.error), EF_OK);
     ck_assert_uint_eq(d.notices, 0);
     snprintf(saved.identity.driver, sizeof saved.identity.driver, "another driver 1.0");
@@ -147,7 +147,7 @@ START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
             "driver is another driver 1.0");
     ck_assert_uint_eq(d.notices, 1);
     saved = now;
-    saved.trainer.lr = 0.25f;
+    saved.trainer[EF_ENCODER].lr = 0.25f;
     ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
     ck_assert_ptr_nonnull(strstr(d.notice, "learning rate was \"0.25\""));
     saved = now;

@@ -1,6 +1,7 @@
 /* Times of choices, by gnuplot. */
 #include "plot.h"
-#include "../bench/picture.h"
+#include "base/error.h"
+#include "cmd/picture.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +84,7 @@ static void draw_target(FILE *script, const tune_tried *group, size_t count, tun
         return;
     snprintf(title, sizeof title, "%s: %zu tried, %zu failed", group->entry->target, count,
              count - timed);
-    bench_picture_panel(script, title);
+    ef__picture_panel(script, title);
     qsort(room, timed, sizeof *room, by_time);
     draw(script, room, timed, floor_ms);
 }
@@ -96,7 +97,7 @@ ef_status tune_plot(const tune_books *b, const char *path, ef_error *error)
     tune_tried *room = calloc(b->count, sizeof *room);
     if (!room)
         return ef__error_set(error, EF_ENOMEM, 0, NULL, "no host memory for the picture");
-    FILE *script = bench_picture_begin(panels, tune_books_header(b, "device"), error);
+    FILE *script = ef__picture_begin(panels, tune_books_header(b, "device"), error);
     if (!script) {
         free(room);
         return EF_EIO;
@@ -106,5 +107,5 @@ ef_status tune_plot(const tune_books *b, const char *path, ef_error *error)
     for (size_t i = 0; i < b->count; i += tune_books_group(b, i))
         draw_target(script, &b->tried[i], tune_books_group(b, i), room);
     free(room);
-    return bench_picture_end(script, path, error);
+    return ef__picture_end(script, path, error);
 }

@@ -23,7 +23,7 @@ static int convert_options(conversion *c, int argc, char **argv)
         {"vocab", EF__TEXT, &c->vocab, "FILE", .fallback = "",
          .help = "vocab.txt: texts without ids get those of WordPiece"},
         {"length", EF__SIZE, &c->read.most_ids, "N", 2, INT32_MAX, "all",
-         "of them at most N, with [CLS] and [SEP]"},
+         .help = "of them at most N, with [CLS] and [SEP]"},
         {"skip-bad", EF__FLAG, &c->read.skip_bad,
          .help = "JSONL: leave out lines that are no samples, and count them"},
         {0}};
@@ -105,8 +105,10 @@ static int split_options(division *d, int argc, char **argv)
     int first;
     const ef__option table[] = {
         {"Options", EF__GROUP, .help = ""},
-        {"fraction", EF__REAL, &d->fraction, "F", 1e-9, 1, "", "share of the samples for DRAWN"},
-        {"count", EF__SIZE, &d->count, "N", 1, UINT32_MAX, "", "how many samples for DRAWN"},
+        {"fraction", EF__REAL, &d->fraction, "F", 1e-9, 1, "",
+         .help = "share of the samples for DRAWN"},
+        {"count", EF__SIZE, &d->count, "N", 1, UINT32_MAX, "",
+         .help = "how many samples for DRAWN"},
         {"seed", EF__U64, &d->seed, "N", .help = "which ones"},
         {"format", EF__CHOICE, &d->out[0].asked, EFDATA_FORMATS, .fallback = "by their suffixes",
          .help = "what to write"},

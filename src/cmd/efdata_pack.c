@@ -32,7 +32,7 @@ static int read_options(packing *p, int argc, char **argv)
         {"vocab", EF__TEXT, &p->vocab, "FILE", .fallback = "",
          .help = "vocab.txt: samples get the ids of WordPiece"},
         {"length", EF__SIZE, &p->length, "N", 2, INT32_MAX, "all",
-         "of them at most N, with [CLS] and [SEP]"},
+         .help = "of them at most N, with [CLS] and [SEP]"},
         {"format", EF__CHOICE, &p->out.asked, EFDATA_FORMATS, .fallback = "by OUT's suffix",
          .help = "what to write"},
         {0}};

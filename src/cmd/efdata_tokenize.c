@@ -18,7 +18,7 @@ static int read_options(settings *s, int argc, char **argv)
         {"Options", EF__GROUP, .help = ""},
         {"vocab", EF__TEXT, &s->vocab, "FILE", .help = "vocab.txt: a token a line (needed)"},
         {"length", EF__SIZE, &s->length, "N", 2, INT32_MAX, "all",
-         "at most N ids of a text, with [CLS] and [SEP]"},
+         .help = "at most N ids of a text, with [CLS] and [SEP]"},
         {0}};
     int code = efdata_options("tokenize --vocab FILE [OPTION...]",
                               "Write the WordPiece ids of each line of standard input, with spaces "

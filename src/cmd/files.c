@@ -19,7 +19,7 @@ int ef__check_input(const char *command, const char *path)
 
 int ef__check_inputs(const char *command, const ef_train_options *r)
 {
-    const char *paths[] = {r->data, r->val, r->vocabulary, r->resume, r->init_from};
+    const char *paths[] = {r->data, r->val, r->vocabulary, r->resume, r->init_from, r->init_optim};
     int code = 0;
     for (size_t i = 0; !code && i < sizeof paths / sizeof *paths; i++)
         code = ef__check_input(command, paths[i]);
@@ -28,11 +28,13 @@ int ef__check_inputs(const char *command, const ef_train_options *r)
 
 /* ---- no file is read and written at once, or written twice ---- */
 
-/* Whether both are there and the same file, through whatever links. */
+/* Whether both are the same file, through whatever links; of what is not there, the same name. */
 static bool same_file(const char *a, const char *b)
 {
     struct stat x, y;
-    return a && b && !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    if (!a || !b || !strcmp(a, b))
+        return a && b;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 int ef__check_apart(const char *command, ef__place written, const ef__place *others, size_t count)
@@ -49,17 +51,24 @@ int ef__check_saves(const char *command, const ef_train_options *r, const char *
     const ef__place inputs[] = {{"--data", r->data},
                                 {"--val", r->val},
                                 {"--vocab", r->vocabulary},
-                                {"--init-from", r->init_from}};
-    int code = ef__check_apart(command, (ef__place){"--save", r->save}, inputs, 4);
+                                {"--init-from", r->init_from},
+                                {"--init-optim", r->init_optim}};
+    int code = ef__check_apart(command, (ef__place){"--save", r->save}, inputs, 5);
     return code ? code
-                : ef__check_apart(command, (ef__place){"--save's best model", best}, inputs, 4);
+                : ef__check_apart(command, (ef__place){"--save's best model", best}, inputs, 5);
 }
 
-int ef__check_log(const char *command, const ef_train_options *r, const char *log, const char *best)
+int ef__check_output(const char *command, const char *option, const char *path,
+                     const ef_train_options *r, const char *best, const char *log)
 {
-    const ef__place others[] = {{"--data", r->data},          {"--val", r->val},
-                                {"--vocab", r->vocabulary},   {"--init-from", r->init_from},
-                                {"--resume", r->resume},      {"--save", r->save},
-                                {"--save's best model", best}};
-    return ef__check_apart(command, (ef__place){"--log-json", log}, others, 7);
+    const ef__place others[] = {{"--data", r->data},
+                                {"--val", r->val},
+                                {"--vocab", r->vocabulary},
+                                {"--init-from", r->init_from},
+                                {"--init-optim", r->init_optim},
+                                {"--resume", r->resume},
+                                {"--save", r->save},
+                                {"--save's best model", best},
+                                {"--log-json", log}};
+    return ef__check_apart(command, (ef__place){option, path}, others, 9);
 }

@@ -23,8 +23,9 @@ int ef__check_inputs(const char *command, const ef_train_options *run);
  * from. */
 int ef__check_saves(const char *command, const ef_train_options *run, const char *best);
 
-/* ef__check_log -- --log-json, which is open already: all its names lead to it. */
-int ef__check_log(const char *command, const ef_train_options *run, const char *log,
-                  const char *best);
+/* ef__check_output -- another output, by its option. log: that of --log-json, which is open already
+ * so that all its names lead to it; NULL: none, or it is this one. */
+int ef__check_output(const char *command, const char *option, const char *path,
+                     const ef_train_options *run, const char *best, const char *log);
 
 #endif

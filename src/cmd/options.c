@@ -2,9 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <locale.h>
-#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_OPTIONS = 64, HELP_COLUMN = 28, LONG = 256 };
+enum { MOST_OPTIONS = 96, HELP_COLUMN = 28, LONG = 256 };
 
 int ef__say_error(const char *command, int code, const char *format, ...)
 {
@@ -25,159 +23,17 @@ int ef__say_error(const char *command, int code, const char *format, ...)
     return code;
 }
 
-/* ---- numbers: all of the text, in decimal, finite ---- */
-
-/* What is wrong with a number, said once for all kinds; 0 when nothing is. */
-static int check_range(const ef__command *c, const ef__option *o, const char *text, double value)
-{
-    if (value < o->least)
-        return ef__say_error(c->name, EF__USAGE, "--%s %s: must be at least %g", o->name, text,
-                             o->least);
-    if (o->most != 0 && value > o->most)
-        return ef__say_error(c->name, EF__USAGE, "--%s %s: must be at most %.10g", o->name, text,
-                             o->most);
-    return 0;
-}
-
-/* Digits up to *end; false when there are none or they pass 64 bits. */
-static bool read_u64(const char *text, char **end, uint64_t *value)
-{
-    if (*text < '0' || *text > '9')
-        return false;
-    errno = 0;
-    *value = strtoull(text, end, 10);
-    return errno == 0;
-}
-
-static int parse_whole(const ef__command *c, const ef__option *o, const char *text)
-{
-    char *end = NULL;
-    uint64_t value;
-    if (!read_u64(text, &end, &value) || *end || (o->kind == EF__SIZE && value > SIZE_MAX))
-        return ef__say_error(c->name, EF__USAGE, "--%s %s: not a whole number", o->name, text);
-    int wrong = check_range(c, o, text, (double)value);
-    if (wrong)
-        return wrong;
-    if (o->kind == EF__SIZE)
-        *(size_t *)o->value = (size_t)value;
-    else
-        *(uint64_t *)o->value = value;
-    return 0;
-}
-
-static int parse_real(const ef__command *c, const ef__option *o, const char *text)
-{
-    char *end;
-    double value = strtod(text, &end);
-    bool plain = *text && text[strspn(text, "0123456789.eE+-")] == '\0';
-    if (!plain || *end)
-        return ef__say_error(c->name, EF__USAGE, "--%s %s: not a number", o->name, text);
-    if (!isfinite((float)value))
-        return ef__say_error(c->name, EF__USAGE, "--%s %s: too large", o->name, text);
-    int wrong = check_range(c, o, text, value);
-    if (!wrong)
-        *(float *)o->value = (float)value;
-    return wrong;
-}
-
-static int parse_list(const ef__command *c, const ef__option *o, const char *text)
-{
-    ef__list list = {0};
-    const char *from = text;
-    for (;;) {
-        char *end = NULL;
-        uint64_t value;
-        if (!read_u64(from, &end, &value) || (*end && *end != ','))
-            return ef__say_error(c->name, EF__USAGE, "--%s %s: not numbers separated by commas",
-                                 o->name, text);
-        int wrong = check_range(c, o, text, (double)value);
-        if (wrong)
-            return wrong;
-        if (list.count == EF_MAX_BLOCKS)
-            return ef__say_error(c->name, EF__USAGE, "--%s %s: more than %d numbers", o->name, text,
-                                 EF_MAX_BLOCKS);
-        list.at[list.count++] = (size_t)value;
-        if (!*end)
-            break;
-        from = end + 1;
-    }
-    *(ef__list *)o->value = list;
-    return 0;
-}
-
-/* The word number index of "a|b|c", and its length; NULL past the last. */
-static const char *word_at(const char *words, int index, int *length)
-{
-    while (index-- > 0) {
-        words = strchr(words, '|');
-        if (!words++)
-            return NULL;
-    }
-    *length = (int)strcspn(words, "|");
-    return words;
-}
-
-static int parse_choice(const ef__command *c, const ef__option *o, const char *text)
-{
-    int length;
-    const char *word;
-    for (int i = 0; (word = word_at(o->argument, i, &length)); i++)
-        if (strlen(text) == (size_t)length && !strncmp(text, word, (size_t)length)) {
-            *(int *)o->value = i;
-            return 0;
-        }
-    return ef__say_error(c->name, EF__USAGE, "--%s %s: not one of %s", o->name, text, o->argument);
-}
-
-static int parse_value(const ef__command *c, const ef__option *o, const char *text)
-{
-    switch (o->kind) {
-    case EF__FLAG:
-        *(bool *)o->value = true;
-        return 0;
-    case EF__TEXT:
-        if (!*text)
-            return ef__say_error(c->name, EF__USAGE, "--%s: is empty", o->name);
-        *(const char **)o->value = text;
-        return 0;
-    case EF__SIZE:
-    case EF__U64:
-        return parse_whole(c, o, text);
-    case EF__REAL:
-        return parse_real(c, o, text);
-    case EF__CHOICE:
-        return parse_choice(c, o, text);
-    case EF__LIST:
-        return parse_list(c, o, text);
-    case EF__GROUP:
-        break;
-    }
-    return 0;
-}
-
 /* ---- help ---- */
 
 static void print_default(const ef__option *o)
 {
-    int length;
-    const char *word;
+    char text[1024];
     if (o->fallback) {
         if (*o->fallback)
             printf(" (default: %s)", o->fallback);
-    } else if (o->kind == EF__SIZE) {
-        printf(" (default: %zu)", *(size_t *)o->value);
-    } else if (o->kind == EF__U64) {
-        printf(" (default: %" PRIu64 ")", *(uint64_t *)o->value);
-    } else if (o->kind == EF__REAL) {
-        printf(" (default: %g)", (double)*(float *)o->value);
-    } else if (o->kind == EF__CHOICE) {
-        if ((word = word_at(o->argument, *(int *)o->value, &length)))
-            printf(" (default: %.*s)", length, word);
-    } else if (o->kind == EF__LIST) {
-        const ef__list *list = o->value;
-        for (size_t i = 0; i < list->count; i++)
-            printf("%s%zu", i ? "," : " (default: ", list->at[i]);
-        printf(")");
+    } else if (o->kind != EF__TEXT && o->kind != EF__FLAG && o->kind != EF__SET) {
+        ef__value_print(o, text, sizeof text);
+        printf(" (default: %s)", text);
     }
 }
 
@@ -217,7 +73,7 @@ static void long_options(const ef__command *c, struct option *longs)
     for (int i = 0; c->options[i].name; i++) {
         const ef__option *o = &c->options[i];
         int argument = o->kind == EF__FLAG ? no_argument : required_argument;
-        if (o->kind != EF__GROUP)
+        if (o->kind != EF__GROUP && !o->config_only)
             *longs++ = (struct option){o->name, argument, NULL, LONG + i};
     }
     *longs++ = (struct option){"help", no_argument, NULL, 'h'};
@@ -237,10 +93,38 @@ static int bad_option(const ef__command *c, int result, char **argv)
     return ef__say_error(c->name, EF__USAGE, "unknown option %s (see --help)", text);
 }
 
+/* KEY=VALUE, for any option that a configuration has: KEY is its key there, or a JSON pointer to
+ * it. */
+static int take_set(const ef__command *c, const char *text)
+{
+    char why[EF__WHY];
+    const char *key = text + (*text == '/'), *end = strchr(key, '=');
+    if (!end || end == key)
+        return ef__say_error(c->name, EF__USAGE, "--set %s: is not KEY=VALUE", text);
+    const ef__option *o = ef__option_find(c->options, key, (size_t)(end - key));
+    if (!o)
+        return ef__say_error(c->name, EF__USAGE, "--set %s: unknown key; the nearest is \"%s\"",
+                             text, ef__option_nearest(c->options, key, (size_t)(end - key)));
+    if (ef__value_parse(o, end + 1, why))
+        return 0;
+    return ef__say_error(c->name, EF__USAGE, "--set %s: %s", text, why);
+}
+
+static int take(const ef__command *c, const ef__option *o, const char *text)
+{
+    char why[EF__WHY];
+    if (o->kind == EF__SET)
+        return take_set(c, text);
+    if (ef__value_parse(o, text, why))
+        return 0;
+    return ef__say_error(c->name, EF__USAGE, "--%s %s: %s", o->name, text, why);
+}
+
 int ef__options_parse(const ef__command *c, int argc, char **argv)
 {
     struct option longs[MOST_OPTIONS + 3];
     int result;
+    optind = 0; /* a command line may be read twice */
     long_options(c, longs);
     opterr = 0;
     while ((result = getopt_long(argc, argv, ":hV", longs, NULL)) != -1) {
@@ -254,7 +138,7 @@ int ef__options_parse(const ef__command *c, int argc, char **argv)
         }
         if (result < LONG)
             return bad_option(c, result, argv);
-        int wrong = parse_value(c, &c->options[result - LONG], optarg);
+        int wrong = take(c, &c->options[result - LONG], optarg);
         if (wrong)
             return wrong;
     }

@@ -5,35 +5,10 @@
 #ifndef EF_CMD_OPTIONS_H
 #define EF_CMD_OPTIONS_H
 
-#include <energyflow.h>
+#include "cmd/value.h"
 
 /* Exit status, beside EXIT_SUCCESS. */
 enum { EF__RUNTIME = 1, EF__USAGE = 2, EF__DATA = 3, EF__DEVICE = 4, EF__INTERRUPTED = 130 };
-
-typedef enum ef__option_kind {
-    EF__GROUP,  /* a heading of the help */
-    EF__FLAG,   /* bool: no argument */
-    EF__TEXT,   /* const char * */
-    EF__SIZE,   /* size_t */
-    EF__U64,    /* uint64_t */
-    EF__REAL,   /* float */
-    EF__CHOICE, /* int: the argument's place in "a|b|c" */
-    EF__LIST    /* ef__list: sizes, separated by commas */
-} ef__option_kind;
-
-typedef struct ef__list {
-    size_t count, at[EF_MAX_BLOCKS];
-} ef__list;
-
-typedef struct ef__option {
-    const char *name; /* without the dashes; NULL ends the table */
-    ef__option_kind kind;
-    void *value;          /* holds the default when parsing begins */
-    const char *argument; /* "FILE"; the words of a choice */
-    double least, most;   /* of numbers, both included; most 0: what the type holds */
-    const char *fallback; /* the default in words, where the value does not say it */
-    const char *help;     /* NULL: not for users */
-} ef__option;
 
 typedef struct ef__command {
     const char *name, *usage, *about;

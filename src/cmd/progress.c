@@ -78,12 +78,26 @@ void ef__progress_share(ef__progress *p, const char *what, uint64_t done, uint64
     ef__progress_show(p, text);
 }
 
+/* What a kind of step measures. */
+static const char *const errors[] = {[EF_ENCODER] = "mse", [EF_DECODER] = "ce"};
+static const char *const likenesses[] = {[EF_ENCODER] = "cos", [EF_DECODER] = "accuracy"};
+
+static double error_of(const ef_step_report *s)
+{
+    return s->kind == EF_ENCODER ? s->mse : s->ce;
+}
+
+static double likeness_of(const ef_step_report *s)
+{
+    return s->kind == EF_ENCODER ? s->cos : s->accuracy;
+}
+
 static void draw_bar(ef__progress *p, const ef_step_report *s, const char *eta)
 {
     char head[64], tail[160], bar[LONGEST_BAR + 1] = "";
     snprintf(head, sizeof head, "epoch %" PRIu64 "/%" PRIu64, s->epoch, s->epochs);
-    snprintf(tail, sizeof tail, "%.0f samples/s lr %.2g mse %.3g cos %.4f ETA %s", s->samples_per_s,
-             s->lr, s->mse, s->cos, eta);
+    snprintf(tail, sizeof tail, "%.0f samples/s lr %.2g %s %.3g %s %.4f ETA %s", s->samples_per_s,
+             s->lr, errors[s->kind], error_of(s), likenesses[s->kind], likeness_of(s), eta);
     int width = columns() - 1, room = width - (int)(strlen(head) + strlen(tail)) - 4;
     size_t length = room > LONGEST_BAR ? LONGEST_BAR : room < SHORTEST_BAR ? 0 : (size_t)room;
     size_t full = s->steps ? (size_t)((double)length * (double)s->step / (double)s->steps) : 0;
@@ -103,9 +117,9 @@ void ef__progress_step(ef__progress *p, const ef_step_report *s)
                  "step %" PRIu64 " is skipped: its loss or gradient is not finite", s->step);
         ef__progress_note(p, text);
     } else {
-        p->mse += s->mse;
-        p->cos += s->cos;
-        p->steps++;
+        p->error[s->kind] += error_of(s);
+        p->likeness[s->kind] += likeness_of(s);
+        p->steps[s->kind]++;
     }
     if (!ef__progress_due(p))
         return;
@@ -115,22 +129,46 @@ void ef__progress_step(ef__progress *p, const ef_step_report *s)
     else
         fprintf(stderr,
                 "epoch %" PRIu64 "/%" PRIu64 " step %" PRIu64 "/%" PRIu64
-                ": %.0f samples/s, lr %.2g, mse %.4g, cos %.4f, ETA %s\n",
-                s->epoch, s->epochs, s->step, s->steps, s->samples_per_s, s->lr, s->mse, s->cos,
-                eta);
+                ": %.0f samples/s, lr %.2g, %s %.4g, %s %.4f, ETA %s\n",
+                s->epoch, s->epochs, s->step, s->steps, s->samples_per_s, s->lr, errors[s->kind],
+                error_of(s), likenesses[s->kind], likeness_of(s), eta);
+}
+
+/* counted: say how many steps there were, too. */
+static void print_means(const ef__progress *p, ef_model_kind kind, bool counted)
+{
+    double n = (double)p->steps[kind];
+    if (n == 0)
+        return;
+    if (counted)
+        fprintf(stderr, "%.0f %s steps: ", n, kind == EF_ENCODER ? "A" : "B");
+    fprintf(stderr, "mean %s %.4g, %s %.4f, ", errors[kind], p->error[kind] / n, likenesses[kind],
+            p->likeness[kind] / n);
+}
+
+static void print_held_out(const ef_epoch_report *e)
+{
+    fprintf(stderr, "held-out ");
+    if (e->mode != EF_MODE_DECODER)
+        fprintf(stderr, "mse %.4g, cos %.4f", e->val_mse, e->val_cos);
+    if (e->mode == EF_MODE_COMBINED)
+        fprintf(stderr, ", ");
+    if (e->mode != EF_MODE_ENCODER)
+        fprintf(stderr, "ce %.4g, accuracy %.4f", e->val_ce, e->val_accuracy);
+    fprintf(stderr, "%s, ", e->best ? " (best)" : "");
 }
 
 void ef__progress_epoch(ef__progress *p, const ef_epoch_report *e)
 {
     ef__progress_clear(p);
     fprintf(stderr, "epoch %" PRIu64 "/%" PRIu64 " done: ", e->epoch, p->epochs);
-    if (p->steps)
-        fprintf(stderr, "mean mse %.4g, cos %.4f, ", p->mse / (double)p->steps,
-                p->cos / (double)p->steps);
+    for (int k = 0; k < EF__STEP_KINDS; k++)
+        print_means(p, k, e->mode == EF_MODE_COMBINED);
     if (e->has_val)
-        fprintf(stderr, "held-out mse %.4g, cos %.4f%s, ", e->val_mse, e->val_cos,
-                e->best ? " (best)" : "");
+        print_held_out(e);
     fprintf(stderr, "%.0f samples/s, %.1f s\n", e->samples_per_s, e->seconds);
-    p->mse = p->cos = 0;
-    p->steps = 0;
+    for (int k = 0; k < EF__STEP_KINDS; k++) {
+        p->error[k] = p->likeness[k] = 0;
+        p->steps[k] = 0;
+    }
 }

@@ -5,12 +5,15 @@
 
 #include <energyflow.h>
 
+enum { EF__STEP_KINDS = 2 }; /* of an encoder, of a decoder */
+
 typedef struct ef__progress {
     const char *command;
-    bool terminal, drawn;   /* drawn: something stands on the terminal's last line */
-    double shown;           /* when the last bar or step line was written */
-    double mse, cos;        /* sums over the epoch's steps that were not skipped */
-    uint64_t steps, epochs; /* those steps; epochs of the run */
+    bool terminal, drawn; /* drawn: something stands on the terminal's last line */
+    double shown;         /* when the last bar or step line was written */
+    /* of each kind, sums over the epoch's steps that were not skipped: mse or ce, cos or accuracy */
+    double error[EF__STEP_KINDS], likeness[EF__STEP_KINDS];
+    uint64_t steps[EF__STEP_KINDS], epochs; /* those steps; epochs of the run */
 } ef__progress;
 
 void ef__progress_begin(ef__progress *p, const char *command);

@@ -64,6 +64,7 @@ void ef__identity_of(ef_actor *a, ef__identity *id)
 /* A comparison in progress: the first thing that is refused ends it. */
 typedef struct comparison {
     const char *path;
+    const char *of;    /* of which of two models: before what is compared */
     ef_status refusal; /* of what should be the same; EF_OK: it gets a notice */
     void (*notice)(void *user, const char *text);
     void *user;
@@ -79,12 +80,13 @@ static void compare(comparison *c, ef_status refusal, const char *what, const ch
         return;
     if (refusal) {
         c->status = ef__error_set(c->error, refusal, 0, NULL,
-                                  "%s: cannot be resumed: its %s is %s, this run's is %s", c->path,
-                                  what, saved, now);
+                                  "%s: cannot be resumed: its %s%s is %s, this run's is %s",
+                                  c->path, c->of, what, saved, now);
     } else if (c->notice) {
-        snprintf(text, sizeof text,
-                 "%s: its %s was \"%s\" and is \"%s\" now: results may differ from an unbroken run",
-                 c->path, what, saved, now);
+        snprintf(
+            text, sizeof text,
+            "%s: its %s%s was \"%s\" and is \"%s\" now: results may differ from an unbroken run",
+            c->path, c->of, what, saved, now);
         c->notice(c->user, text);
     }
 }
@@ -98,12 +100,18 @@ static void must_be(comparison *c, const char *what, uint64_t saved, uint64_t no
 }
 
 /* Nine digits tell any two floats apart. */
-static void should_be(comparison *c, const char *what, double saved, double now)
+static void compare_reals(comparison *c, ef_status refusal, const char *what, double saved,
+                          double now)
 {
     char a[32], b[32];
     snprintf(a, sizeof a, "%.9g", saved);
     snprintf(b, sizeof b, "%.9g", now);
-    compare(c, c->refusal, what, a, b);
+    compare(c, refusal, what, a, b);
+}
+
+static void should_be(comparison *c, const char *what, double saved, double now)
+{
+    compare_reals(c, c->refusal, what, saved, now);
 }
 
 static void compare_identities(comparison *c, const ef__identity *saved, const ef__identity *now)
@@ -150,21 +158,40 @@ static void compare_trainers(comparison *c, const ef_trainer_options *saved,
     should_be(c, "trained part", saved->scope, now->scope);
 }
 
+static void compare_kinds(comparison *c, const ef__resume_side *saved, const ef__resume_side *now)
+{
+    const ef__models *was = saved->models, *is = now->models;
+    const bool two = is->has[EF_ENCODER] && is->has[EF_DECODER];
+    for (int k = 0; k < EF__KINDS; k++) {
+        if (!was->has[k] || !is->has[k])
+            continue;
+        c->of = !two ? "" : k == EF_ENCODER ? "encoder's " : "decoder's ";
+        compare_models(c, &was->config[k], &is->config[k]);
+        should_be(c, "eps", was->config[k].eps, is->config[k].eps);
+        compare_trainers(c, &saved->state->trainer[k], &now->state->trainer[k]);
+    }
+    c->of = "";
+}
+
 ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_side now,
                            bool strict, void (*notice)(void *user, const char *text), void *user,
                            ef_error *error)
 {
-    comparison c = {path, strict ? EF_ESTATE : EF_OK, notice, user, error, EF_OK};
+    comparison c = {path, "", strict ? EF_ESTATE : EF_OK, notice, user, error, EF_OK};
     const ef__run_state *was = saved.state, *is = now.state;
-    compare_models(&c, saved.config, now.config);
+    compare(&c, EF_EARG, "mode", ef__models_kind(saved.models), ef__models_kind(now.models));
     must_be(&c, "data file's size", was->data_bytes, is->data_bytes);
     compare(&c, EF_EARG, "data file's SHA-256", was->data_sha256, is->data_sha256);
+    compare_reals(&c, EF_EARG, "held-out share", was->val_fraction, is->val_fraction);
     must_be(&c, "seed", was->seed, is->seed);
     must_be(&c, "batch", was->batch, is->batch);
     must_be(&c, "number of micro-batches", was->accum, is->accum);
+    must_be(&c, "number of batches in an epoch", was->max_batches, is->max_batches);
     must_be(&c, "bucketing", was->bucket, is->bucket);
-    should_be(&c, "eps", saved.config->eps, now.config->eps);
-    compare_trainers(&c, &was->trainer, &is->trainer);
+    if (now.models->has[EF_ENCODER] && now.models->has[EF_DECODER])
+        compare_reals(&c, EF_EARG, "share of A steps", was->ab_ratio, is->ab_ratio);
+    should_be(&c, "micro-batch", (double)was->micro_batch, (double)is->micro_batch);
+    compare_kinds(&c, &saved, &now);
     compare_identities(&c, &was->identity, &is->identity);
     return c.status;
 }

@@ -10,12 +10,12 @@ void ef__identity_of(ef_actor *a, ef__identity *identity);
 
 /* One side of the comparison. */
 typedef struct ef__resume_side {
-    const ef_model_config *config;
+    const ef__models *models;
     const ef__run_state *state;
 } ef__resume_side;
 
-/* Compare a checkpoint with the run that is to continue it. Another model, data or order of
- * batches is refused (EARG, both values named). What is left of bit-for-bit differences, the
+/* Compare a checkpoint with the run that is to continue it. Another mode, model, data or
+ * order of batches is refused (EARG, both values named). What is left of bit-for-bit differences, the
  * trainer's options and the identity, is told to notice, a line each; if strict, the first is
  * refused (ESTATE). */
 ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_side now,

@@ -4,9 +4,9 @@
 #include "train/run.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/size.h"
 #include "data/dataset.h"
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,27 +14,63 @@ enum { MOST_SKIPPED = 10 }; /* in a row, before the run gives up */
 
 void ef_train_options_default(ef_train_options *options)
 {
-    *options = (ef_train_options){.epochs = 1, .seed = 1, .batch = 32, .accum = 1, .bucket = true};
+    *options = (ef_train_options){
+        .epochs = 1, .seed = 1, .batch = 32, .accum = 1, .bucket = true, .ab_ratio = 0.5};
     ef_model_config_default(&options->model);
     options->model.vocab = 0;
     ef_trainer_options_default(&options->trainer);
+    options->trainer.decay = EF_DECAY_RUN;
+    options->decoder = options->model;
+    options->decoder_trainer = options->trainer;
 }
 
 /* ---- a step ---- */
 
-/* The micro-batches of the next step, r->accum at most; *count 0 at the end of the epoch. The
- * loader keeps them all. */
-static ef_status fetch(ef__run *r, ef_batch *batches, size_t *count)
+uint64_t ef__run_count(const ef__run *r, ef_model_kind kind, uint64_t steps)
 {
-    for (*count = 0; *count < r->accum; ++*count) {
-        ef_status status = ef_loader_next(r->loader, &batches[*count], r->error);
-        if (status || batches[*count].B == 0)
+    const bool *has = r->models.has;
+    if (!has[EF_ENCODER] || !has[EF_DECODER])
+        return has[kind] ? steps : 0;
+    uint64_t a = (uint64_t)floor((double)steps * r->options->ab_ratio);
+    return kind == EF_ENCODER ? a : steps - a;
+}
+
+static ef_model_kind kind_of(const ef__run *r, uint64_t step)
+{
+    return ef__run_count(r, EF_ENCODER, step + 1) > ef__run_count(r, EF_ENCODER, step) ? EF_ENCODER
+                                                                                       : EF_DECODER;
+}
+
+/* The batches of the next step, r->accum at most; *count 0 at the end of the epoch. The loader
+ * keeps them all. */
+static ef_status fetch(ef__run *r, size_t *count)
+{
+    size_t most = ef__min(r->accum, r->batches - (size_t)r->state.position);
+    for (*count = 0; *count < most; ++*count) {
+        ef_status status = ef_loader_next(r->loader, &r->fetched[*count], r->error);
+        if (status || r->fetched[*count].B == 0)
             return status;
         double from, to;
         ef__loader_prepared(r->loader, &from, &to);
         ef__trace_loaded(r->actor, from, to);
     }
     return EF_OK;
+}
+
+/* Batches in pieces of at most so many samples: how many there are. */
+static size_t cut(const ef_batch *batches, size_t count, size_t most, ef_batch *pieces)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        for (size_t from = 0; from < batches[i].B; from += pieces[n++].B) {
+            ef_batch *p = &pieces[n];
+            *p = batches[i];
+            p->B = ef__min(most, batches[i].B - from);
+            p->ids += from * p->L;
+            p->mask += from * p->L;
+            p->target += from * p->E;
+        }
+    return n;
 }
 
 typedef struct progress { /* of this epoch, as far as it ran here */
@@ -52,45 +88,62 @@ static void count_step(progress *p, const ef_batch *batches, size_t count)
     }
 }
 
-static void report_step(const ef__run *r, const progress *p, const float *metrics)
+static void report_step(const ef__run *r, ef_model_kind kind, const progress *p,
+                        const float *metrics)
 {
+    const ef_trainer *t = r->trainers.of[kind];
     double seconds = ef__now() - p->started;
     ef_step_report report = {.step = r->state.step,
                              .steps = r->steps,
                              .epoch = r->state.epoch + 1,
                              .epochs = r->options->epochs,
+                             .kind = kind,
                              .loss = metrics[EF_METRIC_LOSS],
-                             .mse = metrics[EF_METRIC_MSE],
-                             .cos = metrics[EF_METRIC_COS],
                              .grad_norm = metrics[EF_METRIC_GRAD_NORM],
-                             .lr = ef_lr_at(&r->state.trainer, r->state.step - 1),
+                             .lr = ef_lr_at(&t->options, t->attempted - 1),
                              .samples_per_s = (double)p->samples / seconds,
                              .skipped = metrics[EF_METRIC_SKIPPED] != 0,
                              .skipped_total = r->state.skipped};
+    if (kind == EF_ENCODER) {
+        report.mse = metrics[EF_METRIC_MSE];
+        report.cos = metrics[EF_METRIC_COS];
+    } else {
+        report.ce = metrics[EF_METRIC_CE];
+        report.accuracy = metrics[EF_METRIC_ACCURACY];
+    }
     if (r->steps > r->state.step)
         report.eta_s = seconds / (double)p->steps * (double)(r->steps - r->state.step);
     if (r->watch.on_step)
         r->watch.on_step(r->watch.user, &report);
 }
 
-static ef_status run_step(ef__run *r, const ef_batch *batches, size_t count, progress *p)
+/* One step of a trainer, and what it measured. */
+static ef_status step(ef__run *r, ef_trainer *t, size_t count, float metrics[EF_METRICS])
 {
     ef_readback *readback = NULL;
     const void *data;
-    size_t values;
-    ef_status status = ef_trainer_step(r->trainers.of[EF_ENCODER], batches, count, &readback);
+    size_t values, pieces = cut(r->fetched, count, r->state.micro_batch, r->pieces);
+    ef_status status = ef_trainer_step(t, r->pieces, pieces, &readback);
     if (!status)
         status = ef_readback_value(readback, &data, &values);
-    if (status)
-        return ef__actor_says(r->actor, status, r->error);
-    float metrics[EF_METRICS];
-    memcpy(metrics, data, sizeof metrics);
+    if (!status)
+        memcpy(metrics, data, EF_METRICS * sizeof *metrics);
     ef_readback_free(readback);
-    r->state.step = r->trainers.of[EF_ENCODER]->attempted;
+    return ef__actor_says(r->actor, status, r->error);
+}
+
+static ef_status run_step(ef__run *r, size_t count, progress *p)
+{
+    const ef_model_kind kind = kind_of(r, r->state.step);
+    float metrics[EF_METRICS];
+    ef_status status = step(r, r->trainers.of[kind], count, metrics);
+    if (status)
+        return status;
+    r->state.step++;
     r->state.position += count;
     r->state.skipped += metrics[EF_METRIC_SKIPPED] != 0;
-    count_step(p, batches, count);
-    report_step(r, p, metrics);
+    count_step(p, r->fetched, count);
+    report_step(r, kind, p, metrics);
     if (metrics[EF_METRIC_SKIPPED_IN_A_ROW] < MOST_SKIPPED)
         return EF_OK;
     return ef__error_set(
@@ -119,40 +172,21 @@ static ef_status stop(ef__run *r)
                                (unsigned long long)r->state.step);
 }
 
-static void tell_not_finite(const ef__run *r)
-{
-    char text[160];
-    snprintf(text, sizeof text,
-             "epoch %llu: the held-out cosine is not finite: the model is of no use",
-             (unsigned long long)r->state.epoch + 1);
-    if (r->watch.on_notice)
-        r->watch.on_notice(r->watch.user, text);
-}
-
 /* Validate, move on to the next epoch, save, tell. */
 static ef_status end_epoch(ef__run *r, const progress *p)
 {
     ef__run_state *s = &r->state;
     double seconds = ef__now() - p->started;
     ef_epoch_report report = {.epoch = s->epoch + 1,
+                              .step = s->step,
+                              .mode = r->options->mode,
                               .seconds = seconds,
                               .samples_per_s = (double)p->samples / seconds,
                               .padding = p->tokens ? (double)p->positions / (double)p->tokens : 1};
     if (r->val) {
-        ef_eval_report val;
-        ef_status status = ef_evaluate(r->encoder, r->val, NULL, &val, r->error);
+        ef_status status = ef__run_validate(r, &report);
         if (status)
             return status;
-        report.has_val = true;
-        report.val_mse = val.mse;
-        report.val_cos = val.cos;
-        report.best = isfinite(val.cos) && (!s->has_best || val.cos > s->best_cos);
-        if (!isfinite(val.cos))
-            tell_not_finite(r);
-    }
-    if (report.best) {
-        s->has_best = true;
-        s->best_cos = report.val_cos;
     }
     s->epoch++;
     s->position = 0;
@@ -162,7 +196,7 @@ static ef_status end_epoch(ef__run *r, const progress *p)
     return status;
 }
 
-static ef_status run_epoch(ef__run *r, ef_batch *batches)
+static ef_status run_epoch(ef__run *r)
 {
     progress p = {.started = ef__now()};
     uint64_t every = r->options->save_every;
@@ -171,27 +205,33 @@ static ef_status run_epoch(ef__run *r, ef_batch *batches)
     while (!status) {
         if (r->watch.should_stop && r->watch.should_stop(r->watch.user))
             return stop(r);
-        status = fetch(r, batches, &count);
+        status = fetch(r, &count);
         if (status || count == 0)
             break;
-        status = run_step(r, batches, count, &p);
+        status = run_step(r, count, &p);
         if (!status && every && r->state.step % every == 0)
             status = save(r, false);
     }
     return status ? status : end_epoch(r, &p);
 }
 
+/* So many epochs in a row without a better one are enough. */
+static bool is_stale(const ef__run *r)
+{
+    return r->options->patience && r->state.stale >= r->options->patience;
+}
+
 static ef_status run_all(ef__run *r)
 {
-    ef_batch *batches = calloc(r->accum, sizeof *batches);
+    const uint64_t epochs = r->options->epochs;
     ef_status status = EF_OK;
-    if (!batches)
-        status = ef__error_set(r->error, EF_ENOMEM, 0, NULL, "train: out of memory");
-    else if (r->state.epoch >= r->options->epochs)
+    if (r->state.epoch >= epochs || is_stale(r))
         status = save(r, false);
-    while (!status && r->state.epoch < r->options->epochs)
-        status = run_epoch(r, batches);
-    free(batches);
+    while (!status && r->state.epoch < epochs && !is_stale(r))
+        status = run_epoch(r);
+    if (!status && r->state.epoch < epochs)
+        ef__run_tell(r, "epoch %llu: none of the last %llu was better: the run ends early",
+                     (unsigned long long)r->state.epoch, (unsigned long long)r->state.stale);
     return status;
 }
 

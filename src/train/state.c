@@ -81,26 +81,53 @@ ef_status ef__config_dump(const char *path, const ef__models *models, char **tex
     return dump(path, "config", json, &why, text, error);
 }
 
-ef_status ef__run_dump(const char *path, const ef__run_state *s, char **text, ef_error *error)
+static json_t *pack_trainer(const ef_trainer_options *t, json_error_t *why)
 {
-    const ef_trainer_options *t = &s->trainer;
-    const ef__identity *id = &s->identity;
-    json_error_t why;
-    json_t *json = json_pack_ex(
-        &why, 0,
-        "{s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:I, s:s, s:I, s:I, s:b,"
-        " s:{s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i},"
-        " s:{s:s, s:s, s:s, s:s}}",
+    return json_pack_ex(
+        why, 0, "{s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i}", "alpha",
+        t->alpha, "beta", t->beta, "lr", t->lr, "min_lr", t->min_lr, "warmup", integer(t->warmup),
+        "decay", integer(t->decay), "weight_decay", t->weight_decay, "beta1", t->beta1, "beta2",
+        t->beta2, "epsilon", t->epsilon, "clip", t->clip, "loss_scale", t->loss_scale, "optim",
+        (int)t->optim, "scope", (int)t->scope);
+}
+
+static json_t *pack_identity(const ef__identity *id, json_error_t *why)
+{
+    return json_pack_ex(why, 0, "{s:s, s:s, s:s, s:s}", "device", id->device, "driver", id->driver,
+                        "library", id->library, "variants", id->variants);
+}
+
+static json_t *pack_run(const ef__run_state *s, json_error_t *why)
+{
+    return json_pack_ex(
+        why, 0,
+        "{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:I, s:s, s:f, s:f, s:I, s:I, s:I, s:I,"
+        " s:b}",
         "version", EF__FORMAT_VERSION, "step", integer(s->step), "epoch", integer(s->epoch),
         "position", integer(s->position), "skipped", integer(s->skipped), "seed", integer(s->seed),
-        "has_best", s->has_best, "best_cos", s->best_cos, "data_bytes", integer(s->data_bytes),
-        "data_sha256", s->data_sha256, "batch", integer(s->batch), "accum", integer(s->accum),
-        "bucket", s->bucket, "trainer", "alpha", t->alpha, "beta", t->beta, "lr", t->lr, "min_lr",
-        t->min_lr, "warmup", integer(t->warmup), "decay", integer(t->decay), "weight_decay",
-        t->weight_decay, "beta1", t->beta1, "beta2", t->beta2, "epsilon", t->epsilon, "clip",
-        t->clip, "loss_scale", t->loss_scale, "optim", (int)t->optim, "scope", (int)t->scope,
-        "identity", "device", id->device, "driver", id->driver, "library", id->library, "variants",
-        id->variants);
+        "stale", integer(s->stale), "has_best", s->has_best, "best", s->best, "data_bytes",
+        integer(s->data_bytes), "data_sha256", s->data_sha256, "val_fraction", s->val_fraction,
+        "ab_ratio", s->ab_ratio, "batch", integer(s->batch), "accum", integer(s->accum),
+        "micro_batch", integer(s->micro_batch), "max_batches", integer(s->max_batches), "bucket",
+        s->bucket);
+}
+
+static const char *const trainers[] = {[EF_ENCODER] = "trainer", [EF_DECODER] = "decoder_trainer"};
+
+ef_status ef__run_dump(const char *path, const ef__run_state *s, char **text, ef_error *error)
+{
+    json_error_t why;
+    json_t *json = pack_run(s, &why);
+    for (int k = 0; k <= EF__KINDS && json; k++) {
+        json_t *part =
+            k < EF__KINDS ? pack_trainer(&s->trainer[k], &why) : pack_identity(&s->identity, &why);
+        const char *name = k < EF__KINDS ? trainers[k] : "identity";
+        bool failed = !part;
+        if (failed || json_object_set_new(json, name, part)) {
+            json_decref(json);
+            json = NULL;
+        }
+    }
     return dump(path, "run", json, &why, text, error);
 }
 
@@ -230,20 +257,14 @@ static bool parse_identity(json_t *json, ef__identity *id, json_error_t *why)
     return true;
 }
 
-static bool parse_run(json_t *json, ef__run_state *s, json_error_t *why)
+static bool parse_counts(json_t *json, ef__run_state *s, json_error_t *why)
 {
-    json_int_t step, epoch, position, skipped, seed, bytes, batch, accum;
-    json_t *trainer, *identity;
-    const char *sha256;
-    int has_best, bucket;
-    if (json_unpack_ex(json, why, 0,
-                       "{s:I, s:I, s:I, s:I, s:I, s:b, s:F, s:I, s:s, s:I, s:I, s:b, s:o, s:o}",
-                       "step", &step, "epoch", &epoch, "position", &position, "skipped", &skipped,
-                       "seed", &seed, "has_best", &has_best, "best_cos", &s->best_cos, "data_bytes",
-                       &bytes, "data_sha256", &sha256, "batch", &batch, "accum", &accum, "bucket",
-                       &bucket, "trainer", &trainer, "identity", &identity))
+    json_int_t step, epoch, position, skipped, seed, stale, bytes;
+    if (json_unpack_ex(json, why, 0, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "step", &step, "epoch",
+                       &epoch, "position", &position, "skipped", &skipped, "seed", &seed, "stale",
+                       &stale, "data_bytes", &bytes))
         return false;
-    if (step < 0 || epoch < 0 || position < 0 || skipped < 0 || bytes < 0) {
+    if (step < 0 || epoch < 0 || position < 0 || skipped < 0 || stale < 0 || bytes < 0) {
         snprintf(why->text, sizeof why->text, "a count is negative");
         return false;
     }
@@ -252,13 +273,35 @@ static bool parse_run(json_t *json, ef__run_state *s, json_error_t *why)
     s->position = (uint64_t)position;
     s->skipped = (uint64_t)skipped;
     s->seed = (uint64_t)seed;
-    s->has_best = has_best;
+    s->stale = (uint64_t)stale;
     s->data_bytes = (uint64_t)bytes;
+    return true;
+}
+
+static bool parse_run(json_t *json, ef__run_state *s, json_error_t *why)
+{
+    json_int_t batch, accum, micro, most;
+    json_t *part[EF__KINDS], *identity;
+    const char *sha256;
+    int has_best, bucket;
+    if (json_unpack_ex(
+            json, why, 0, "{s:b, s:F, s:s, s:F, s:F, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:o}",
+            "has_best", &has_best, "best", &s->best, "data_sha256", &sha256, "val_fraction",
+            &s->val_fraction, "ab_ratio", &s->ab_ratio, "batch", &batch, "accum", &accum,
+            "micro_batch", &micro, "max_batches", &most, "bucket", &bucket, trainers[EF_ENCODER],
+            &part[EF_ENCODER], trainers[EF_DECODER], &part[EF_DECODER], "identity", &identity))
+        return false;
+    s->has_best = has_best;
     snprintf(s->data_sha256, sizeof s->data_sha256, "%s", sha256);
     s->batch = size_of(batch);
     s->accum = size_of(accum);
+    s->micro_batch = size_of(micro);
+    s->max_batches = size_of(most);
     s->bucket = bucket;
-    return parse_trainer(trainer, &s->trainer, why) && parse_identity(identity, &s->identity, why);
+    return parse_counts(json, s, why) &&
+           parse_trainer(part[EF_ENCODER], &s->trainer[EF_ENCODER], why) &&
+           parse_trainer(part[EF_DECODER], &s->trainer[EF_DECODER], why) &&
+           parse_identity(identity, &s->identity, why);
 }
 
 static ef_status check_version(const char *path, const json_t *run, ef_error *error)

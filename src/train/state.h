@@ -14,22 +14,24 @@ typedef struct ef__identity {
     char device[400], driver[300], library[256], variants[256];
 } ef__identity;
 
+/* What is one of each kind, or NULL: of a pair, both. */
+enum { EF__KINDS = 2 };
+
 typedef struct ef__run_state {
     uint64_t step;            /* attempted */
     uint64_t epoch, position; /* batch number position of epoch is next, both from 0 */
     uint64_t skipped, seed;
+    uint64_t stale; /* epochs since the best one */
     bool has_best;
-    double best_cos;
+    double best; /* held-out cos; ce of a decoder's run */
     uint64_t data_bytes;
     char data_sha256[65];
-    size_t batch, accum;
+    double val_fraction, ab_ratio;
+    size_t batch, accum, micro_batch, max_batches;
     bool bucket;
-    ef_trainer_options trainer;
+    ef_trainer_options trainer[EF__KINDS];
     ef__identity identity;
 } ef__run_state;
-
-/* What is one of each kind, or NULL: of a pair, both. */
-enum { EF__KINDS = 2 };
 
 /* The configurations of a checkpoint's model, or of a pair's two. */
 typedef struct ef__models {

@@ -47,7 +47,7 @@ static ef_status check_size(const char *path, const ef_tokenizer *t, size_t ids,
 ef_status ef__run_open_vocabulary(ef__run *r)
 {
     const ef_train_options *o = r->options;
-    const char *start = o->resume ? o->resume : o->init_from;
+    const char *start = ef__run_start(r);
     ef_tokenizer *named = NULL, *carried = NULL;
     ef_status status = open_carried(start, &carried, r->error);
     if (!status && o->vocabulary)
@@ -55,8 +55,9 @@ ef_status ef__run_open_vocabulary(ef__run *r)
     if (!status && named && carried)
         status = check_same(o->vocabulary, named, start, carried, r->error);
     if (!status && (named || carried))
-        status = check_size(named ? o->vocabulary : start, named ? named : carried, o->model.vocab,
-                            r->error);
+        status =
+            check_size(named ? o->vocabulary : start, named ? named : carried,
+                       o->mode == EF_MODE_DECODER ? o->decoder.vocab : o->model.vocab, r->error);
     r->tokenizer = named ? named : carried;
     if (named)
         ef_tokenizer_free(carried);

@@ -1,9 +1,10 @@
 /* Pictures: gnuplot reads a script from a file and prints the SVG into another. */
-#include "picture.h"
-#include "base/file.h"
+#include "cmd/picture.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,9 +13,22 @@ extern char **environ;
 
 enum { WIDTH = 420, HEIGHT = 300, TITLE = 30 };
 
+static ef_status fail(ef_error *error, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static ef_status fail(ef_error *error, const char *format, ...)
+{
+    va_list args;
+    *error = (ef_error){.status = EF_EIO};
+    va_start(args, format);
+    vsnprintf(error->text, sizeof error->text, format, args);
+    va_end(args);
+    return EF_EIO;
+}
+
 static ef_status failed(ef_error *error, const char *what)
 {
-    return ef__error_set(error, EF_EIO, errno, NULL, "%s: %s", what, strerror(errno));
+    return fail(error, "%s: %s", what, strerror(errno));
 }
 
 /* ---- the script ---- */
@@ -31,7 +45,7 @@ static void quote(FILE *script, const char *text)
     fputc('\'', script);
 }
 
-FILE *bench_picture_begin(size_t panels, const char *title, ef_error *error)
+FILE *ef__picture_begin(size_t panels, const char *title, ef_error *error)
 {
     FILE *script = tmpfile();
     int columns = (int)fmin(4, ceil(sqrt((double)panels)));
@@ -49,7 +63,7 @@ FILE *bench_picture_begin(size_t panels, const char *title, ef_error *error)
     return script;
 }
 
-void bench_picture_panel(FILE *script, const char *title)
+void ef__picture_panel(FILE *script, const char *title)
 {
     fprintf(script, "set title ");
     quote(script, title);
@@ -60,7 +74,7 @@ void bench_picture_panel(FILE *script, const char *title)
 
 /* Its exit status, or -1: it could not be run. What it reads and writes are files: neither side
  * waits for the other. */
-static int run(FILE *script, FILE *picture, FILE *complaint)
+static int run(FILE *script, int picture, FILE *complaint)
 {
     char name[] = "gnuplot", plain[] = "-d", *argv[] = {name, plain, NULL};
     posix_spawn_file_actions_t files;
@@ -68,7 +82,7 @@ static int run(FILE *script, FILE *picture, FILE *complaint)
     int status;
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_adddup2(&files, fileno(script), STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&files, fileno(picture), STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&files, picture, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&files, fileno(complaint), STDERR_FILENO);
     errno = posix_spawnp(&pid, name, &files, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&files);
@@ -90,43 +104,58 @@ static ef_status complain(FILE *complaint, ef_error *error)
         if (line[strspn(line, " \t^")] != '\0')
             memcpy(said, line, sizeof said);
     }
-    return ef__error_set(error, EF_EIO, 0, NULL, "gnuplot: %s", said);
+    return fail(error, "gnuplot: %s", said);
 }
 
-static ef_status save(FILE *picture, const char *path, ef_error *error)
+static ef_status draw(FILE *script, int picture, ef_error *error)
 {
-    char block[16384];
-    size_t bytes;
-    ef__file *file;
-    ef_status status = ef__file_begin(path, &file, error);
-    if (status)
-        return status;
-    rewind(picture);
-    while (!status && (bytes = fread(block, 1, sizeof block, picture)) > 0)
-        status = ef__file_write(file, block, bytes, error);
-    if (!status)
-        return ef__file_commit(file, error);
-    ef__file_abandon(file);
+    FILE *complaint = tmpfile();
+    ef_status status = EF_OK;
+    int code;
+    if (!complaint || fflush(script) || ferror(script) || lseek(fileno(script), 0, SEEK_SET) < 0)
+        status = failed(error, "a temporary file");
+    else if ((code = run(script, picture, complaint)) != 0)
+        status = code < 0 ? failed(error, "gnuplot") : complain(complaint, error);
+    if (complaint)
+        fclose(complaint);
     return status;
 }
 
-ef_status bench_picture_end(FILE *script, const char *path, ef_error *error)
+/* Draw into a file beside path, which takes its place when it is whole; not: it goes again. */
+static ef_status draw_at(FILE *script, const char *path, bool keep, ef_error *error)
 {
-    FILE *picture = tmpfile(), *complaint = tmpfile();
-    ef_status status = EF_OK;
-    int code;
+    char beside[4096];
+    if (snprintf(beside, sizeof beside, "%s.%ld.ef-tmp", path, (long)getpid()) >=
+        (int)sizeof beside)
+        return fail(error, "%.200s...: the name is too long", path);
+    int picture = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (picture < 0)
+        return failed(error, path);
+    ef_status status = draw(script, picture, error);
+    if (close(picture) && !status)
+        status = failed(error, path);
+    if (!status && keep && !rename(beside, path))
+        return EF_OK;
+    if (!status && keep)
+        status = failed(error, path);
+    unlink(beside);
+    return status;
+}
+
+ef_status ef__picture_end(FILE *script, const char *path, ef_error *error)
+{
     fprintf(script, "unset multiplot\n");
-    if (!picture || !complaint || fflush(script) || ferror(script) ||
-        lseek(fileno(script), 0, SEEK_SET) < 0)
-        status = failed(error, "a temporary file");
-    else if ((code = run(script, picture, complaint)) < 0)
-        status = failed(error, "gnuplot");
-    else
-        status = code ? complain(complaint, error) : save(picture, path, error);
+    ef_status status = draw_at(script, path, true, error);
     fclose(script);
-    if (picture)
-        fclose(picture);
-    if (complaint)
-        fclose(complaint);
+    return status;
+}
+
+ef_status ef__picture_check(const char *path, ef_error *error)
+{
+    FILE *nothing = tmpfile();
+    if (!nothing)
+        return failed(error, "a temporary file");
+    ef_status status = draw_at(nothing, path, false, error);
+    fclose(nothing);
     return status;
 }
