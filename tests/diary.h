@@ -79,6 +79,8 @@ static inline ef_train_options tiny_options(void)
     o.model.blocks = 2;
     o.model.length = 7; /* some samples are longer */
     o.trainer.warmup = 3;
+    o.decoder = o.model;
+    o.decoder_trainer.warmup = 2;
     return o;
 }
 
@@ -137,9 +139,12 @@ static inline void same_step(const ef_step_report *a, const ef_step_report *b)
 {
     ck_assert_uint_eq(a->step, b->step);
     ck_assert_uint_eq(a->epoch, b->epoch);
+    ck_assert_int_eq(a->kind, b->kind);
     ck_assert_double_eq(a->loss, b->loss);
     ck_assert_double_eq(a->mse, b->mse);
     ck_assert_double_eq(a->cos, b->cos);
+    ck_assert_double_eq(a->ce, b->ce);
+    ck_assert_double_eq(a->accuracy, b->accuracy);
     ck_assert_double_eq(a->grad_norm, b->grad_norm);
     ck_assert_double_eq(a->lr, b->lr);
 }

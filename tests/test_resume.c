@@ -2,36 +2,66 @@
 #include "diary.h"
 #include "train/checkpoint.h"
 #include "train/resume.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+/* Stop at the step, go on, and compare with the whole run. */
+static void break_at(ef_actor *a, ef_train_options o, size_t step, const diary *whole)
+{
+    static diary first, second;
+    o.save = in_folder("broken");
+    first.stop_after = step;
+    refused(run(a, &o, &first), EF_ECANCELLED, &first.error, "stopped");
+    ck_assert_uint_eq(first.steps, step);
+    o.resume = o.save;
+    o.strict_resume = true;
+    run_well(a, &o, &second);
+    ck_assert_uint_eq(first.steps + second.steps, whole->steps);
+    ck_assert_uint_eq(second.begun, first.steps);
+    ck_assert_uint_eq(second.whole, whole->steps);
+    for (size_t s = 0; s < second.steps; s++)
+        same_step(&second.step[s], &whole->step[first.steps + s]);
+    same_files(in_folder("whole"), in_folder("broken"));
+}
 
 START_TEST(a_resumed_run_is_the_unbroken_run_bit_for_bit)
 {
     ef_actor *a = begin();
-    static diary whole, first, second;
+    static diary whole;
     const size_t stops[] = {1, 5, 8, 13, 23}, accums[] = {1, 3};
-    for (int j = 0; j < 2; j++) {
+    const ef_train_mode modes[] = {EF_MODE_ENCODER, EF_MODE_DECODER, EF_MODE_COMBINED};
+    for (int j = 0; j < 6; j++) {
         ef_train_options o = tiny_options();
+        o.mode = modes[j / 2];
         o.val = in_folder("val.efb");
-        o.accum = accums[j];
-        o.bucket = j == 0;
+        o.accum = accums[j % 2];
+        o.bucket = j % 2 == 0;
+        o.trainer.loss_scale = j % 2 ? 8 : 0;
         o.save = in_folder("whole");
         run_well(a, &o, &whole);
-        for (size_t i = 0; i < ef_test_size(1, 3, 5) && stops[i] < whole.steps; i++) {
-            o.save = in_folder("broken");
-            o.resume = NULL;
-            first.stop_after = stops[i];
-            refused(run(a, &o, &first), EF_ECANCELLED, &first.error, "stopped");
-            ck_assert_uint_eq(first.steps, stops[i]);
-            o.resume = o.save;
-            o.strict_resume = true;
-            run_well(a, &o, &second);
-            ck_assert_uint_eq(first.steps + second.steps, whole.steps);
-            ck_assert_uint_eq(second.begun, first.steps);
-            ck_assert_uint_eq(second.whole, whole.steps);
-            for (size_t s = 0; s < second.steps; s++)
-                same_step(&second.step[s], &whole.step[first.steps + s]);
-            same_files(in_folder("whole"), in_folder("broken"));
-        }
+        for (size_t i = 0; i < ef_test_size(1, 2, j < 2 ? 5 : 3) && stops[i] < whole.steps; i++)
+            break_at(a, o, stops[i], &whole);
     }
+    end(a);
+}
+END_TEST
+
+START_TEST(what_a_run_leaves_out_and_holds_out_it_does_again_when_resumed)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary whole;
+    o.val_fraction = 0.2;
+    o.max_batches = 3;
+    o.micro_batch = 3;
+    o.patience = 2;
+    o.save = in_folder("whole");
+    run_well(a, &o, &whole);
+    ck_assert_uint_eq(whole.steps, 9);
+    break_at(a, o, 2, &whole);
+    break_at(a, o, 6, &whole);
     end(a);
 }
 END_TEST
@@ -114,6 +144,16 @@ START_TEST(another_model_or_data_file_is_refused_with_both_values)
     other = o;
     other.seed = 9;
     refused(run(a, &other, &d), EF_EARG, &d.error, "seed is 1, this run's is 9");
+    other = o;
+    other.mode = EF_MODE_COMBINED;
+    refused(run(a, &other, &d), EF_EARG, &d.error, "mode is encoder, this run's is combined");
+    other = o;
+    other.val_fraction = 0.25;
+    refused(run(a, &other, &d), EF_EARG, &d.error, "held-out share is 0, this run's is 0.25");
+    other = o;
+    other.max_batches = 3;
+    refused(run(a, &other, &d), EF_EARG, &d.error,
+            "number of batches in an epoch is 0, this run's is 3");
     other = o;
     other.init_from = in_folder("m");
     refused(run(a, &other, &d), EF_EARG, &d.error, "both");
@@ -310,11 +350,114 @@ START_TEST(a_vocabulary_that_does_not_fit_is_refused_with_both_values)
 }
 END_TEST
 
+/* ---- killed runs ---- */
+
+/* A report without the clock's part. */
+static void log_step(void *user, const ef_step_report *report)
+{
+    ef_step_report r = *report;
+    r.samples_per_s = r.eta_s = 0;
+    if (write(*(int *)user, &r, sizeof r) != (ssize_t)sizeof r)
+        _exit(2);
+}
+
+/* A run in a process of its own, whose reports go to the log. The parent has not touched OpenCL. */
+static pid_t start(const ef_train_options *o, const char *log)
+{
+    pid_t pid = fork();
+    if (pid)
+        return pid;
+    int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    ef_error error;
+    ef_actor *a = ef_test_open();
+    const ef_train_observer watch = {.user = &fd, .on_step = log_step};
+    ef_status status = ef_train(a, o, &watch, &error);
+    if (status)
+        fprintf(stderr, "%s\n", error.text);
+    ef_actor_close(a);
+    _exit(status != EF_OK);
+}
+
+static size_t logged(const char *log)
+{
+    struct stat about;
+    return stat(log, &about) ? 0 : (size_t)about.st_size / sizeof(ef_step_report);
+}
+
+/* SIGKILL once so many reports are there; false: it ended before. */
+static bool kill_after(pid_t pid, const char *log, size_t reports)
+{
+    int status;
+    while (logged(log) < reports) {
+        if (waitpid(pid, &status, WNOHANG) == pid) {
+            ck_assert_int_eq(status, 0);
+            return false;
+        }
+        usleep(100);
+    }
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status);
+}
+
+/* Each step's last report. */
+static void read_log(const char *log, ef_step_report *steps, size_t count)
+{
+    size_t bytes;
+    const ef_step_report *r = (const ef_step_report *)(void *)read_file(log, &bytes);
+    ck_assert_uint_eq(bytes % sizeof *r, 0);
+    memset(steps, 0, count * sizeof *steps);
+    for (size_t i = 0; i < bytes / sizeof *r; i++) {
+        ck_assert_uint_le(r[i].step, count);
+        steps[r[i].step - 1] = r[i];
+    }
+}
+
+START_TEST(a_run_that_is_killed_again_and_again_is_the_unbroken_one)
+{
+    enum { EPOCHS = 40, STEPS = 7 * EPOCHS, KILLS = 20 };
+    static ef_step_report whole[STEPS], broken[STEPS];
+    ef_train_options o = tiny_options();
+    size_t kills = 0;
+    int status;
+    make_folder();
+    train_data_write(in_folder("train.efb"), SAMPLES, 1);
+    srand((unsigned)_i + 1);
+    o.mode = (ef_train_mode)_i;
+    o.epochs = EPOCHS;
+    o.save_every = 3;
+    o.val_fraction = 0.1;
+    o.batch = 4;
+    o.save = in_folder("whole");
+    waitpid(start(&o, in_folder("whole.log")), &status, 0);
+    ck_assert_int_eq(status, 0);
+    read_log(in_folder("whole.log"), whole, STEPS);
+    o.save = in_folder("broken");
+    for (bool going = true; going;) {
+        bool saved = access(o.save, F_OK) == 0;
+        o.resume = saved ? o.save : NULL;
+        o.strict_resume = saved;
+        size_t more = kills < KILLS ? logged(in_folder("log")) + 1 + (size_t)rand() % 8 : SIZE_MAX;
+        going = kill_after(start(&o, in_folder("log")), in_folder("log"), more);
+        kills += going;
+    }
+    ck_assert_uint_eq(kills, KILLS);
+    read_log(in_folder("log"), broken, STEPS);
+    for (size_t i = 0; i < STEPS; i++)
+        same_step(&broken[i], &whole[i]);
+    same_files(in_folder("whole"), in_folder("broken"));
+    remove_folder();
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("resume");
     TCase *resume = ef_test_case(s, "resume");
     tcase_add_test(resume, a_resumed_run_is_the_unbroken_run_bit_for_bit);
+    tcase_add_test(resume, what_a_run_leaves_out_and_holds_out_it_does_again_when_resumed);
+    tcase_add_loop_test(resume, a_run_that_is_killed_again_and_again_is_the_unbroken_one,
+                        EF_MODE_ENCODER, EF_MODE_COMBINED + 1);
     tcase_add_test(resume, save_every_saves_between_epochs);
     tcase_add_test(resume, a_save_leaves_the_run_as_it_was);
     tcase_add_test(resume, a_lost_device_writes_nothing);

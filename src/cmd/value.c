@@ -53,7 +53,7 @@ static bool parse_whole(const ef__option *o, const char *text, char *why)
 static bool parse_real(const ef__option *o, const char *text, char *why)
 {
     char *end;
-    double value = strtod(text, &end);
+    double value = strtod(text, &end) + 0; /* no negative zero */
     bool plain = *text && text[strspn(text, "0123456789.eE+-")] == '\0';
     if (!plain || *end)
         return wrong(why, "not a number");
