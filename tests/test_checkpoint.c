@@ -353,7 +353,7 @@ START_TEST(a_step_of_more_batches_than_there_are_is_a_step_of_them_all)
     run_well(a, &o, &more); /* what was asked for is what is saved */
     o.resume = NULL;
     o.accum = (size_t)INT32_MAX + 1;
-    refused(run(a, &o, &more), EF_EARG, &more.error, "more than 2147483647 micro-batches");
+    refused(run(a, &o, &more), EF_EARG, &more.error, "more than 2147483647 batches in a step");
     o.accum = 1;
     o.batch = SIZE_MAX;
     refused(run(a, &o, &more), EF_EARG, &more.error, "more than 2147483647 samples");

@@ -417,11 +417,11 @@ START_TEST(a_run_that_is_killed_again_and_again_is_the_unbroken_one)
 {
     enum { EPOCHS = 40, STEPS = 7 * EPOCHS, KILLS = 20 };
     static ef_step_report whole[STEPS], broken[STEPS];
-    ef_train_options o = tiny_options();
     size_t kills = 0;
     int status;
     make_folder();
     train_data_write(in_folder("train.efb"), SAMPLES, 1);
+    ef_train_options o = tiny_options();
     srand((unsigned)_i + 1);
     o.mode = (ef_train_mode)_i;
     o.epochs = EPOCHS;

@@ -78,6 +78,8 @@ static ef_status take_number(const reading *r, const ef__option *o, const char *
     if (json_is_integer(value))
         snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else
+        snprintf(text, sizeof text, "%.15g", json_real_value(value));
+    if (json_is_real(value) && strtod(text, NULL) != json_real_value(value))
         snprintf(text, sizeof text, "%.17g", json_real_value(value));
     return take_text(r, o, pointer, text);
 }

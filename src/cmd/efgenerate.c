@@ -46,7 +46,7 @@ static int read_options(settings *s, int argc, char **argv)
          .help = "what each text begins with"},
         {"Choice", EF__GROUP, .help = ""},
         {"max-tokens", EF__SIZE, &s->max_tokens, "N", 1, 1 << 20, "the model's length",
-         "most ids of a text after its prompt"},
+         .help = "most ids of a text after its prompt"},
         {"top-k", EF__SIZE, &s->choice.top_k, "K", 0, INT32_MAX,
          .help = "draw among the K likeliest; 1: the likeliest, 0: all"},
         {"temperature", EF__REAL, &s->choice.temperature, "T", 0, 1e6,

@@ -11,7 +11,8 @@ typedef struct ef__progress {
     const char *command;
     bool terminal, drawn; /* drawn: something stands on the terminal's last line */
     double shown;         /* when the last bar or step line was written */
-    /* of each kind, sums over the epoch's steps that were not skipped: mse or ce, cos or accuracy */
+    /* of each kind, sums over the epoch's steps that were not skipped: mse or ce; cos or
+     * accuracy */
     double error[EF__STEP_KINDS], likeness[EF__STEP_KINDS];
     uint64_t steps[EF__STEP_KINDS], epochs; /* those steps; epochs of the run */
 } ef__progress;

@@ -158,19 +158,12 @@ static void compare_trainers(comparison *c, const ef_trainer_options *saved,
     should_be(c, "trained part", saved->scope, now->scope);
 }
 
-static void compare_kinds(comparison *c, const ef__resume_side *saved, const ef__resume_side *now)
+/* Both sides have a model of that kind; which it is, is said where there are two. */
+static bool begin_kind(comparison *c, const ef__models *was, const ef__models *is, int kind)
 {
-    const ef__models *was = saved->models, *is = now->models;
     const bool two = is->has[EF_ENCODER] && is->has[EF_DECODER];
-    for (int k = 0; k < EF__KINDS; k++) {
-        if (!was->has[k] || !is->has[k])
-            continue;
-        c->of = !two ? "" : k == EF_ENCODER ? "encoder's " : "decoder's ";
-        compare_models(c, &was->config[k], &is->config[k]);
-        should_be(c, "eps", was->config[k].eps, is->config[k].eps);
-        compare_trainers(c, &saved->state->trainer[k], &now->state->trainer[k]);
-    }
-    c->of = "";
+    c->of = !two ? "" : kind == EF_ENCODER ? "encoder's " : "decoder's ";
+    return was->has[kind] && is->has[kind];
 }
 
 ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_side now,
@@ -180,18 +173,27 @@ ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_s
     comparison c = {path, "", strict ? EF_ESTATE : EF_OK, notice, user, error, EF_OK};
     const ef__run_state *was = saved.state, *is = now.state;
     compare(&c, EF_EARG, "mode", ef__models_kind(saved.models), ef__models_kind(now.models));
+    for (int k = 0; k < EF__KINDS; k++)
+        if (begin_kind(&c, saved.models, now.models, k))
+            compare_models(&c, &saved.models->config[k], &now.models->config[k]);
+    c.of = "";
     must_be(&c, "data file's size", was->data_bytes, is->data_bytes);
     compare(&c, EF_EARG, "data file's SHA-256", was->data_sha256, is->data_sha256);
     compare_reals(&c, EF_EARG, "held-out share", was->val_fraction, is->val_fraction);
     must_be(&c, "seed", was->seed, is->seed);
     must_be(&c, "batch", was->batch, is->batch);
-    must_be(&c, "number of micro-batches", was->accum, is->accum);
+    must_be(&c, "number of batches in a step", was->accum, is->accum);
     must_be(&c, "number of batches in an epoch", was->max_batches, is->max_batches);
     must_be(&c, "bucketing", was->bucket, is->bucket);
     if (now.models->has[EF_ENCODER] && now.models->has[EF_DECODER])
         compare_reals(&c, EF_EARG, "share of A steps", was->ab_ratio, is->ab_ratio);
     should_be(&c, "micro-batch", (double)was->micro_batch, (double)is->micro_batch);
-    compare_kinds(&c, &saved, &now);
+    for (int k = 0; k < EF__KINDS; k++)
+        if (begin_kind(&c, saved.models, now.models, k)) {
+            should_be(&c, "eps", saved.models->config[k].eps, now.models->config[k].eps);
+            compare_trainers(&c, &was->trainer[k], &is->trainer[k]);
+        }
+    c.of = "";
     compare_identities(&c, &was->identity, &is->identity);
     return c.status;
 }

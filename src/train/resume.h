@@ -14,9 +14,9 @@ typedef struct ef__resume_side {
     const ef__run_state *state;
 } ef__resume_side;
 
-/* Compare a checkpoint with the run that is to continue it. Another mode, model, data or
- * order of batches is refused (EARG, both values named). What is left of bit-for-bit differences, the
- * trainer's options and the identity, is told to notice, a line each; if strict, the first is
+/* Compare a checkpoint with the run that is to continue it. Another mode, model, data or order of
+ * batches or steps is refused (EARG, both values named). What is left of bit-for-bit differences,
+ * the trainers' options and the identity, is told to notice, a line each; if strict, the first is
  * refused (ESTATE). */
 ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_side now,
                            bool strict, void (*notice)(void *user, const char *text), void *user,

@@ -39,9 +39,9 @@ static ef_status check_options(const ef__run *r)
     const char *wrong =
         !o->data                ? "no data file"
         : o->batch == 0         ? "a batch of 0 samples"
-        : o->accum == 0         ? "0 micro-batches in a step"
+        : o->accum == 0         ? "0 batches in a step"
         : o->batch > INT32_MAX  ? "a batch of more than 2147483647 samples"
-        : o->accum > INT32_MAX  ? "more than 2147483647 micro-batches in a step"
+        : o->accum > INT32_MAX  ? "more than 2147483647 batches in a step"
         : o->epochs > INT32_MAX ? "more than 2147483647 epochs"
         : !(o->val_fraction >= 0 && o->val_fraction < 1)
             ? "a held-out share that is not from 0 to below 1"
