@@ -162,6 +162,42 @@ START_TEST(mutated_files_are_refused_or_in_bounds)
 }
 END_TEST
 
+/* What of a dataset is picked, or not, is a dataset of the same samples, loaded as it is read. */
+START_TEST(two_parts_have_the_samples_of_the_whole)
+{
+    efb f = efb_random(7, 3);
+    const bool picked[7] = {false, true, false, false, true, true, false};
+    ef_dataset *whole = efb_parsed(&f), *part[2];
+    size_t at[2] = {0, 0}, longest = 0;
+    for (int which = 0; which < 2; which++) {
+        ck_assert_int_eq(ef__dataset_part(whole, picked, which, &part[which], NULL), EF_OK);
+        longest =
+            ef_dataset_longest(part[which]) > longest ? ef_dataset_longest(part[which]) : longest;
+        load_all(part[which]);
+    }
+    ck_assert_uint_eq(ef_dataset_size(part[false]), 4);
+    ck_assert_uint_eq(ef_dataset_size(part[true]), 3);
+    ck_assert_uint_eq(ef_dataset_width(part[true]), ef_dataset_width(whole));
+    ck_assert_uint_eq(longest, ef_dataset_longest(whole));
+    for (size_t n = 0; n < 7; n++) {
+        ef_sample a, b;
+        char of_whole[64], of_part[64];
+        ck_assert_int_eq(ef_dataset_read(whole, n, &a, NULL), EF_OK);
+        ck_assert_int_eq(ef_dataset_read(part[picked[n]], at[picked[n]], &b, NULL), EF_OK);
+        ck_assert_uint_eq(a.length, b.length);
+        ck_assert_mem_eq(a.ids, b.ids, 4 * a.length);
+        ck_assert_mem_eq(a.target, b.target, 4 * ef_dataset_width(whole));
+        ef__dataset_where(whole, n, of_whole, sizeof of_whole);
+        ef__dataset_where(part[picked[n]], at[picked[n]]++, of_part, sizeof of_part);
+        ck_assert_str_eq(of_whole, of_part);
+    }
+    ef_dataset_free(part[0]);
+    ef_dataset_free(part[1]);
+    ef_dataset_free(whole);
+    free(f.data);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("data");
@@ -170,6 +206,7 @@ static Suite *suite(void)
     tcase_add_test(file, a_foreign_or_unfinished_file_is_named);
     tcase_add_test(file, a_bad_sample_is_named);
     tcase_add_test(file, a_file_cut_at_any_byte_is_refused);
+    tcase_add_test(file, two_parts_have_the_samples_of_the_whole);
     tcase_add_test(file, mutated_files_are_refused_or_in_bounds);
     return s;
 }

@@ -205,6 +205,19 @@ START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
 }
 END_TEST
 
+/* In the files m and n. */
+static void same_tensor(const char *name)
+{
+    ef__st_reader *m, *n;
+    ck_assert_int_eq(ef__st_open(in_folder("m"), &m, NULL), EF_OK);
+    ck_assert_int_eq(ef__st_open(in_folder("n"), &n, NULL), EF_OK);
+    const ef__st_tensor *a = ef__st_find(m, name), *b = ef__st_find(n, name);
+    ck_assert_uint_eq(a->bytes, b->bytes);
+    ck_assert_mem_eq(a->data, b->data, a->bytes);
+    ef__st_close(m);
+    ef__st_close(n);
+}
+
 START_TEST(init_from_takes_the_parameters_and_starts_afresh)
 {
     ef_actor *a = begin();
@@ -229,6 +242,11 @@ START_TEST(init_from_takes_the_parameters_and_starts_afresh)
     ef__st_close(file);
     ef_encoder_free(from);
     ef_encoder_free(to);
+    o.init_optim = in_folder("m");
+    run_well(a, &o, &second);
+    same_tensor("optim.m.proj.weight");
+    same_tensor("optim.counts");
+    o.init_optim = NULL;
     o.epochs = 1;
     run_well(a, &o, &second);
     ck_assert_uint_eq(second.step[0].step, 1);
@@ -350,6 +368,27 @@ START_TEST(a_vocabulary_that_does_not_fit_is_refused_with_both_values)
 }
 END_TEST
 
+START_TEST(micro_batches_change_nothing_but_roundings)
+{
+    ef_actor *a = begin();
+    static diary whole, cut;
+    for (int mode = EF_MODE_ENCODER; mode <= EF_MODE_COMBINED; mode++) {
+        ef_train_options o = tiny_options();
+        o.mode = (ef_train_mode)mode;
+        o.accum = 2;
+        run_well(a, &o, &whole);
+        o.micro_batch = 3;
+        run_well(a, &o, &cut);
+        ck_assert_uint_eq(cut.steps, whole.steps);
+        for (size_t s = 0; s < cut.steps; s++) {
+            ck_assert_double_eq_tol(cut.step[s].loss, whole.step[s].loss, 1e-4);
+            ck_assert_double_eq_tol(cut.step[s].grad_norm, whole.step[s].grad_norm, 1e-4);
+        }
+    }
+    end(a);
+}
+END_TEST
+
 /* ---- killed runs ---- */
 
 /* A report without the clock's part. */
@@ -456,6 +495,7 @@ static Suite *suite(void)
     TCase *resume = ef_test_case(s, "resume");
     tcase_add_test(resume, a_resumed_run_is_the_unbroken_run_bit_for_bit);
     tcase_add_test(resume, what_a_run_leaves_out_and_holds_out_it_does_again_when_resumed);
+    tcase_add_test(resume, micro_batches_change_nothing_but_roundings);
     tcase_add_loop_test(resume, a_run_that_is_killed_again_and_again_is_the_unbroken_one,
                         EF_MODE_ENCODER, EF_MODE_COMBINED + 1);
     tcase_add_test(resume, save_every_saves_between_epochs);

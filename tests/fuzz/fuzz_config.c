@@ -1,5 +1,5 @@
-/* Any bytes as a configuration of eftrain: refused, by place or by JSON pointer, or what it makes of
- * the options is the same text after it is read again. */
+/* Any bytes as a configuration of eftrain: refused, by place or by JSON pointer, or what it makes
+ * of the options is the same text after it is read again. */
 #include "cmd/config.h"
 #include "cmd/eftrain.h"
 #include <assert.h>
