@@ -20,7 +20,7 @@ static void break_at(ef_actor *a, ef_train_options o, size_t step, const diary *
     run_well(a, &o, &second);
     ck_assert_uint_eq(first.steps + second.steps, whole->steps);
     ck_assert_uint_eq(second.begun, first.steps);
-    ck_assert_uint_eq(second.whole, whole->steps);
+    ck_assert_uint_eq(second.whole, whole->whole);
     for (size_t s = 0; s < second.steps; s++)
         same_step(&second.step[s], &whole->step[first.steps + s]);
     same_files(in_folder("whole"), in_folder("broken"));
@@ -62,6 +62,11 @@ START_TEST(what_a_run_leaves_out_and_holds_out_it_does_again_when_resumed)
     ck_assert_uint_eq(whole.steps, 9);
     break_at(a, o, 2, &whole);
     break_at(a, o, 6, &whole);
+    o.trainer.lr = o.trainer.weight_decay = 0; /* the first epoch stays the best */
+    o.epochs = 9;
+    run_well(a, &o, &whole);
+    ck_assert_uint_eq(whole.steps, 9);
+    break_at(a, o, 7, &whole);
     end(a);
 }
 END_TEST
