@@ -69,6 +69,7 @@ smaller() {
         -e 's/^eftune$/eftune --effort quick --budget 2 --shapes few/' \
         -e 's/^eftune --shapes shapes.*$/& --effort quick --budget 2 --ops layernorm.forward/' \
         -e 's/--rounds 21/--rounds 2/' \
+        -e 's/--epochs 20/--epochs 2/' \
         -e 's/--width 64 --hidden 128 --epochs 12/--width 8 --hidden 8 --epochs 1/' \
         -e 's/--init I$/--init plan/'
 }
@@ -92,6 +93,8 @@ sample=$srcdir/tests/sample
     "$build/efdata" convert data.jsonl all.efb && "$build/efdata" split all.efb train.efb val.efb --count 4 &&
         cp val.efb test.efb
     echo 'conv1d.forward B1 L8 D4 H8 K3 d2' >few
+    printf '4.5\ta dog runs\tthe dog runs\n1\tthe cat\ta small house\n3\ta dog\ta cat\n' >sts.tsv
+    cp data.jsonl v.npy
     head -n 50 "$srcdir/tests/wordpiece/golden.jsonl" >GOLDEN
     cp "$srcdir/tests/wordpiece/vocab.txt" VOCAB
 } >out 2>&1 || { cat out; exit 99; }
