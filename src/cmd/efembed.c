@@ -54,8 +54,8 @@ static int read_options(settings *s, int argc, char **argv)
          .fallback = "by the output's suffix, else text", .help = "of the vectors"},
         {"normalize", EF__FLAG, &s->embed.normalize, .help = "vectors of norm 1"},
         {"batch", EF__SIZE, &s->embed.batch, "N", 1, 4096, .help = "most texts of a batch"},
-        {"length", EF__SIZE, &s->embed.length, "N", 2, most, "the model's",
-         "at most N ids of a text, with [CLS] and [SEP]"},
+        {"length", EF__SIZE, &s->embed.length, "N", 2, most, .fallback = "the model's",
+         .help = "at most N ids of a text, with [CLS] and [SEP]"},
         {"device", EF__TEXT, &s->device, "D", .fallback = "EF_DEVICE, else a GPU, else the CPU",
          .help = "index or part of the name"},
         {0}};
