@@ -118,8 +118,8 @@ if [ -e "$library" ]; then
     nm -D --defined-only "$library" | awk '{ print $3 }' | sort >"$tmp/exported"
     for header in src/energyflow.h src/energyflow_cl.h; do
         [ -e "$header" ] && ${CC:-cc} -E -P -Isrc -DCL_TARGET_OPENCL_VERSION=120 "$header"
-    done | tr '\n' ' ' | sed 's/typedef[^;]*;//g' | grep -oE '(^|[^A-Za-z0-9_])ef_[a-z0-9_]+ *\(' |
-        tr -cd 'a-z0-9_\n' | sort -u >"$tmp/declared"
+    done | tr '\n' ' ' | sed 's/typedef[^;]*;//g' | grep -oE '(^|[^A-Za-z0-9_])ef_[a-z0-9_]+ *\([^*]' |
+        sed 's/(.*//' | tr -cd 'a-z0-9_\n' | sort -u >"$tmp/declared"
     { comm -23 "$tmp/exported" "$tmp/declared" | sed 's|^|exported, not declared: |'
       comm -13 "$tmp/exported" "$tmp/declared" | sed 's|^|declared, not exported: |'
     } | sed 's|^|src/energyflow.h:1: |' | tee -a "$found"

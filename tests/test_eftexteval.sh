@@ -47,7 +47,7 @@ check 'there is one that carries its vocabulary' [ "$status" -eq 0 ]
 zero_model() {
     file=$1 config=$2
     shift 2
-    printf '%s\n' "$@" | awk -F= -v "config=$config" '
+    printf '%s\n' "$@" | CONFIG=$(echo "$config" | sed 's/"/\\"/g') awk -F= '
         {
             bytes = 4
             for (n = split($2, dim, ","); n; n--) bytes *= dim[n]
@@ -56,8 +56,7 @@ zero_model() {
             at += bytes
         }
         END {
-            gsub(/"/, "\\\\\"", config)
-            header = "{\"__metadata__\":{\"config\":\"" config "\"}" table "}"
+            header = "{\"__metadata__\":{\"config\":\"" ENVIRON["CONFIG"] "\"}" table "}"
             while (length(header) % 8) header = header " "
             printf "\\%03o\\%03o\\0\\0\\0\\0\\0\\0", length(header) % 256, int(length(header) / 256) >"size"
             printf "%s", header >"header"

@@ -460,7 +460,7 @@ echo 'linear.dx B5 D9 E7' >dx.txt
 EF_LINEAR=own
 export EF_LINEAR
 rm -f planted.db*
-expect 4 'the default failed' eftune --shapes dx.txt --budget 10 --db planted.db
+expect 4 'the default failed' eftune --shapes dx.txt --budget 100 --db planted.db
 expect 0 'E7 with an epilogue: wrong, element' eftune --why linear.dx --db planted.db
 unset EF_CL_DIR EF_LINEAR
 

@@ -249,7 +249,7 @@ tune_target tune_probe(const tune_target *t, int probe)
     return p;
 }
 
-/* ---- what is tuned by default: the model that README trains, at a few batch sizes ---- */
+/* ---- what is tuned by default: the models that README trains, at a few batch sizes ---- */
 
 tune_target *tune_default_targets(int effort, size_t *count)
 {
@@ -271,15 +271,19 @@ tune_target *tune_default_targets(int effort, size_t *count)
                   {"linear.dw B%zu D256 E768", 1},
                   {"masked_mean.forward B%zu L128 D256", 1},
                   {"masked_mean.backward B%zu L128 D256", 1}};
+    /* A decoder's products with its vocabulary. CPUs have the own GEMM for them. */
+    static const char *const large[] = {"linear.forward B2048 D256 E30522",
+                                        "linear.dx B2048 D256 E30522",
+                                        "linear.dw B2048 D256 E30522"};
     /* What is best for a GPU at 16 need not be at 64. */
     static const struct batch {
         size_t size;
         tune_devices devices;
     } few[] = {{16, TUNE_CPUS}, {64, TUNE_NO_CPUS}, {4, TUNE_NO_CPUS}},
       more[] = {{16, TUNE_ALL_DEVICES}, {64, TUNE_NO_CPUS}, {4, TUNE_ALL_DEVICES}};
-    enum { SHAPES = sizeof shapes / sizeof *shapes, BATCHES = sizeof few / sizeof *few };
+    enum { SHAPES = sizeof shapes / sizeof *shapes, BATCHES = sizeof few / sizeof *few, LARGE = 3 };
     const struct batch *batch = effort ? more : few;
-    tune_target *list = calloc(BATCHES * SHAPES, sizeof *list);
+    tune_target *list = calloc(BATCHES * SHAPES + LARGE, sizeof *list);
     *count = 0;
     for (size_t b = 0; list && b < BATCHES; b++)
         for (int i = 0; i < SHAPES; i++) {
@@ -288,5 +292,9 @@ tune_target *tune_default_targets(int effort, size_t *count)
             tune_target_parse(text, &list[*count]);
             list[(*count)++].devices = batch[b].devices;
         }
+    for (int i = 0; list && i < LARGE; i++) {
+        tune_target_parse(large[i], &list[*count]);
+        list[(*count)++].devices = TUNE_NO_CPUS;
+    }
     return list;
 }

@@ -118,7 +118,7 @@ static ef_status repack(ef_actor *a, const char *op, const ef_tensor *w, panels 
     return status;
 }
 
-enum { MOST_COPIES = 1024, LEAST_ROOM = 1 << 20 };
+enum { MOST_COPIES = 1024, LEAST_ROOM = 1 << 14 };
 
 /* A block with room for need elements, or for all of w's memory once: rarely is more packed. */
 static ef_status new_block(ef_actor *a, const char *op, const ef_tensor *w, size_t need,
