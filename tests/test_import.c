@@ -95,6 +95,9 @@ START_TEST(what_is_wrong_with_a_file_is_said)
     efb_put_u32(&f, 0);
     memcpy(f.data + 9, &(uint32_t){3}, 4);
     refused(true, f, "neither one nor two");
+    f = efop(1, 1);
+    memcpy(f.data + f.bytes - 4, &(float){-1}, 4);
+    refused(true, f, "second moment below 0");
 }
 END_TEST
 

@@ -436,6 +436,35 @@ START_TEST(a_pair_goes_on_from_its_checkpoint_bit_for_bit)
 }
 END_TEST
 
+START_TEST(a_state_that_no_training_comes_to_is_refused)
+{
+    const int32_t count[EF__COUNTS] = {0, -1}, updates[EF__PARTS] = {0, 0, -2};
+    const float scale = -8;
+    const char *const names[] = {"optim.v.encoder.embedding.weight\": value 0", "optim.updates",
+                                 "optim.counts.decoder", "optim.scale.encoder"};
+    for (int i = 0; i < 4; i++) {
+        setup s = new_setup(EF_TRAIN_ALL);
+        ef__st_reader *file;
+        ef_error error;
+        scale_anew(&s, 1024);
+        if (i == 0)
+            ef_test_ok(s.a, ef_tensor_fill(params_of(&s)->v, -1));
+        if (i == 1)
+            ef_test_ok(s.a, ef_tensor_write(params_of(&s)->updates, updates));
+        if (i == 2)
+            ef_test_ok(s.a, ef_tensor_write(s.trainers.of[EF_DECODER]->counts, count));
+        if (i == 3)
+            ef_test_ok(s.a, ef_tensor_write(s.trainers.of[EF_ENCODER]->scale, &scale));
+        save(&s, path_of("pair.safetensors"));
+        ck_assert_int_eq(ef__st_open(path_of("pair.safetensors"), &file, &error), EF_OK);
+        ck_assert_int_eq(ef__checkpoint_optim(file, &s.trainers, &error), EF_EFORMAT);
+        ck_assert_msg(strstr(error.text, names[i]) != NULL, "%s", error.text);
+        ef__st_close(file);
+        free_setup(&s);
+    }
+}
+END_TEST
+
 START_TEST(each_of_a_pair_opens_from_its_checkpoint_with_values_of_its_own_alone)
 {
     setup s = new_setup(EF_TRAIN_ALL);
@@ -485,6 +514,7 @@ static Suite *suite(void)
     c = ef_test_case(s, "checkpoints");
     tcase_add_checked_fixture(c, make_folder, remove_folder);
     tcase_add_test(c, a_pair_goes_on_from_its_checkpoint_bit_for_bit);
+    tcase_add_test(c, a_state_that_no_training_comes_to_is_refused);
     tcase_add_test(c, each_of_a_pair_opens_from_its_checkpoint_with_values_of_its_own_alone);
     return s;
 }

@@ -63,9 +63,4 @@ ef_status ef__decoder_backward(ef_decoder *d, int group, const ef_tensor *ids,
                                const ef_tensor *mask, const ef_tensor *z,
                                const ef__tcn_trace *trace, ef_tensor *dx);
 
-/* The models of ef_pair_new, whose one set of parameters is still to be built. */
-ef_status ef__pair_begin(ef_actor *a, const ef_model_config *encoder_config,
-                         const ef_model_config *decoder_config, ef_encoder **encoder,
-                         ef_decoder **decoder);
-
 #endif

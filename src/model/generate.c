@@ -166,7 +166,9 @@ static ef_status new_state(generation *g)
 static ef_status new_results(generation *g)
 {
     const size_t B = g->prompts->B, max = g->o->max_tokens;
-    g->out = calloc(B * max + 1, sizeof *g->out);
+    size_t room;
+    if (ef__mul(B, max, &room) && ef__add(room, 1, &room))
+        g->out = calloc(room, sizeof *g->out);
     g->lengths = malloc(B * sizeof *g->lengths);
     if (!g->out || !g->lengths)
         return ef__fail(g->d->model.actor, EF_ENOMEM, 0, op, "%s: no host memory", op);

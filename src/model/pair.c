@@ -18,9 +18,9 @@ static ef_status check(ef_actor *a, const ef_model_config *e, const ef_model_con
     return EF_OK;
 }
 
-ef_status ef__pair_begin(ef_actor *a, const ef_model_config *encoder_config,
-                         const ef_model_config *decoder_config, ef_encoder **encoder,
-                         ef_decoder **decoder)
+static ef_status begin(ef_actor *a, const ef_model_config *encoder_config,
+                       const ef_model_config *decoder_config, ef_encoder **encoder,
+                       ef_decoder **decoder)
 {
     ef_encoder *e = NULL;
     ef_status status = check(a, encoder_config, decoder_config);
@@ -42,7 +42,7 @@ ef_status ef_pair_new(ef_actor *a, const ef_model_config *encoder_config,
     ef_encoder *e = NULL;
     ef_decoder *d = NULL;
     ef__lock(a);
-    ef_status status = ef__pair_begin(a, encoder_config, decoder_config, &e, &d);
+    ef_status status = begin(a, encoder_config, decoder_config, &e, &d);
     if (!status)
         status = ef__params_build(e->model.params, trainable);
     if (!status)

@@ -17,13 +17,13 @@ ef__params *ef__params_new(ef_actor *a)
 
 ef__params *ef__params_retain(ef__params *p)
 {
-    p->references++;
+    atomic_fetch_add(&p->references, 1);
     return p;
 }
 
 void ef__params_free(ef__params *p)
 {
-    if (!p || --p->references > 0)
+    if (!p || atomic_fetch_sub(&p->references, 1) > 1)
         return;
     for (size_t i = 0; i < p->segments; i++) {
         ef_tensor_free(p->segment[i].value);

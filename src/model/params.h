@@ -11,6 +11,7 @@
 #define EF_MODEL_PARAMS_H
 
 #include "op/optim.h"
+#include <stdatomic.h>
 
 enum { EF__PART_FIRST, EF__PART_SHARED, EF__PART_LAST };
 
@@ -25,7 +26,7 @@ typedef struct ef__segment {
 
 typedef struct ef__params {
     ef_actor *actor;
-    unsigned references;
+    atomic_uint references; /* models may be freed by any thread */
     ef__segment *segment;
     size_t segments, capacity;
     size_t count;     /* elements of the arena, padding included */

@@ -248,12 +248,58 @@ ef_status ef__checkpoint_params(const ef__st_reader *file, ef__params *p, ef_err
                   : ef__actor_says(p->actor, write_arena(file, prefix[VALUE], p, p->value), error);
 }
 
+/* Counts are no less than 0, a loss scale is one that training could have come to. */
+static bool is_sound(const ef__st_tensor *t, int part)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        int32_t count;
+        float scale;
+        memcpy(&count, (const char *)t->data + 4 * i, sizeof count);
+        memcpy(&scale, (const char *)t->data + 4 * i, sizeof scale);
+        if (part < SCALE ? count < 0 : !(scale >= 1 && scale <= EF__SCALE_MOST))
+            return false;
+    }
+    return true;
+}
+
 static ef_status find_small(const ef__st_reader *file, const ef__trainers *t, int part,
                             const ef__st_tensor **tensor, ef_error *error)
 {
     char name[48];
-    return ef__st_need(file, name_of(t, part, name, sizeof name), dtype_of(part), 1,
-                       ef_tensor_dims(tensor_of(t, part)), tensor, error);
+    ef_status status = ef__st_need(file, name_of(t, part, name, sizeof name), dtype_of(part), 1,
+                                   ef_tensor_dims(tensor_of(t, part)), tensor, error);
+    if (!status && !is_sound(*tensor, part))
+        status = ef__error_set(error, EF_EFORMAT, 0, NULL,
+                               "%s: tensor \"%s\" has a value that no training comes to",
+                               ef__st_path(file), name);
+    return status;
+}
+
+/* Second moments are sums of squares. */
+static ef_status check_second(const ef__st_reader *file, const ef__params *p, ef_error *error)
+{
+    const ef__st_tensor *t;
+    float value;
+    for (size_t i = 0; i < p->segments; i++) {
+        ef_status status = find(file, prefix[V], &p->segment[i], &t, error);
+        if (status)
+            return status;
+        for (size_t k = 0; k < t->count; k++) {
+            memcpy(&value, (const char *)t->data + k * sizeof value, sizeof value);
+            if (value < 0)
+                return ef__error_set(error, EF_EFORMAT, 0, NULL,
+                                     "%s: tensor \"%s\": value %zu is below 0", ef__st_path(file),
+                                     t->name, k);
+        }
+    }
+    return EF_OK;
+}
+
+/* A scale may be new to the run. */
+static bool has_scale(const ef__st_reader *file, const ef__trainers *t, int part)
+{
+    char name[48];
+    return ef__st_find(file, name_of(t, part, name, sizeof name)) != NULL;
 }
 
 /* A file that has them all. */
@@ -265,7 +311,7 @@ static ef_status write_optim(const ef__st_reader *file, const ef__trainers *t)
     if (!status)
         status = write_arena(file, prefix[V], p, p->v);
     for (int i = UPDATES; i < PARTS && !status; i++)
-        if (tensor_of(t, i) && !find_small(file, t, i, &small, NULL))
+        if (tensor_of(t, i) && !find_small(file, t, i, &small, NULL)) /* but a scale that is new */
             status = ef_tensor_write(tensor_of(t, i), small->data);
     return status;
 }
@@ -277,9 +323,9 @@ ef_status ef__checkpoint_optim(const ef__st_reader *file, const ef__trainers *tr
     const ef__st_tensor *small;
     ef_status status = check_arena(file, prefix[M], p, error);
     if (!status)
-        status = check_arena(file, prefix[V], p, error);
-    for (int i = UPDATES; i < SCALE && !status; i++) /* a scale may be new to the run */
-        if (tensor_of(trainers, i))
+        status = check_second(file, p, error);
+    for (int i = UPDATES; i < PARTS && !status; i++)
+        if (tensor_of(trainers, i) && (i < SCALE || has_scale(file, trainers, i)))
             status = find_small(file, trainers, i, &small, error);
     return status ? status : ef__actor_says(p->actor, write_optim(file, trainers), error);
 }

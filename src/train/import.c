@@ -95,7 +95,15 @@ static ef_status take_part(rest *r, ef__efop *o, size_t part)
     r->next += 4;
     r->bytes -= 4;
     ef_status status = take_floats(r, "m", o->count[part], &o->m[part]);
-    return status ? status : take_floats(r, "v", o->count[part], &o->v[part]);
+    if (!status)
+        status = take_floats(r, "v", o->count[part], &o->v[part]);
+    for (uint32_t i = 0; i < o->count[part] && !status; i++) {
+        float value;
+        memcpy(&value, o->v[part] + 4 * (size_t)i, 4);
+        if (value < 0)
+            status = bad(r, "has a second moment below 0");
+    }
+    return status;
 }
 
 ef_status ef__efop_parse(const char *path, const unsigned char *data, size_t bytes, ef__efop *efop,
