@@ -56,7 +56,15 @@ expect 2 'unexpected argument "x"' efdata tokenize x
 expect 0 'Usage: efdata tokenize ' efdata tokenize --help
 expect 2 'either --fraction or --count' efdata split data.efb a.efb b.efb
 expect 2 'either --fraction or --count' efdata split data.efb a.efb b.efb --fraction 0.5 --count 3
-expect 2 'both outputs are a.efb' efdata split data.efb a.efb a.efb --count 3
+expect 2 'DRAWN and an input are the same file: a.efb' efdata split data.efb a.efb a.efb --count 3
+expect 2 'DRAWN and an input are the same file' efdata split data.efb a.efb data.efb --count 3
+expect 2 'REST and an input are the same file' efdata split data.efb ./data.efb a.efb --count 3
+expect 2 'OUT and an input are the same file' efdata convert data.efb data.efb --format jsonl
+expect 2 'OUT and an input are the same file' efdata repair data.efb ./data.efb
+echo text >in.txt
+expect 2 'OUT and an input are the same file' efdata pack --texts in.txt --vectors x in.txt --format jsonl
+"$build/efdata" pack --texts - --vectors x in.txt --format jsonl <in.txt >out 2>err
+check 'an output is not what standard input comes from' [ $? -eq 2 ]
 expect 2 '--fraction 2: must be at most 1' efdata split data.efb a.efb b.efb --fraction 2
 expect 2 '--batch 0: must be at least 1' efdata info data.efb --batch 0
 check 'wrong usage leaves no file' absent out* a.efb b.efb

@@ -9,7 +9,7 @@ sample=$srcdir/tests/sample
 head -n 200 "$sample/sample.txt" >texts.txt
 head -n 40 "$sample/sample.jsonl" | sed 's/, "input_ids.*/, "target": [0.5, -1, 0.25, 1]}/' >data.jsonl
 small="--data data.jsonl --width 8 --hidden 12 --dilations 1,2 --length 64 --batch 8"
-expect 3 'a tokenizer is needed' eftrain $small
+expect 3 'a vocabulary is needed .--vocab.' eftrain $small
 expect 2 'vocab.txt: its vocabulary has 266 tokens, the model is to have 200' \
     eftrain $small --vocab "$sample/vocab.txt" --vocab-size 200
 expect 0 'trained: 5 steps' eftrain $small --vocab "$sample/vocab.txt" --save m.safetensors
@@ -35,6 +35,9 @@ expect 2 'needs --output' $embed texts.txt --format npy
 cp m.safetensors kept
 expect 2 '--output and --checkpoint are the same file' $embed texts.txt --output m.safetensors
 expect 2 '--output and the texts are the same file' $embed texts.txt --output texts.txt
+cp texts.txt given.txt
+"$build/"$embed --output given.txt <given.txt >out 2>err
+check 'an output is not what standard input comes from' [ $? -eq 2 ]
 check 'the checkpoint is as it was' same kept m.safetensors
 expect 2 'no-such-device' $embed texts.txt --device no-such-device
 

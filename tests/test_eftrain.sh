@@ -147,8 +147,19 @@ check 'no gnuplot: 1' [ $status -eq 1 ]
 check 'no gnuplot: it is said' grep -q '^eftrain: gnuplot: No such file' err
 check 'no gnuplot: before training' absent none.st
 expect 2 '--plot and --data are the same file' $train --plot data.efb
+run $train --save torn.st
+printf '{"old":1' >torn.log
+run $train --epochs 2 --resume torn.st --log-json torn.log
+check 'a log goes on behind a line that was torn' [ "$(sed -n '2s/:.*//p' torn.log)" = '{"step"' ]
+echo '{}' >own.json
+for output in save log-json plot; do
+    expect 2 "--$output and --config are the same file" $train --config own.json --$output own.json
+done
+check 'a configuration is not written over' grep -q '^{}$' own.json
 if command -v gnuplot >/dev/null; then
     expect 1 'nowhere/p.svg' $train --plot nowhere/p.svg
+    mkfifo pipe.svg
+    expect 1 'pipe.svg: is not a regular file' $train --plot pipe.svg
     expect 0 'trained' $train --mode combined --val-fraction 0.1 --epochs 2 --plot loss.svg
     for text in encoder decoder loss cross-entropy 'held-out cos' 'held-out ce' step; do
         check "the picture says $text" grep -q ">$text<" loss.svg

@@ -308,7 +308,7 @@ START_TEST(a_run_with_a_vocabulary_takes_texts_and_its_checkpoints_carry_it)
     run_well(a, &o, &ids);
     o.model.vocab = 0;
     o.data = o.val = in_folder("texts");
-    refused(run(a, &o, &texts), EF_EFORMAT, &texts.error, "a tokenizer is needed");
+    refused(run(a, &o, &texts), EF_EFORMAT, &texts.error, "a vocabulary is needed (--vocab)");
     o.vocabulary = in_folder("v.txt");
     o.save = in_folder("m");
     run_well(a, &o, &texts);

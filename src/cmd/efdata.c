@@ -1,5 +1,6 @@
 /* efdata -- make, look at and mend files of samples. */
 #include "cmd/efdata.h"
+#include "cmd/files.h"
 #include "cmd/progress.h"
 #include <inttypes.h>
 #include <signal.h>
@@ -123,6 +124,17 @@ int efdata_open(const char *path, ef_dataset_options *options, ef_dataset **data
         ef__say_error(EFDATA, 0, "%zu bad line%s left out, the first: %s", skipped,
                       skipped == 1 ? " is" : "s are", first);
     return 0;
+}
+
+int efdata_apart(const char *name, const char *output, const char *const *inputs, size_t count)
+{
+    int code = 0;
+    for (size_t i = 0; i < count && !code; i++) {
+        const bool standard = inputs[i] && !strcmp(inputs[i], "-");
+        const ef__place input = {"an input", standard ? "/dev/stdin" : inputs[i]};
+        code = ef__check_apart(EFDATA, (ef__place){name, output}, &input, 1);
+    }
+    return code;
 }
 
 int efdata_begin(efdata_output *o, size_t width)

@@ -64,6 +64,10 @@ typedef struct efdata_output {
     uint64_t texts; /* that were left out */
 } efdata_output;
 
+/* efdata_apart -- an output, by what the command line calls it, is none of the inputs; "-" is
+ * standard input. */
+int efdata_apart(const char *name, const char *output, const char *const *inputs, size_t count);
+
 int efdata_begin(efdata_output *output, size_t width);
 int efdata_add(efdata_output *output, const ef_sample *sample);
 

@@ -35,6 +35,8 @@ static int convert_options(conversion *c, int argc, char **argv)
     c->input = argv[first];
     c->out.path = argv[first + 1];
     code = efdata_format(c->out.path, c->out.asked, &c->out.format);
+    if (!code)
+        code = efdata_apart("OUT", c->out.path, (const char *[]){c->input, c->vocab}, 2);
     return code ? code : -1;
 }
 
@@ -92,9 +94,9 @@ static int check_division(division *d)
 {
     if ((d->fraction > 0) == (d->count > 0))
         return ef__say_error(EFDATA, EF__USAGE, "split: needs either --fraction or --count");
-    if (!strcmp(d->out[0].path, d->out[1].path))
-        return ef__say_error(EFDATA, EF__USAGE, "split: both outputs are %s", d->out[0].path);
-    int code = 0;
+    int code = efdata_apart("REST", d->out[0].path, &d->input, 1);
+    if (!code)
+        code = efdata_apart("DRAWN", d->out[1].path, (const char *[]){d->input, d->out[0].path}, 2);
     for (int i = 0; i < 2 && !code; i++)
         code = efdata_format(d->out[i].path, d->out[0].asked, &d->out[i].format);
     return code ? code : -1;
@@ -188,6 +190,9 @@ int efdata_repair(int argc, char **argv)
                               "changed.",
                               none, argc, argv, 2, "two files, IN and OUT", &first);
     if (code >= 0)
+        return code;
+    code = efdata_apart("OUT", argv[first + 1], (const char *[]){argv[first]}, 1);
+    if (code)
         return code;
     ef_status status = ef_dataset_repair(argv[first], argv[first + 1], &r, &error);
     if (status)

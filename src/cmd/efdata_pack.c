@@ -49,6 +49,9 @@ static int read_options(packing *p, int argc, char **argv)
     if (!code && p->out.format == EF_DATA_EFB1 && !p->vocab)
         return ef__say_error(EFDATA, EF__USAGE,
                              "pack: EFB1 holds ids and no texts: --vocab is needed");
+    if (!code)
+        code =
+            efdata_apart("OUT", p->out.path, (const char *[]){p->texts, p->vectors, p->vocab}, 3);
     return code ? code : -1;
 }
 

@@ -95,8 +95,9 @@ static int check_usage(const settings *s)
     if (!s->output && (format == EF_VECTORS_NPY || format == EF_VECTORS_SAFETENSORS))
         return ef__say_error(NAME, EF__USAGE,
                              "this --format needs --output: its header has a count");
-    const ef__place inputs[] = {
-        {"--checkpoint", s->checkpoint}, {"--vocab", s->vocab}, {"the texts", s->input}};
+    const ef__place inputs[] = {{"--checkpoint", s->checkpoint},
+                                {"--vocab", s->vocab},
+                                {"the texts", s->input ? s->input : "/dev/stdin"}};
     return ef__check_apart(NAME, (ef__place){"--output", s->output}, inputs, 3);
 }
 

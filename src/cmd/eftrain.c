@@ -18,10 +18,12 @@ static int open_log(const eftrain_settings *s, const char *best, eftrain_watch *
     if (!s->log || w->log)
         return 0;
     bool made = access(s->log, F_OK);
-    w->log = fopen(s->log, "ae");
+    w->log = fopen(s->log, "a+e");
     w->log_old = !s->run.resume;
     if (!w->log)
         return ef__say_error(EFTRAIN, EF__RUNTIME, "%s: %s", s->log, strerror(errno));
+    if (!w->log_old && !fseek(w->log, -1, SEEK_END) && fgetc(w->log) != '\n')
+        w->log_torn = true;
     int code = ef__check_output(EFTRAIN, "--log-json", s->log, &s->run, best, NULL);
     if (code && made)
         unlink(s->log);
@@ -38,11 +40,26 @@ static int check_plot(const eftrain_settings *s, const char *best)
     return code;
 }
 
+static int check_config(const eftrain_settings *s, const char *best)
+{
+    const ef__place config = {"--config", s->config};
+    const ef__place written[] = {{"--save", s->run.save},
+                                 {"--save's best model", best},
+                                 {"--log-json", s->log},
+                                 {"--plot", s->plot}};
+    int code = 0;
+    for (size_t i = 0; i < sizeof written / sizeof *written && !code; i++)
+        code = ef__check_apart(EFTRAIN, written[i], &config, 1);
+    return code;
+}
+
 /* Nothing is written before everything that is to be written was found apart from the rest. */
 static int open_outputs(const eftrain_settings *s, eftrain_watch *w)
 {
     char *best = s->run.save ? ef_train_best_path(s->run.save) : NULL;
-    int code = ef__check_saves(EFTRAIN, &s->run, best);
+    int code = check_config(s, best);
+    if (!code)
+        code = ef__check_saves(EFTRAIN, &s->run, best);
     if (!code)
         code = open_log(s, best, w);
     if (!code)

@@ -75,6 +75,7 @@ typedef struct eftrain_watch {
     FILE *log; /* or NULL */
     bool log_failed;
     bool log_old;                  /* what an earlier run wrote is still there, and is to go */
+    bool log_torn;                 /* it stays, but its last line has no end */
     uint64_t begun, step, skipped; /* begun: the steps of the run that is resumed */
     ef_epoch_report last, best;    /* epoch 0: none yet */
     ef__signals signals;

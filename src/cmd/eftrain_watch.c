@@ -17,7 +17,9 @@ static void log_line(eftrain_watch *w, json_t *object)
     const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
     if (w->log_old)
         (void)!ftruncate(fileno(w->log), 0); /* a pipe holds nothing old */
-    w->log_old = false;
+    if (w->log_torn)
+        fputc('\n', w->log);
+    w->log_old = w->log_torn = false;
     if (!object || json_dumpf(object, w->log, flags) || fputc('\n', w->log) == EOF ||
         fflush(w->log))
         w->log_failed = true;

@@ -5,7 +5,9 @@
 #include <math.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -121,17 +123,29 @@ static ef_status draw(FILE *script, int picture, ef_error *error)
     return status;
 }
 
+/* gnuplot does not say that a disk is full. */
+static bool is_whole(int picture)
+{
+    static const char end[] = "</svg>";
+    char tail[16] = "";
+    const off_t size = lseek(picture, 0, SEEK_END);
+    return size > (off_t)sizeof tail && pread(picture, tail, sizeof tail - 1, size - 15) == 15 &&
+           strstr(tail, end);
+}
+
 /* Draw into a file beside path, which takes its place when it is whole; not: it goes again. */
-static ef_status draw_at(FILE *script, const char *path, bool keep, ef_error *error)
+static ef_status draw_beside(FILE *script, const char *path, bool keep, ef_error *error)
 {
     char beside[4096];
     if (snprintf(beside, sizeof beside, "%s.%ld.ef-tmp", path, (long)getpid()) >=
         (int)sizeof beside)
         return fail(error, "%.200s...: the name is too long", path);
-    int picture = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int picture = open(beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (picture < 0)
         return failed(error, path);
     ef_status status = draw(script, picture, error);
+    if (!status && keep && !is_whole(picture))
+        status = fail(error, "%s: the picture could not be written whole", path);
     if (close(picture) && !status)
         status = failed(error, path);
     if (!status && keep && !rename(beside, path))
@@ -139,6 +153,20 @@ static ef_status draw_at(FILE *script, const char *path, bool keep, ef_error *er
     if (!status && keep)
         status = failed(error, path);
     unlink(beside);
+    return status;
+}
+
+/* Through a link, what it leads to is replaced. */
+static ef_status draw_at(FILE *script, const char *path, bool keep, ef_error *error)
+{
+    struct stat about;
+    if (stat(path, &about))
+        return draw_beside(script, path, keep, error);
+    if (!S_ISREG(about.st_mode))
+        return fail(error, "%s: is not a regular file", path);
+    char *target = realpath(path, NULL);
+    ef_status status = target ? draw_beside(script, target, keep, error) : failed(error, path);
+    free(target);
     return status;
 }
 

@@ -301,7 +301,8 @@ ef_status ef__dataset_need_ids(const ef_dataset *d, ef_error *error)
         if (!d->length[i]) {
             ef__dataset_where(d, i, where, sizeof where);
             return ef__error_set(error, EF_EFORMAT, 0, NULL,
-                                 "%s: has a text but no ids: a tokenizer is needed", where);
+                                 "%s: has a text but no ids: a vocabulary is needed (--vocab)",
+                                 where);
         }
     return EF_OK;
 }
