@@ -944,7 +944,8 @@ typedef struct ef_train_options {
     bool need_ids;          /* samples with a text alone are refused though there is a vocabulary */
     const char *save;       /* checkpoint or NULL; the best model goes beside it */
     const char *resume, *init_from;
-    const char *init_optim; /* start with its optimiser state: a checkpoint, or an EFOP1 file */
+    const char *init_optim; /* start with its optimiser state: a checkpoint, or an EFOP1 file; the
+                             * schedule of the learning rate begins with the run all the same */
     bool strict_resume;
     uint64_t save_every; /* steps, 0: none; each epoch's end saves in any case */
     uint64_t epochs, seed;

@@ -261,6 +261,41 @@ START_TEST(init_from_takes_the_parameters_and_starts_afresh)
 }
 END_TEST
 
+/* An EFOP1 file for the tiny model's projection. */
+static void write_moments(const char *path, uint32_t steps, uint32_t width)
+{
+    const float value = 0.125f;
+    FILE *f = fopen(path, "wb");
+    ck_assert_msg(f != NULL, "cannot write %s", path);
+    fwrite("EFOP1", 1, 5, f);
+    fwrite((uint32_t[]){steps, 2}, 4, 2, f);
+    for (uint32_t p = 0; p < 2; p++) {
+        uint32_t count = p ? TRAIN_WIDTH : TRAIN_WIDTH * width;
+        fwrite(&count, 4, 1, f);
+        for (uint32_t i = 0; i < 2 * count; i++)
+            fwrite(&value, 4, 1, f);
+    }
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+START_TEST(a_run_with_moments_from_elsewhere_is_resumed_bit_for_bit)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary whole;
+    o.trainer.scope = EF_TRAIN_PROJ;
+    o.trainer.warmup = 12;
+    o.init_optim = in_folder("moments");
+    write_moments(o.init_optim, 77, (uint32_t)o.model.width);
+    o.save = in_folder("whole");
+    run_well(a, &o, &whole);
+    ck_assert_double_eq(whole.step[0].lr, ef_lr_at(&o.trainer, 0));
+    break_at(a, o, 5, &whole);
+    break_at(a, o, 8, &whole);
+    end(a);
+}
+END_TEST
+
 /* ---- vocabularies ---- */
 
 static const char tokens[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nc\nd\ne\nf\n##a\n##b\n";
@@ -509,6 +544,7 @@ static Suite *suite(void)
     tcase_add_test(resume, another_model_or_data_file_is_refused_with_both_values);
     tcase_add_test(resume, what_changed_gets_one_notice_or_a_refusal_when_strict);
     tcase_add_test(resume, init_from_takes_the_parameters_and_starts_afresh);
+    tcase_add_test(resume, a_run_with_moments_from_elsewhere_is_resumed_bit_for_bit);
     tcase_add_test(resume, a_run_with_a_vocabulary_takes_texts_and_its_checkpoints_carry_it);
     tcase_add_test(resume, a_vocabulary_that_does_not_fit_is_refused_with_both_values);
     return s;

@@ -189,6 +189,12 @@ static ef_status new_models(ef__run *r)
     return ef_pair_new(r->actor, e, d, o->init, o->seed, true, &r->encoder, &r->decoder);
 }
 
+/* Steps asked for so far: the clock of the trainer's schedule is the run's own. */
+static void set_clock(ef__run *r, ef_model_kind kind)
+{
+    r->trainers.of[kind]->attempted = ef__run_count(r, kind, r->state.step);
+}
+
 static ef_status new_trainers(ef__run *r)
 {
     ef_trainer **of = r->trainers.of;
@@ -200,7 +206,7 @@ static ef_status new_trainers(ef__run *r)
         status = ef_trainer_new_decoder(r->decoder, &options[EF_DECODER], &of[EF_DECODER]);
     for (int k = 0; k < EF__KINDS; k++)
         if (of[k])
-            of[k]->attempted = ef__run_count(r, k, r->state.step);
+            set_clock(r, k);
     return status;
 }
 
@@ -233,6 +239,16 @@ static ef_status load_params(ef__run *r, const ef__st_reader *file)
                                "%s: has an encoder's projection, the run has no encoder", from);
 }
 
+/* What an EFOP1 file counts are updates: the schedule begins with the run. */
+static ef_status import_optim(ef__run *r)
+{
+    const ef_model_kind kind = r->encoder ? EF_ENCODER : EF_DECODER;
+    ef_status status = ef_trainer_import(r->trainers.of[kind], r->options->init_optim, r->error);
+    if (!status)
+        set_clock(r, kind);
+    return status;
+}
+
 static ef_status load_optim(ef__run *r, const ef__st_reader *file)
 {
     const char *from = r->options->init_optim;
@@ -242,8 +258,7 @@ static ef_status load_optim(ef__run *r, const ef__st_reader *file)
     if (!from)
         return EF_OK;
     if (begins(from, "EFOP1"))
-        return ef_trainer_import(r->trainers.of[r->encoder ? EF_ENCODER : EF_DECODER], from,
-                                 r->error);
+        return import_optim(r);
     ef_status status = ef__st_open(from, &other, r->error);
     if (!status)
         status = ef__checkpoint_optim(other, &r->trainers, r->error);
