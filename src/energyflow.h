@@ -1008,7 +1008,8 @@ char *ef_train_best_path(const char *save);
  *              device, driver, library, variant or trainer option gets a notice, or a refusal under
  *              strict_resume
  *   init_from  takes parameters and vocabulary alone, from any safetensors file with the first
- * Whatever can be wrong with options and files is found before the first step.
+ * Whatever can be wrong with options and files is found before the first step. Where a validation
+ * fails, its epoch's steps are saved: a run that is resumed begins with that validation.
  * Errors: EARG (options; a vocabulary of more tokens than the model's, or of others than those of
  * the checkpoint to start from; a bad id found on the device; a resume that is refused), EIO and
  * EFORMAT (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in a

@@ -71,6 +71,65 @@ START_TEST(what_a_run_leaves_out_and_holds_out_it_does_again_when_resumed)
 }
 END_TEST
 
+/* The held-out data end too early from the first epoch's last step on. */
+static void cut_val(void *user, const ef_step_report *report)
+{
+    on_step(user, report);
+    if (report->step == 8)
+        ck_assert_int_eq(truncate(path_of("val.efb"), 40), 0);
+}
+
+START_TEST(a_validation_that_fails_loses_no_step)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary whole, first, rest;
+    const ef_train_observer watch = {.user = &first, .on_step = cut_val, .on_epoch = on_epoch};
+    o.val = in_folder("val.efb");
+    o.save = in_folder("whole");
+    run_well(a, &o, &whole);
+    o.save = in_folder("broken");
+    refused(ef_train(a, &o, &watch, &first.error), EF_EIO, &first.error, "val.efb");
+    ck_assert_uint_eq(first.steps, 8);
+    ck_assert_uint_eq(first.epochs, 0);
+    train_data_write(o.val, 9, 2);
+    o.resume = o.save;
+    o.strict_resume = true;
+    run_well(a, &o, &rest);
+    ck_assert_uint_eq(rest.begun, 8);
+    ck_assert_uint_eq(rest.epochs, whole.epochs);
+    same_files(in_folder("whole"), in_folder("broken"));
+    same_files(in_folder("whole.best"), in_folder("broken.best"));
+    end(a);
+}
+END_TEST
+
+/* The most device memory that a run with that many held-out samples takes. */
+static uint64_t memory_of(ef_train_mode mode, uint32_t held_out)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary d;
+    ef_stats stats;
+    o.mode = mode;
+    o.epochs = 1;
+    o.batch = 16;
+    o.micro_batch = 2;
+    o.val = in_folder("many.efb");
+    train_data_write(o.val, held_out, 2);
+    run_well(a, &o, &d);
+    ef_actor_stats(a, &stats);
+    end(a);
+    return stats.pool_peak;
+}
+
+START_TEST(a_validation_takes_no_more_memory_than_a_step)
+{
+    ck_assert_uint_eq(memory_of(EF_MODE_ENCODER, 1), memory_of(EF_MODE_ENCODER, 64));
+    ck_assert_uint_eq(memory_of(EF_MODE_DECODER, 1), memory_of(EF_MODE_DECODER, 64));
+}
+END_TEST
+
 START_TEST(save_every_saves_between_epochs)
 {
     ef_actor *a = begin();
@@ -538,6 +597,8 @@ static Suite *suite(void)
     tcase_add_test(resume, micro_batches_change_nothing_but_roundings);
     tcase_add_loop_test(resume, a_run_that_is_killed_again_and_again_is_the_unbroken_one,
                         EF_MODE_ENCODER, EF_MODE_COMBINED + 1);
+    tcase_add_test(resume, a_validation_that_fails_loses_no_step);
+    tcase_add_test(resume, a_validation_takes_no_more_memory_than_a_step);
     tcase_add_test(resume, save_every_saves_between_epochs);
     tcase_add_test(resume, a_save_leaves_the_run_as_it_was);
     tcase_add_test(resume, a_lost_device_writes_nothing);

@@ -172,6 +172,17 @@ static ef_status stop(ef__run *r)
                                (unsigned long long)r->state.step);
 }
 
+/* The epoch's steps are saved all the same: a run that is resumed there validates again. */
+static ef_status keep_epoch(ef__run *r, ef_status failed)
+{
+    ef_error why, *error = r->error;
+    r->error = &why;
+    if (save(r, false))
+        ef__run_tell(r, "%s", why.text);
+    r->error = error;
+    return failed;
+}
+
 /* Validate, move on to the next epoch, save, tell. */
 static ef_status end_epoch(ef__run *r, const progress *p)
 {
@@ -186,7 +197,7 @@ static ef_status end_epoch(ef__run *r, const progress *p)
     if (r->val) {
         ef_status status = ef__run_validate(r, &report);
         if (status)
-            return status;
+            return keep_epoch(r, status);
     }
     s->epoch++;
     s->position = 0;

@@ -1,4 +1,5 @@
 /* How good a run's models are on what is held out, and which epoch's are the best. */
+#include "base/size.h"
 #include "train/run.h"
 #include <math.h>
 #include <stdarg.h>
@@ -15,18 +16,20 @@ void ef__run_tell(const ef__run *r, const char *format, ...)
         r->watch.on_notice(r->watch.user, text);
 }
 
-/* Measure the held-out samples. */
+/* Measure the held-out samples, in batches of the size that fits the device in training. */
 static ef_status measure(ef__run *r, ef_epoch_report *e)
 {
+    const ef_eval_options how = {.batch = ef__min(r->options->batch, ef_dataset_size(r->val)),
+                                 .micro_batch = r->state.micro_batch};
     ef_eval_report encoder;
     ef_decoder_report decoder;
     ef_status status = EF_OK;
-    if (r->encoder && !(status = ef_evaluate(r->encoder, r->val, NULL, &encoder, r->error))) {
+    if (r->encoder && !(status = ef_evaluate(r->encoder, r->val, &how, &encoder, r->error))) {
         e->val_mse = encoder.mse;
         e->val_cos = encoder.cos;
     }
     if (!status && r->decoder &&
-        !(status = ef_evaluate_decoder(r->decoder, r->val, NULL, &decoder, r->error))) {
+        !(status = ef_evaluate_decoder(r->decoder, r->val, &how, &decoder, r->error))) {
         e->val_ce = decoder.cross_entropy;
         e->val_accuracy = decoder.accuracy;
     }
