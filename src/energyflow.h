@@ -1004,9 +1004,9 @@ char *ef_train_best_path(const char *save);
 
 /* ef_train -- a whole run of eftrain. EF_ECANCELLED after should_stop, with everything saved.
  *   resume     continues bit for bit where the checkpoint stands. Another mode, model, data file,
- *              held-out share, seed or order of batches is refused with both values named; another
- *              device, driver, library, variant or trainer option gets a notice, or a refusal under
- *              strict_resume
+ *              held-out data or share, seed or order of batches is refused with both values named;
+ *              another device, driver, library, variant or trainer option gets a notice, or a
+ *              refusal under strict_resume
  *   init_from  takes parameters and vocabulary alone, from any safetensors file with the first
  * Whatever can be wrong with options and files is found before the first step. Where a validation
  * fails, its epoch's steps are saved: a run that is resumed begins with that validation.

@@ -40,6 +40,7 @@ START_TEST(a_state_survives_its_json)
                        .max_batches = 9,
                        .data_bytes = 1ull << 35,
                        .data_sha256 = "abc",
+                       .val_sha256 = "def",
                        .batch = 32,
                        .accum = 4,
                        .bucket = true,
@@ -56,6 +57,7 @@ START_TEST(a_state_survives_its_json)
     ck_assert_uint_eq(t.seed, s.seed);
     ck_assert_double_eq(t.best, s.best);
     ck_assert_double_eq(t.ab_ratio, s.ab_ratio);
+    ck_assert_str_eq(t.val_sha256, "def");
     ck_assert_float_eq(t.trainer[EF_DECODER].lr, s.trainer[EF_DECODER].lr);
     ck_assert_int_eq(t.trainer[EF_ENCODER].scope, s.trainer[EF_ENCODER].scope);
     ck_assert_str_eq(t.identity.device, s.identity.device);

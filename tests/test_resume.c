@@ -230,6 +230,31 @@ START_TEST(another_model_or_data_file_is_refused_with_both_values)
 }
 END_TEST
 
+START_TEST(other_held_out_data_are_refused_with_both_values)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    diary d = {0};
+    o.epochs = 1;
+    o.val = in_folder("val.efb");
+    o.save = in_folder("m");
+    run_well(a, &o, &d);
+    o.save = NULL;
+    o.epochs = 2;
+    o.resume = in_folder("m");
+    o.val = NULL;
+    refused(run(a, &o, &d), EF_EARG, &d.error, "this run's is none");
+    o.val = in_folder("train.efb");
+    refused(run(a, &o, &d), EF_EARG, &d.error, "held-out data's SHA-256 is ");
+    train_data_write(in_folder("val.efb"), 9, 3);
+    o.val = in_folder("val.efb");
+    refused(run(a, &o, &d), EF_EARG, &d.error, "held-out data's SHA-256 is ");
+    train_data_write(in_folder("val.efb"), 9, 2);
+    run_well(a, &o, &d);
+    end(a);
+}
+END_TEST
+
 START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
 {
     ef_actor *a = begin();
@@ -603,6 +628,7 @@ static Suite *suite(void)
     tcase_add_test(resume, a_save_leaves_the_run_as_it_was);
     tcase_add_test(resume, a_lost_device_writes_nothing);
     tcase_add_test(resume, another_model_or_data_file_is_refused_with_both_values);
+    tcase_add_test(resume, other_held_out_data_are_refused_with_both_values);
     tcase_add_test(resume, what_changed_gets_one_notice_or_a_refusal_when_strict);
     tcase_add_test(resume, init_from_takes_the_parameters_and_starts_afresh);
     tcase_add_test(resume, a_run_with_moments_from_elsewhere_is_resumed_bit_for_bit);

@@ -179,6 +179,8 @@ ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_s
     c.of = "";
     must_be(&c, "data file's size", was->data_bytes, is->data_bytes);
     compare(&c, EF_EARG, "data file's SHA-256", was->data_sha256, is->data_sha256);
+    compare(&c, EF_EARG, "held-out data's SHA-256", *was->val_sha256 ? was->val_sha256 : "none",
+            *is->val_sha256 ? is->val_sha256 : "none");
     compare_reals(&c, EF_EARG, "held-out share", was->val_fraction, is->val_fraction);
     must_be(&c, "seed", was->seed, is->seed);
     must_be(&c, "batch", was->batch, is->batch);

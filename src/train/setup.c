@@ -122,6 +122,16 @@ static ef_trainer_options trainer_of(const ef__run *r, ef_model_kind kind)
     return t;
 }
 
+static ef_status put_sha256(const ef__run *r, ef_dataset *data, char *to, size_t size)
+{
+    const char *sha256 = ef_dataset_sha256(data);
+    if (!sha256)
+        return ef__error_set(r->error, EF_EIO, 0, NULL, "%s: cannot be read any more",
+                             ef_dataset_path(data));
+    snprintf(to, size, "%s", sha256);
+    return EF_OK;
+}
+
 static ef_status begin_state(ef__run *r)
 {
     const ef_train_options *o = r->options;
@@ -141,11 +151,8 @@ static ef_status begin_state(ef__run *r)
     ef__identity_of(r->actor, &s->identity);
     if (!o->save && !o->resume)
         return EF_OK;
-    const char *sha256 = ef_dataset_sha256(r->file);
-    if (!sha256)
-        return ef__error_set(r->error, EF_EIO, 0, NULL, "%s: cannot be read any more", o->data);
-    snprintf(s->data_sha256, sizeof s->data_sha256, "%s", sha256);
-    return EF_OK;
+    ef_status status = put_sha256(r, r->file, s->data_sha256, sizeof s->data_sha256);
+    return status || !o->val ? status : put_sha256(r, r->val, s->val_sha256, sizeof s->val_sha256);
 }
 
 /* Take over where the checkpoint's run stood, if it may be continued. */

@@ -101,15 +101,15 @@ static json_t *pack_run(const ef__run_state *s, json_error_t *why)
 {
     return json_pack_ex(
         why, 0,
-        "{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:I, s:s, s:f, s:f, s:I, s:I, s:I, s:I,"
-        " s:b}",
+        "{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:I, s:s, s:s, s:f, s:f, s:I, s:I, s:I,"
+        " s:I, s:b}",
         "version", EF__FORMAT_VERSION, "step", integer(s->step), "epoch", integer(s->epoch),
         "position", integer(s->position), "skipped", integer(s->skipped), "seed", integer(s->seed),
         "stale", integer(s->stale), "has_best", s->has_best, "best", s->best, "data_bytes",
-        integer(s->data_bytes), "data_sha256", s->data_sha256, "val_fraction", s->val_fraction,
-        "ab_ratio", s->ab_ratio, "batch", integer(s->batch), "accum", integer(s->accum),
-        "micro_batch", integer(s->micro_batch), "max_batches", integer(s->max_batches), "bucket",
-        s->bucket);
+        integer(s->data_bytes), "data_sha256", s->data_sha256, "val_sha256", s->val_sha256,
+        "val_fraction", s->val_fraction, "ab_ratio", s->ab_ratio, "batch", integer(s->batch),
+        "accum", integer(s->accum), "micro_batch", integer(s->micro_batch), "max_batches",
+        integer(s->max_batches), "bucket", s->bucket);
 }
 
 static const char *const trainers[] = {[EF_ENCODER] = "trainer", [EF_DECODER] = "decoder_trainer"};
@@ -282,17 +282,19 @@ static bool parse_run(json_t *json, ef__run_state *s, json_error_t *why)
 {
     json_int_t batch, accum, micro, most;
     json_t *part[EF__KINDS], *identity;
-    const char *sha256;
+    const char *sha256, *val_sha256;
     int has_best, bucket;
     if (json_unpack_ex(
-            json, why, 0, "{s:b, s:F, s:s, s:F, s:F, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:o}",
-            "has_best", &has_best, "best", &s->best, "data_sha256", &sha256, "val_fraction",
-            &s->val_fraction, "ab_ratio", &s->ab_ratio, "batch", &batch, "accum", &accum,
-            "micro_batch", &micro, "max_batches", &most, "bucket", &bucket, trainers[EF_ENCODER],
-            &part[EF_ENCODER], trainers[EF_DECODER], &part[EF_DECODER], "identity", &identity))
+            json, why, 0, "{s:b, s:F, s:s, s:s, s:F, s:F, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:o}",
+            "has_best", &has_best, "best", &s->best, "data_sha256", &sha256, "val_sha256",
+            &val_sha256, "val_fraction", &s->val_fraction, "ab_ratio", &s->ab_ratio, "batch",
+            &batch, "accum", &accum, "micro_batch", &micro, "max_batches", &most, "bucket", &bucket,
+            trainers[EF_ENCODER], &part[EF_ENCODER], trainers[EF_DECODER], &part[EF_DECODER],
+            "identity", &identity))
         return false;
     s->has_best = has_best;
     snprintf(s->data_sha256, sizeof s->data_sha256, "%s", sha256);
+    snprintf(s->val_sha256, sizeof s->val_sha256, "%s", val_sha256);
     s->batch = size_of(batch);
     s->accum = size_of(accum);
     s->micro_batch = size_of(micro);

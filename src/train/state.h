@@ -25,7 +25,7 @@ typedef struct ef__run_state {
     bool has_best;
     double best; /* held-out cos; ce of a decoder's run */
     uint64_t data_bytes;
-    char data_sha256[65];
+    char data_sha256[65], val_sha256[65]; /* val: of a file of its own, else "" */
     double val_fraction, ab_ratio;
     size_t batch, accum, micro_batch, max_batches;
     bool bucket;
