@@ -255,6 +255,49 @@ START_TEST(other_held_out_data_are_refused_with_both_values)
 }
 END_TEST
 
+/* Text of the same length for what is there once. */
+static void edit(const char *path, const char *from, const char *to)
+{
+    size_t bytes, n = strlen(from), found = 0;
+    unsigned char *data = read_file(path, &bytes);
+    ck_assert_uint_eq(strlen(to), n);
+    for (size_t i = 0; i + n <= bytes; i++)
+        if (!memcmp(data + i, from, n)) {
+            memcpy(data + i, to, n);
+            found++;
+        }
+    ck_assert_uint_eq(found, 1);
+    write_file(path, data, bytes);
+}
+
+START_TEST(a_checkpoint_whose_steps_do_not_lead_to_its_place_is_refused)
+{
+    static const struct {
+        const char *was, *is, *text;
+    } edits[] = {
+        {"step\\\":2,", "step\\\":3,", "it counts 3 steps, batch 6 of epoch 0 is after 2"},
+        {"epoch\\\":0,", "epoch\\\":1,", "it counts 2 steps, batch 6 of epoch 1 is after 5"},
+        {"position\\\":6,", "position\\\":8,", "it counts 2 steps, batch 8 of epoch 0 is after 3"},
+        {"position\\\":6,", "position\\\":9,", "it stands at batch 9 of an epoch of 8"}};
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary d;
+    o.accum = 3;
+    o.save = in_folder("m");
+    d.stop_after = 2;
+    refused(run(a, &o, &d), EF_ECANCELLED, &d.error, "stopped");
+    d.stop_after = 0;
+    o.resume = o.save;
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        edit(o.save, edits[i].was, edits[i].is);
+        refused(run(a, &o, &d), EF_EFORMAT, &d.error, edits[i].text);
+        edit(o.save, edits[i].is, edits[i].was);
+    }
+    run_well(a, &o, &d);
+    end(a);
+}
+END_TEST
+
 START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
 {
     ef_actor *a = begin();
@@ -629,6 +672,7 @@ static Suite *suite(void)
     tcase_add_test(resume, a_lost_device_writes_nothing);
     tcase_add_test(resume, another_model_or_data_file_is_refused_with_both_values);
     tcase_add_test(resume, other_held_out_data_are_refused_with_both_values);
+    tcase_add_test(resume, a_checkpoint_whose_steps_do_not_lead_to_its_place_is_refused);
     tcase_add_test(resume, what_changed_gets_one_notice_or_a_refusal_when_strict);
     tcase_add_test(resume, init_from_takes_the_parameters_and_starts_afresh);
     tcase_add_test(resume, a_run_with_moments_from_elsewhere_is_resumed_bit_for_bit);

@@ -155,6 +155,24 @@ static ef_status begin_state(ef__run *r)
     return status || !o->val ? status : put_sha256(r, r->val, s->val_sha256, sizeof s->val_sha256);
 }
 
+/* Is it a place of this run, with the steps that lead there? */
+static ef_status check_place(const ef__run *r, const ef__run_state *saved)
+{
+    const char *path = r->options->resume;
+    const unsigned long long step = saved->step, epoch = saved->epoch, position = saved->position;
+    if (position > r->batches)
+        return ef__error_set(r->error, EF_EFORMAT, 0, NULL,
+                             "%s: it stands at batch %llu of an epoch of %zu", path, position,
+                             r->batches);
+    const uint64_t steps =
+        epoch * ef__ceil_div(r->batches, r->accum) + ef__ceil_div((size_t)position, r->accum);
+    return steps == step
+               ? EF_OK
+               : ef__error_set(r->error, EF_EFORMAT, 0, NULL,
+                               "%s: it counts %llu steps, batch %llu of epoch %llu is after %llu",
+                               path, step, position, epoch, (unsigned long long)steps);
+}
+
 /* Take over where the checkpoint's run stood, if it may be continued. */
 static ef_status adopt_state(ef__run *r, const ef__st_reader *file)
 {
@@ -168,10 +186,8 @@ static ef_status adopt_state(ef__run *r, const ef__st_reader *file)
         status = ef__resume_check(path, (ef__resume_side){&models, &saved},
                                   (ef__resume_side){&r->models, s}, r->options->strict_resume,
                                   notice, &r->watch, r->error);
-    if (!status && saved.position > r->batches)
-        status = ef__error_set(r->error, EF_EFORMAT, 0, NULL,
-                               "%s: it stands at batch %llu of an epoch of %zu", path,
-                               (unsigned long long)saved.position, r->batches);
+    if (!status)
+        status = check_place(r, &saved);
     if (status)
         return status;
     s->step = saved.step;
