@@ -35,12 +35,6 @@ void ef__progress_clear(ef__progress *p);
 
 void ef__progress_note(ef__progress *p, const char *text);
 
-/* ef__progress_due -- is it time to show something? */
-bool ef__progress_due(ef__progress *p);
-
-/* ef__progress_show -- how far it is. */
-void ef__progress_show(ef__progress *p, const char *text);
-
 void ef__progress_step(ef__progress *p, const ef_step_report *step);
 void ef__progress_epoch(ef__progress *p, const ef_epoch_report *epoch);
 
