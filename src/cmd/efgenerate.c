@@ -209,12 +209,13 @@ static void print_ids(const int32_t *ids, size_t count)
 static int print_json(generation *g, size_t index, size_t count, bool ended)
 {
     const char *text = text_of(g, count);
+    if (!text)
+        return no_memory();
     json_t *ids = json_array();
     for (size_t i = 0; i < count; i++)
         json_array_append_new(ids, json_integer(g->ids[i]));
-    json_t *object = text ? json_pack("{s:I, s:s, s:o, s:b}", "index", (json_int_t)index, "text",
-                                      text, "ids", ids, "ended", ended)
-                          : NULL;
+    json_t *object = json_pack("{s:I, s:s, s:o, s:b}", "index", (json_int_t)index, "text", text,
+                               "ids", ids, "ended", ended);
     if (!object)
         return no_memory();
     json_dumpf(object, stdout, JSON_COMPACT);
