@@ -425,6 +425,9 @@ START_TEST(a_vector_without_direction_finds_nothing)
     find(a, N, W, vector, target, 0, found);
     ck_assert_uint_eq(found[0], N - 3);
     ck_assert_uint_eq(found[2], N - 3);
+    find(a, 3, W, vector, target, 0, found); /* fewer than 5 and 10: whatever has a direction */
+    for (int k = 0; k < 3; k++)
+        ck_assert_uint_eq(found[k], 1);
     remove_folder();
     ef_test_close(a);
 }

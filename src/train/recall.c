@@ -11,6 +11,7 @@
 enum { PASS_BYTES = 128 << 20, COSINE_BYTES = 64 << 20, PART = 4096 };
 
 static const double nearer = 1e-5;
+static const float no_direction = -2; /* a level that every target is above */
 static const size_t among[EF__RECALLS] = {1, 5, 10};
 
 static size_t width(const ef__recall *r)
@@ -183,7 +184,7 @@ static void add_found(ef__recall *r, const float *nearer_ones)
 {
     for (size_t n = 0; n < r->count; n++)
         for (int k = 0; k < EF__RECALLS; k++)
-            r->found[k] += nearer_ones[n] < (float)among[k];
+            r->found[k] += r->level[n] > no_direction && nearer_ones[n] < (float)among[k];
 }
 
 static ef_status read_ranks(const pass *p)
@@ -220,7 +221,7 @@ ef_status ef__recall_add(ef__recall *r, const float *vector, const float *target
     float *own = r->vector + r->count * E;
     const bool good = normalise(vector, E, own);
     normalise(target, E, r->targets); /* between passes nothing else is there */
-    r->level[r->count++] = good ? (float)(ef__dot(own, r->targets, E) + nearer) : -2;
+    r->level[r->count++] = good ? (float)(ef__dot(own, r->targets, E) + nearer) : no_direction;
     return r->count < r->room ? EF_OK : look(r);
 }
 
