@@ -1077,7 +1077,8 @@ typedef struct ef_pairs_report {
 /* ef_evaluate_pairs -- Spearman's rank correlation between people's scores of pairs of sentences
  * and the cosines of the encoder's vectors, in f32; what is equal shares its mean rank.
  *   path  lines of SCORE tab SENTENCE tab SENTENCE; the score is a number as JSON has them
- * Of the options, batch (pairs), length (EF_LENGTH_P95: its cap) and progress are used.
+ * Of the options, micro_batch or else batch (sentences, at most 4096 of them), length
+ * (EF_LENGTH_P95: its cap) and progress are used.
  * Errors: EFORMAT (no line; "FILE:LINE: ..." for another number of columns, a bad score, an empty
  * sentence; a vocabulary of more tokens than the model's), EIO, ENOMEM, EDEVICE, ECANCELLED. */
 ef_status ef_evaluate_pairs(ef_encoder *encoder, const ef_tokenizer *tokenizer, const char *path,

@@ -165,6 +165,10 @@ expect 3 'bad.tsv:2: its score is no number' $eval --pairs bad.tsv --vocab vocab
 : >bad.tsv
 expect 3 'bad.tsv: is empty' $eval --pairs bad.tsv --vocab vocab.txt
 expect 3 'missing.tsv: ' $eval --pairs missing.tsv --vocab vocab.txt
+sed 's/"target":\[/&1,/' texts.jsonl >wide.jsonl
+expect 3 'missing.tsv: ' $eval --pairs missing.tsv --vocab vocab.txt --data wide.jsonl # before the data
+expect 0 'with the scores of 3 pairs$' $eval --pairs pairs.tsv --vocab vocab.txt --batch 5000
+expect 0 'with the scores of 3 pairs$' $eval --pairs pairs.tsv --vocab vocab.txt --batch 5000 --micro-batch 2
 expect 3 'model.safetensors: has no vocabulary: --pairs needs --vocab' $eval --pairs pairs.tsv
 expect 3 'decoder.safetensors: has no encoder' eftexteval --checkpoint decoder.safetensors --pairs pairs.tsv \
     --vocab vocab.txt

@@ -215,6 +215,7 @@ static ef_status open_models(session *s, ef_error *error)
     return status;
 }
 
+/* Pairs first: they are few, and an error in their file is not found after hours. */
 static int evaluate(session *s)
 {
     const settings *o = s->settings;
@@ -222,18 +223,18 @@ static int evaluate(session *s)
     ef_error error = {0};
     options.length = o->length == MODELS_LENGTH ? 0 : o->length ? o->length : EF_LENGTH_P95;
     options.recall = !o->no_recall;
-    options.on_progress = on_data;
+    options.on_progress = on_pairs;
     options.user = s;
     ef_status status = open_models(s, &error);
+    if (!status && o->pairs)
+        status = ef_evaluate_pairs(s->encoder, s->tokenizer, o->pairs, &options, &s->pairs, &error);
+    options.on_progress = on_data;
     if (!status && s->data && s->encoder)
         status = ef_evaluate(s->encoder, s->data, &options, &s->vectors, &error);
     if (!status && s->data && s->decoder)
         status = ef_evaluate_decoder(s->decoder, s->data, &options, &s->tokens, &error);
     if (!status && s->data && s->decoder && !s->tokens.tokens)
         return ef__say_error(NAME, EF__DATA, "%s: no sample has a second id to be told", o->data);
-    options.on_progress = on_pairs;
-    if (!status && o->pairs)
-        status = ef_evaluate_pairs(s->encoder, s->tokenizer, o->pairs, &options, &s->pairs, &error);
     return failed(s, status, &error);
 }
 

@@ -6,7 +6,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { BATCHES = 16 }; /* of sentences, that are embedded at once */
+enum {
+    BATCHES = 16,     /* of sentences, that are embedded at once */
+    MOST_BATCH = 4096 /* that ef_embed takes */
+};
 
 typedef struct run {
     ef_encoder *encoder;
@@ -74,11 +77,13 @@ static ef_status run_all(run *r, const ef_eval_options *o)
     return status;
 }
 
-/* A text has two ids at least: [CLS] and [SEP]. */
+/* What runs at a time is a batch: none is waited for alone. A text has two ids at least: [CLS] and
+ * [SEP]. */
 static ef_embed_options options_of(const ef_eval_options *o)
 {
     const size_t length = o->length == EF_LENGTH_P95 ? ef__eval_cap(o) : o->length;
-    return (ef_embed_options){.batch = o->batch ? o->batch : EF__EVAL_BATCH,
+    const size_t batch = o->micro_batch ? o->micro_batch : o->batch ? o->batch : EF__EVAL_BATCH;
+    return (ef_embed_options){.batch = ef__min(batch, MOST_BATCH),
                               .length = length == 1 ? 2 : length};
 }
 
