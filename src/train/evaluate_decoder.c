@@ -13,7 +13,7 @@ typedef struct run {
 
 /* Device tensors of a part of a batch. */
 typedef struct part {
-    ef_tensor *ids, *mask, *z, *x;
+    ef_tensor *ids, *z, *x;
     ef__counted counted;
 } part;
 
@@ -22,8 +22,6 @@ static ef_status upload(ef_actor *a, const ef_batch *b, part *p)
     const size_t shape[2] = {b->B, b->L}, vectors[2] = {b->B, b->E};
     ef_status status = ef__upload(a, EF_I32, 2, shape, "ids", b->ids, &p->ids);
     if (!status)
-        status = ef__upload(a, EF_U8, 2, shape, "mask", b->mask, &p->mask);
-    if (!status)
         status = ef__upload(a, EF_F32, 2, vectors, "z", b->target, &p->z);
     return status ? status : ef__counted_new(a, b, &p->counted);
 }
@@ -31,7 +29,6 @@ static ef_status upload(ef_actor *a, const ef_batch *b, part *p)
 static void clear(part *p)
 {
     ef_tensor_free(p->ids);
-    ef_tensor_free(p->mask);
     ef_tensor_free(p->z);
     ef_tensor_free(p->x);
     ef__counted_clear(&p->counted);
@@ -42,7 +39,7 @@ static ef_status run_part(const run *r, const ef_batch *b, const ef__loss *loss)
     part p = {0};
     ef_status status = upload(r->of.actor, b, &p);
     if (!status)
-        status = ef__decoder_forward(r->decoder, p.ids, p.mask, p.z, NULL, &p.x);
+        status = ef__decoder_forward(r->decoder, p.ids, p.counted.mask, p.z, NULL, &p.x);
     if (!status)
         status = ef__decoder_loss(r->decoder, p.x, &p.counted, loss, NULL);
     clear(&p);
@@ -75,10 +72,15 @@ static ef_status run_batch(run *r, const ef_batch *batch, size_t count)
     ef_actor *a = r->of.actor;
     ef_readback *readback = NULL;
     const void *metrics;
+    ef__lock(a);
     ef_status status = ef_batch_begin(a);
-    if (status)
+    if (status) {
+        ef__unlock(a);
         return status;
+    }
     status = enqueue(r, batch, count, &readback);
+    ef__unlock(a);
+    /* Without the lock: the wait lets other threads in. */
     ef_status synced = ef_batch_sync(a, "evaluation");
     status = status ? status : synced;
     if (!status)
