@@ -475,7 +475,16 @@ typedef struct ef_tokenizer ef_tokenizer;
  * token that was there before, what is not UTF-8; a checkpoint without a vocabulary), ENOMEM. */
 ef_status ef_tokenizer_open(const char *path, ef_tokenizer **tokenizer, ef_error *error);
 
-/* ef_tokenizer_parse -- the same from memory, which is copied. name is for messages. */
+/* ef_tokenizer_open_for -- the tokenizer for a checkpoint's models: of the vocabulary at path
+ * vocab, or of the one that the checkpoint carries; NULL where there is neither. Either
+ * path may be NULL. Where there are both, they must have the same tokens: rows of the embedding
+ * stand for those.
+ * Errors: EIO, EFORMAT, ENOMEM; EARG (the two differ: both files and the first such id). */
+ef_status ef_tokenizer_open_for(const char *vocab, const char *checkpoint, ef_tokenizer **tokenizer,
+                                ef_error *error);
+
+/* ef_tokenizer_parse -- as ef_tokenizer_open, from lines in memory, which are copied. name is for
+ * messages. */
 ef_status ef_tokenizer_parse(const char *name, const void *data, size_t bytes,
                              ef_tokenizer **tokenizer, ef_error *error);
 void ef_tokenizer_free(ef_tokenizer *tokenizer);

@@ -161,6 +161,9 @@ expect 3 'missing.txt: ' efgenerate --checkpoint d.safetensors --vocab missing.t
 expect 3 'short.txt: ' efgenerate --checkpoint d.safetensors --vocab short.txt --vectors z.jsonl
 expect 3 'long.txt: has 13 tokens, the model of d.safetensors 12' \
     efgenerate --checkpoint d.safetensors --vocab long.txt --vectors z.jsonl
+sed 's/^a$/an/' vocab.txt >other.txt
+expect 3 'other.txt: id 11 is "an", in the vocabulary of own.safetensors "a"' \
+    efgenerate --checkpoint own.safetensors --vocab other.txt --vectors z.jsonl
 expect 3 'missing.npy: ' $generate --vectors missing.npy
 expect 3 'wide.jsonl: its vectors have 3 values, those of d.safetensors 2' $generate --vectors wide.jsonl
 expect 3 'ragged.jsonl:2: ' $generate --vectors ragged.jsonl

@@ -178,6 +178,10 @@ expect 3 'decoder.safetensors: has no encoder' eftexteval --checkpoint decoder.s
 { cat vocab.txt; echo q; } >larger.txt
 expect 3 'larger.txt: has 21 tokens, the model of model.safetensors 20' $eval --data texts.jsonl --vocab larger.txt
 expect 3 'larger.txt: has 21 tokens, .* 20' $eval --pairs pairs.tsv --vocab larger.txt
+sed 's/^a$/z/' vocab.txt >other.txt
+expect 3 'other.txt: id 4 is "z", in the vocabulary of carried.safetensors "a"' \
+    eftexteval --data data.jsonl --checkpoint carried.safetensors --vocab other.txt
+expect 0 . eftexteval --data data.jsonl --checkpoint carried.safetensors --vocab vocab.txt
 expect 3 'missing.txt: ' $eval --data texts.jsonl --vocab missing.txt
 expect 3 'texts.jsonl: has texts without ids, .*--vocab is needed' $eval --data texts.jsonl
 sed 's/"target":\[/&1,/' data.jsonl >wide.jsonl

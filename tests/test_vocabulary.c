@@ -160,6 +160,59 @@ START_TEST(a_checkpoint_is_opened_when_it_carries_a_vocabulary)
 }
 END_TEST
 
+static void save_lines(const char *lines)
+{
+    FILE *f = fopen(path_of("v.txt"), "w");
+    ck_assert(f && fputs(lines, f) >= 0 && !fclose(f));
+}
+
+/* text NULL: it opens, with so many tokens; 0: there is none. */
+static void open_for(bool vocab, bool checkpoint, size_t tokens, const char *text)
+{
+    char paths[2][4096];
+    ef_tokenizer *t = NULL;
+    ef_error error = {0};
+    snprintf(paths[0], sizeof *paths, "%s", path_of("v.txt"));
+    snprintf(paths[1], sizeof *paths, "%s", path_of("m"));
+    ef_status status =
+        ef_tokenizer_open_for(vocab ? paths[0] : NULL, checkpoint ? paths[1] : NULL, &t, &error);
+    ck_assert_int_eq(status, text ? EF_EARG : EF_OK);
+    ck_assert_uint_eq(t ? ef_tokenizer_size(t) : 0, tokens);
+    ck_assert_msg(!text || (strstr(error.text, text) && strstr(error.text, paths[0]) &&
+                            strstr(error.text, paths[1])),
+                  "%s", error.text);
+    ef_tokenizer_free(t);
+}
+
+START_TEST(a_vocabulary_for_a_checkpoint_has_its_tokens)
+{
+    static const char lines[] = BASE "a\n##b\n";
+    static const struct {
+        const char *lines, *error;
+    } row[] = {{BASE "a\n##c\n", ": id 6 is \"##c\", in the vocabulary of "},
+               {BASE "ab\n##b\n", ": id 5 is \"ab\", in the vocabulary of "},
+               {BASE "c\n", ": id 5 is \"c\", in the vocabulary of "},
+               {BASE "a\n", ": has 6 tokens, the vocabulary of "},
+               {BASE "a\n", "/m 7: id 6 is in one alone"},
+               {BASE "a\n##b\nc\n", "/m 7: id 7 is in one alone"}};
+    make_folder();
+    save_carrier(EF__ST_U8, lines, sizeof lines - 1);
+    save_lines(lines);
+    open_for(true, true, 7, NULL);
+    open_for(false, true, 7, NULL);
+    open_for(true, false, 7, NULL);
+    open_for(false, false, 0, NULL);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        save_lines(row[i].lines);
+        open_for(true, true, 0, row[i].error);
+    }
+    save_carrier(EF__ST_U8, NULL, 0);
+    open_for(true, true, 8, NULL);
+    open_for(false, true, 0, NULL);
+    remove_folder();
+}
+END_TEST
+
 START_TEST(no_broken_vocabulary_breaks_the_parser)
 {
     static const char text[] =
@@ -256,6 +309,7 @@ static Suite *suite(void)
     tcase_add_test(v, what_is_no_vocabulary_is_refused_by_line);
     tcase_add_test(v, a_file_is_opened_or_named);
     tcase_add_test(v, a_checkpoint_is_opened_when_it_carries_a_vocabulary);
+    tcase_add_test(v, a_vocabulary_for_a_checkpoint_has_its_tokens);
     tcase_add_test(v, no_broken_vocabulary_breaks_the_parser);
     TCase *t = ef_test_case(s, "trie");
     tcase_add_test(t, a_trie_has_its_keys_and_nothing_else);

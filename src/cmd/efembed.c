@@ -167,33 +167,13 @@ static int open_texts(stream *t)
     return 0;
 }
 
-static bool same_tokens(const ef_tokenizer *a, const ef_tokenizer *b)
-{
-    size_t n, m;
-    const char *x = ef_tokenizer_vocabulary(a, &n), *y = ef_tokenizer_vocabulary(b, &m);
-    return n == m && !memcmp(x, y, n);
-}
-
-/* The vocabulary that is named or else the checkpoint's; both must be the same if there are two. */
 static int open_tokenizer(const settings *s, ef_tokenizer **tokenizer)
 {
     ef_error error = {0};
-    ef_tokenizer *carried = NULL;
-    ef_status status = ef_tokenizer_open(s->vocab ? s->vocab : s->checkpoint, tokenizer, &error);
-    if (status && !s->vocab)
-        return ef__say_error(NAME, ef__exit_code(status), "%s (--vocab names one)", error.text);
+    ef_status status = ef_tokenizer_open_for(s->vocab, s->checkpoint, tokenizer, &error);
     if (status)
         return failed(status, &error);
-    if (!s->vocab || ef_tokenizer_open(s->checkpoint, &carried, NULL))
-        return 0; /* what else is wrong with the checkpoint is found when it is opened */
-    int code = same_tokens(*tokenizer, carried)
-                   ? 0
-                   : ef__say_error(NAME, EF__DATA,
-                                   "%s: its %zu tokens are not the %zu that %s was trained with",
-                                   s->vocab, ef_tokenizer_size(*tokenizer),
-                                   ef_tokenizer_size(carried), s->checkpoint);
-    ef_tokenizer_free(carried);
-    return code;
+    return *tokenizer ? 0 : ef__say_no_vocabulary(NAME, s->checkpoint);
 }
 
 static int open_writer(stream *t, const ef_encoder *encoder)

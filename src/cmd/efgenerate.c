@@ -123,13 +123,14 @@ static ef_status read_vector(generation *g, size_t index, float *row, ef_error *
 static int open_files(generation *g)
 {
     const settings *s = g->s;
-    const char *vocabulary = s->vocab ? s->vocab : s->checkpoint;
     ef_error error = {0};
     ef_status status = s->vectors ? ef_vectors_open(s->vectors, s->tensor, &g->vectors, &error)
                                   : ef_dataset_open(s->data, &g->data, &error);
     if (!status)
-        status = ef_tokenizer_open(vocabulary, &g->tokenizer, &error);
-    return status ? failed(status, &error) : 0;
+        status = ef_tokenizer_open_for(s->vocab, s->checkpoint, &g->tokenizer, &error);
+    if (status)
+        return failed(status, &error);
+    return g->tokenizer ? 0 : ef__say_no_vocabulary(NAME, s->checkpoint);
 }
 
 static int open_model(generation *g)

@@ -143,18 +143,18 @@ static size_t vocabulary_of(const ef_checkpoint_info *m)
 static int open_vocabulary(session *s)
 {
     const settings *o = s->settings;
-    const char *path = o->vocab ? o->vocab : s->model.has_vocabulary ? o->checkpoint : NULL;
     ef_error error = {0};
-    if (!path)
-        return 0;
-    int code = failed(s, ef_tokenizer_open(path, &s->tokenizer, &error), &error);
-    size_t tokens = code ? 0 : ef_tokenizer_size(s->tokenizer);
-    if (!code && o->random_init)
+    ef_status status = ef_tokenizer_open_for(o->vocab, o->checkpoint, &s->tokenizer, &error);
+    if (status || !s->tokenizer)
+        return failed(s, status, &error);
+    size_t tokens = ef_tokenizer_size(s->tokenizer);
+    if (o->random_init)
         s->model.encoder.vocab = tokens;
     else if (tokens > vocabulary_of(&s->model))
-        code = ef__say_error(NAME, EF__DATA, "%s: has %zu tokens, the model of %s %zu", path,
-                             tokens, o->checkpoint, vocabulary_of(&s->model));
-    return code;
+        return ef__say_error(NAME, EF__DATA, "%s: has %zu tokens, the model of %s %zu",
+                             o->vocab ? o->vocab : o->checkpoint, tokens, o->checkpoint,
+                             vocabulary_of(&s->model));
+    return 0;
 }
 
 static int open_data(session *s)

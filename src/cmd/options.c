@@ -190,6 +190,12 @@ int ef__exit_code(ef_status status)
     }
 }
 
+int ef__say_no_vocabulary(const char *command, const char *checkpoint)
+{
+    return ef__say_error(command, EF__DATA, "%s: carries no vocabulary: --vocab is needed",
+                         checkpoint);
+}
+
 int ef__open_device(const char *command, const char *device, ef_actor **actor)
 {
     ef_error error = {0};

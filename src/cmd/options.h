@@ -31,6 +31,10 @@ int ef__say_error(const char *command, int code, const char *format, ...)
 /* ef__exit_code -- the exit status for what a library call returned, where files are only read. */
 int ef__exit_code(ef_status status);
 
+/* ef__say_no_vocabulary -- neither the checkpoint has one nor --vocab was given; the status to exit
+ * with. */
+int ef__say_no_vocabulary(const char *command, const char *checkpoint);
+
 /* ef__open_device -- open the device of --device; 0, or the status to exit with. */
 int ef__open_device(const char *command, const char *device, ef_actor **actor);
 

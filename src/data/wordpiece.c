@@ -110,6 +110,62 @@ ef_status ef_tokenizer_open(const char *path, ef_tokenizer **tokenizer, ef_error
     return status;
 }
 
+/* ---- The vocabulary of a checkpoint ---- */
+
+/* NULL: it carries none, or there is no checkpoint. */
+static ef_status open_carried(const char *path, ef_tokenizer **tokenizer, ef_error *error)
+{
+    ef__st_reader *file = NULL;
+    *tokenizer = NULL;
+    ef_status status = path ? ef__st_open(path, &file, error) : EF_OK;
+    if (file)
+        status = ef__tokenizer_of(file, tokenizer, error);
+    ef__st_close(file);
+    return status;
+}
+
+static ef_status check_same(const char *path, const ef_tokenizer *t, const char *checkpoint,
+                            const ef_tokenizer *carried, ef_error *error)
+{
+    const size_t size = ef_tokenizer_size(t), was = ef_tokenizer_size(carried);
+    const size_t both = ef__min(size, was);
+    for (size_t id = 0; id < both; id++) {
+        size_t n, m;
+        const char *a = ef_tokenizer_token(t, (int32_t)id, &n);
+        const char *b = ef_tokenizer_token(carried, (int32_t)id, &m);
+        if (n != m || memcmp(a, b, n))
+            return ef__error_set(error, EF_EARG, 0, NULL,
+                                 "%s: id %zu is \"%.*s\", in the vocabulary of %s \"%.*s\"", path,
+                                 id, (int)n, a, checkpoint, (int)m, b);
+    }
+    return size == was ? EF_OK
+                       : ef__error_set(
+                             error, EF_EARG, 0, NULL,
+                             "%s: has %zu tokens, the vocabulary of %s %zu: id %zu is in one alone",
+                             path, size, checkpoint, was, both);
+}
+
+ef_status ef_tokenizer_open_for(const char *vocab, const char *checkpoint, ef_tokenizer **tokenizer,
+                                ef_error *error)
+{
+    ef_tokenizer *named = NULL, *carried;
+    ef_status status = open_carried(checkpoint, &carried, error);
+    if (!status && vocab)
+        status = ef_tokenizer_open(vocab, &named, error);
+    if (!status && named && carried)
+        status = check_same(vocab, named, checkpoint, carried, error);
+    ef_tokenizer *kept = status ? NULL : named ? named : carried;
+    if (named != kept)
+        ef_tokenizer_free(named);
+    if (carried != kept)
+        ef_tokenizer_free(carried);
+    if (!status)
+        *tokenizer = kept;
+    return status;
+}
+
+/* ---- What a tokenizer has ---- */
+
 void ef_tokenizer_free(ef_tokenizer *t)
 {
     if (!t)
