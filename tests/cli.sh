@@ -45,6 +45,28 @@ check() {
     "$@" || fail "$what"
 }
 
+# Is it PROGRAM itself, not libtool's script before it, and does it have SIGTERM blocked?
+catches() { # PID PROGRAM
+    case $(readlink "/proc/$1/exe") in */"$2" | */lt-"$2") grep -q '^SigBlk:.*[4-7c-f]...$' "/proc/$1/status" ;; *) false ;; esac
+}
+
+# interrupt COMMAND...: one that runs long ends with 130 and one line; its output is in out. SIGTERM comes when it
+# catches signals, which is seen where there is /proc.
+interrupt() {
+    program=$1
+    shift
+    [ -r /proc/self/status ] || { skip "$program" 'interrupted: there is no /proc'; return 0; }
+    "$build/$program" "$@" >out 2>err &
+    pid=$!
+    tries=0
+    until catches $pid "$program" || [ $tries -ge 300 ]; do sleep 0.1 && tries=$((tries + 1)); done
+    kill -TERM $pid
+    wait $pid
+    status=$?
+    check "$program: SIGTERM ends with 130, not $status" [ $status -eq 130 ]
+    check "$program: and says so" grep -qx "$program: interrupted" err
+}
+
 same() { cmp -s "$1" "$2"; }
 absent() { ! ls "$@" >/dev/null 2>&1; }
 

@@ -174,4 +174,10 @@ if [ -w /dev/full ]; then
     [ $? -eq 1 ] || fail 'a full disk'
 fi
 
+# ---- interrupts ----
+
+awk 'BEGIN { for (i = 0; i < 50000; i++) print "{\"target\": [3, 0]}" }' >long.jsonl
+interrupt $generate --vectors long.jsonl --batch 1
+check 'what was written before is whole' awk '$0 != "dog dog dog dog dog dog" { exit 1 }' out
+
 finish

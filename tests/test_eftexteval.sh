@@ -192,4 +192,12 @@ printf '{"input_ids":[1],"target":[1,2,3,4]}\n' >short.jsonl
 expect 3 'short.jsonl: no sample has a second id' eftexteval --data short.jsonl --checkpoint decoder.safetensors
 expect 3 'data.jsonl: ' eftexteval --data data.jsonl --checkpoint data.jsonl
 
+# ---- interrupts ----
+
+awk '{ line[NR] = $0 } END { for (i = 0; i < 4000; i++) for (n = 1; n <= NR; n++) print line[n] }' data.jsonl >long.jsonl
+awk '{ line[NR] = $0 } END { for (i = 0; i < 40000; i++) for (n = 1; n <= NR; n++) print line[n] }' pairs.tsv >long.tsv
+interrupt $eval --data long.jsonl --batch 1 --no-recall
+check 'nothing is printed' [ ! -s out ]
+interrupt $eval --pairs long.tsv --batch 1 --vocab vocab.txt
+
 finish

@@ -1,5 +1,6 @@
 /* efgenerate -- the texts that a decoder makes of vectors. */
 #include "cmd/options.h"
+#include "cmd/signals.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -72,6 +73,7 @@ static int read_options(settings *s, int argc, char **argv)
 /* What is open while texts are made. */
 typedef struct generation {
     const settings *s;
+    ef__signals signals;
     ef_vectors *vectors; /* or */
     ef_dataset *data;
     ef_tokenizer *tokenizer;
@@ -272,7 +274,9 @@ static int generate_all(generation *g)
     int code = make_prompts(g);
     g->choice.end = ef_tokenizer_id(g->tokenizer, "[SEP]");
     for (size_t n = 0; n < N && !code && !ferror(stdout); n += B)
-        code = generate_batch(g, n, N - n < B ? N - n : B);
+        code = atomic_load(&g->signals.interrupted)
+                   ? ef__say_error(NAME, EF__INTERRUPTED, "interrupted")
+                   : generate_batch(g, n, N - n < B ? N - n : B);
     return code;
 }
 
@@ -302,10 +306,12 @@ int main(int argc, char **argv)
         return code;
     generation g = {.s = &s, .choice = s.choice};
     code = open_files(&g);
-    if (!code)
+    if (!code && !(code = ef__signals_catch(&g.signals, NAME))) {
         code = open_model(&g);
-    if (!code)
-        code = generate_all(&g);
+        if (!code)
+            code = generate_all(&g);
+        ef__signals_release(&g.signals);
+    }
     close_all(&g);
     return ef__command_end(NAME, code);
 }

@@ -2,6 +2,7 @@
  * it, and how an encoder's similarities go with people's. */
 #include "cmd/options.h"
 #include "cmd/progress.h"
+#include "cmd/signals.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -25,6 +26,7 @@ typedef struct settings {
 typedef struct session {
     const settings *settings;
     ef__progress progress;
+    ef__signals signals;
     ef_checkpoint_info model;
     ef_tokenizer *tokenizer; /* or NULL, as all of these */
     ef_dataset *data;
@@ -102,6 +104,8 @@ static int read_options(settings *s, int argc, char **argv)
 static int failed(session *s, ef_status status, const ef_error *error)
 {
     ef__progress_clear(&s->progress);
+    if (status == EF_ECANCELLED)
+        return ef__say_error(NAME, EF__INTERRUPTED, "interrupted");
     return status ? ef__say_error(NAME, ef__exit_code(status), "%s",
                                   *error->text ? error->text : ef_strerror(status))
                   : 0;
@@ -111,14 +115,14 @@ static bool on_data(void *user, uint64_t done, uint64_t all)
 {
     session *s = user;
     ef__progress_share(&s->progress, s->settings->data, done, all);
-    return true;
+    return !atomic_load(&s->signals.interrupted);
 }
 
 static bool on_pairs(void *user, uint64_t done, uint64_t all)
 {
     session *s = user;
     ef__progress_share(&s->progress, s->settings->pairs, done, all);
-    return true;
+    return !atomic_load(&s->signals.interrupted);
 }
 
 static int describe_model(session *s)
@@ -372,7 +376,11 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     ef__progress_begin(&s.progress, NAME);
-    code = run(&s);
+    code = ef__signals_catch(&s.signals, NAME);
+    if (!code) {
+        code = run(&s);
+        ef__signals_release(&s.signals);
+    }
     ef_encoder_free(s.encoder);
     ef_decoder_free(s.decoder);
     ef_actor_close(s.actor);
