@@ -351,7 +351,7 @@ apart --log-json --save --data data.efb --save same/new --log-json same/../same/
 apart --log-json "--save's best model" --data data.efb --save same/new --log-json same/new.best
 train="eftrain --data data.efb $small"
 echo old >kept.log
-expect 3 'seed is' $train --resume model.safetensors --seed 2 --log-json kept.log
+expect 3 'seed is' $train --resume model.safetensors --val val.efb --seed 2 --log-json kept.log
 expect 3 'sample 47' $train --vocab-size 19 --log-json kept.log
 check 'a run that does not begin leaves the earlier log' [ "$(cat kept.log)" = old ]
 expect 0 'trained' $train --log-json kept.log
