@@ -637,7 +637,8 @@ typedef struct ef_vectors ef_vectors;
 
 /* ef_vectors_open -- by content: .npy (f4 or f8, little-endian, C order, two dimensions),
  * safetensors (F32 or F64 [N,E]; tensor: its name, NULL: there is one), JSONL (lines that are
- * arrays of numbers, or objects with such a "target" or "vector"). Must not be changed in place.
+ * arrays of numbers, or objects with such a "target" or "vector"). Of other files than safetensors
+ * a tensor is refused. Must not be changed in place.
  * Errors: EIO, EFORMAT (the text names file, and tensor or line), ENOMEM. */
 ef_status ef_vectors_open(const char *path, const char *tensor, ef_vectors **vectors,
                           ef_error *error);
@@ -1000,7 +1001,7 @@ typedef struct ef_train_observer { /* every member may be NULL */
     /* once, when all is found well: the steps that a resumed run made before, those of the whole */
     void (*on_begin)(void *user, uint64_t step, uint64_t steps);
     void (*on_step)(void *user, const ef_step_report *report);
-    void (*on_epoch)(void *user, const ef_epoch_report *report);
+    void (*on_epoch)(void *user, const ef_epoch_report *report); /* before its end is saved */
     bool (*should_stop)(void *user); /* asked before each step; true: save, then EF_ECANCELLED */
 } ef_train_observer;
 
@@ -1016,13 +1017,15 @@ char *ef_train_best_path(const char *save);
  *              held-out data or share, seed or order of batches is refused with both values named;
  *              another device, driver, library, variant or trainer option gets a notice, or a
  *              refusal under strict_resume
- *   init_from  takes parameters and vocabulary alone, from any safetensors file with the first
+ *   init_from  takes parameters and vocabulary alone, from any safetensors file with the first; a
+ *              checkpoint of another kind or model is refused with both values named
  * Whatever can be wrong with options and files is found before the first step. Where a validation
- * fails, its epoch's steps are saved: a run that is resumed begins with that validation.
+ * fails, its epoch's steps are saved: a run that is resumed begins with that validation. What has
+ * nothing left to do when it is resumed saves nothing.
  * Errors: EARG (options; a vocabulary of more tokens than the model's, or of others than those of
- * the checkpoint to start from; a bad id found on the device; a resume that is refused), EIO and
- * EFORMAT (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in a
- * row; a model to save that is not finite; a strict resume that is refused), ENOMEM, EBUILD. */
+ * the checkpoint to start from; a bad id found on the device; a checkpoint that is refused), EIO
+ * and EFORMAT (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in
+ * a row; a model to save that is not finite; a strict resume that is refused), ENOMEM, EBUILD. */
 ef_status ef_train(ef_actor *a, const ef_train_options *options, const ef_train_observer *observer,
                    ef_error *error);
 
@@ -1043,7 +1046,8 @@ typedef struct ef_eval_options { /* all 0, or NULL for them: the defaults */
 
 typedef struct ef_eval_report {
     double mse, cos, mean_vector_mse, mean_vector_cos; /* mean vector: of these samples' targets */
-    double recall_1, recall_5, recall_10; /* share of samples; NAN unless it was asked for */
+    double recall_1, recall_5, recall_10; /* share of samples: of a target or vector that is all 0
+                                           * none is found; NAN unless it was asked for */
     uint64_t samples;
     size_t length; /* that they were cut to */
     double seconds, samples_per_s;

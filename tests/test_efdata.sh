@@ -193,6 +193,7 @@ for kind in npy safetensors; do
 done
 expect 0 '2 samples' efdata pack --texts two.txt --vectors two.safetensors --tensor v two.jsonl
 expect 3 'tensor "w": is not there' efdata pack --texts two.txt --vectors two.safetensors --tensor w no.jsonl
+expect 3 'two.npy: tensor "v": is asked for' efdata pack --texts two.txt --vectors two.npy --tensor v no.jsonl
 expect 3 'texts.txt has more than the 2 vectors of two.npy' efdata pack --texts texts.txt --vectors two.npy no.jsonl
 expect 3 'two.txt has 2 texts, vectors.jsonl has 40 vectors' efdata pack --texts two.txt --vectors vectors.jsonl no.jsonl
 expect 3 'none.txt: cannot open' efdata pack --texts none.txt --vectors two.npy no.jsonl

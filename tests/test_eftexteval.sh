@@ -158,6 +158,7 @@ is pairs 3
 check 'spearman is a correlation' awk -v "rho=$(value spearman)" 'BEGIN { exit !(rho >= -1 && rho <= 1 && rho != "") }'
 run eftexteval --checkpoint both.safetensors --pairs pairs.tsv --vocab vocab.txt --json
 check 'equal similarities have no correlation' [ "$(value spearman)" = null ]
+expect 0 '^spearman *none: of 3 pairs all similarities' eftexteval --checkpoint both.safetensors --pairs pairs.tsv --vocab vocab.txt
 printf '5\ta b c\ta b c\n1\td\n' >bad.tsv
 expect 3 'bad.tsv:2: has 2 columns, must be' $eval --pairs bad.tsv --vocab vocab.txt
 printf '5\ta b c\ta b c\nfive\td\te\n' >bad.tsv

@@ -433,6 +433,26 @@ START_TEST(a_vector_without_direction_finds_nothing)
 }
 END_TEST
 
+START_TEST(a_target_without_direction_is_not_found)
+{
+    enum { N = 20, W = 5 };
+    ef_actor *a = ef_test_open();
+    make_folder();
+    float *target = ef_test_randn(N * W, 1), *vector = ef_test_floats(N * W);
+    uint64_t found[3];
+    memcpy(vector, target, N * W * sizeof *vector);
+    memset(target, 0, W * sizeof *target);
+    find(a, N, W, vector, target, 0, found);
+    ck_assert_uint_eq(found[0], N - 1);
+    memset(target, 0, N * W * sizeof *target);
+    find(a, N, W, vector, target, 0, found);
+    for (int k = 0; k < 3; k++)
+        ck_assert_uint_eq(found[k], 0);
+    remove_folder();
+    ef_test_close(a);
+}
+END_TEST
+
 /* ---- a decoder ---- */
 
 /* Loss and hits of a sample, of its logits. */
@@ -748,6 +768,7 @@ static Suite *suite(void)
     tcase_add_test(t, planted_ranks_are_found_and_ties_are_in_favour);
     tcase_add_test(t, twins_of_a_target_do_not_push_it_out);
     tcase_add_test(t, a_vector_without_direction_finds_nothing);
+    tcase_add_test(t, a_target_without_direction_is_not_found);
     t = ef_test_case(s, "decoder");
     tcase_add_test(t, a_decoders_loss_is_that_of_its_logits);
     tcase_add_test(t, without_a_second_id_a_decoder_has_nothing_to_tell);

@@ -680,6 +680,7 @@ START_TEST(vectors_of_another_kind_are_refused_by_name)
         vectors_refused(npy(1, row[i].dictionary, single, 24), NULL, row[i].error);
     vectors_refused(npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }", "", 0),
                     NULL, "has no vectors");
+    vectors_refused(npy(1, F4, single, 24), "w", "\"w\": is asked for, but this is no safetensors");
     vectors_refused(npy(4, F4, single, 24), NULL,
                     "is of .npy version 4, this library reads 1 to 3");
     vectors_refused(safetensors(ST("I32", "24"), single, 24), NULL, "\"v\": is I32 of 2 dim");

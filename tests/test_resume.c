@@ -130,6 +130,48 @@ START_TEST(a_validation_takes_no_more_memory_than_a_step)
 }
 END_TEST
 
+/* An epoch's end is not saved yet when it is told: a run that is killed there tells it again. */
+static void expect_unsaved(void *user, const ef_epoch_report *report)
+{
+    on_epoch(user, report);
+    ck_assert_int_eq(access(path_of("m"), F_OK), report->epoch == 1 ? -1 : 0);
+}
+
+START_TEST(an_epoch_is_told_before_its_end_is_saved)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary d;
+    o.epochs = 2;
+    o.save = in_folder("m");
+    ck_assert_int_eq(
+        ef_train(a, &o, &(ef_train_observer){.user = &d, .on_epoch = expect_unsaved}, &d.error),
+        EF_OK);
+    ck_assert_uint_eq(d.epochs, 2);
+    end(a);
+}
+END_TEST
+
+START_TEST(what_has_nothing_left_to_do_leaves_its_checkpoint)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    static diary d;
+    o.epochs = 1;
+    o.save = in_folder("m");
+    run_well(a, &o, &d);
+    o.save = in_folder("n");
+    run_well(a, &o, &d);
+    o.resume = o.save;
+    o.trainer.lr = 0.25f;
+    run_well(a, &o, &d);
+    ck_assert_ptr_nonnull(strstr(d.notice, "learning rate was"));
+    ck_assert_uint_eq(d.steps, 0);
+    same_files(in_folder("m"), in_folder("n"));
+    end(a);
+}
+END_TEST
+
 START_TEST(save_every_saves_between_epochs)
 {
     ef_actor *a = begin();
@@ -323,6 +365,16 @@ START_TEST(what_changed_gets_one_notice_or_a_refusal_when_strict)
     ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
     ck_assert_ptr_nonnull(strstr(d.notice, "learning rate was \"0.25\""));
     saved = now;
+    saved.trainer[EF_ENCODER].optim = EF_OPTIM_ADAM_L2;
+    saved.trainer[EF_ENCODER].scope = (ef_scope)7;
+    ck_assert_int_eq(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_OK);
+    ck_assert_ptr_nonnull(strstr(d.notice, "optimiser was \"adam-l2\" and is \"adamw\""));
+    ck_assert_ptr_nonnull(strstr(d.notice, "trained part was \"unknown\" and is \"all\""));
+    saved = now;
+    saved.bucket = true;
+    refused(ef__resume_check("f", was, is, false, on_notice, &d, &d.error), EF_EARG, &d.error,
+            "bucketing is on, this run's is off");
+    saved = now;
     ef_actor_set_accuracy(a, EF_STRICT);
     ef__identity_of(a, &saved.identity);
     ef_actor_set_accuracy(a, EF_NORMAL);
@@ -382,8 +434,41 @@ START_TEST(init_from_takes_the_parameters_and_starts_afresh)
     o.epochs = 1;
     run_well(a, &o, &second);
     ck_assert_uint_eq(second.step[0].step, 1);
-    o.model.hidden = 13;
-    refused(run(a, &o, &second), EF_EFORMAT, &second.error, "blocks.0.conv1.weight");
+    end(a);
+}
+END_TEST
+
+START_TEST(init_from_another_model_is_refused_with_both_values)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options(), other;
+    static diary d;
+    o.epochs = 0;
+    o.save = in_folder("m");
+    run_well(a, &o, &d);
+    o.init_from = in_folder("m");
+    o.save = NULL;
+    other = o;
+    other.model.hidden = 13;
+    refused(run(a, &other, &d), EF_EARG, &d.error,
+            "cannot be started from: its hidden width is 12, this run's is 13");
+    other = o;
+    other.model.dilations[1] = 3; /* the same shapes */
+    refused(run(a, &other, &d), EF_EARG, &d.error, "dilation of block 1 is 2, this run's is 3");
+    other = o;
+    other.model.eps = 1e-3f;
+    refused(run(a, &other, &d), EF_EARG, &d.error, "eps is ");
+    other = o;
+    other.mode = EF_MODE_DECODER;
+    refused(run(a, &other, &d), EF_EARG, &d.error, "kind is encoder, this run's is decoder");
+    other.mode = EF_MODE_COMBINED;
+    refused(run(a, &other, &d), EF_EARG, &d.error, "kind is encoder, this run's is combined");
+    other = o;
+    other.model.length = 9;
+    run_well(a, &other, &d);
+    edit(o.init_from, "\"config\"", "\"c0nfig\""); /* no checkpoint: the shapes alone can tell */
+    other.model.hidden = 13;
+    refused(run(a, &other, &d), EF_EFORMAT, &d.error, "blocks.0.conv1.weight");
     end(a);
 }
 END_TEST
@@ -666,6 +751,8 @@ static Suite *suite(void)
                         EF_MODE_ENCODER, EF_MODE_COMBINED + 1);
     tcase_add_test(resume, a_validation_that_fails_loses_no_step);
     tcase_add_test(resume, a_validation_takes_no_more_memory_than_a_step);
+    tcase_add_test(resume, an_epoch_is_told_before_its_end_is_saved);
+    tcase_add_test(resume, what_has_nothing_left_to_do_leaves_its_checkpoint);
     tcase_add_test(resume, save_every_saves_between_epochs);
     tcase_add_test(resume, a_save_leaves_the_run_as_it_was);
     tcase_add_test(resume, a_lost_device_writes_nothing);
@@ -674,6 +761,7 @@ static Suite *suite(void)
     tcase_add_test(resume, a_checkpoint_whose_steps_do_not_lead_to_its_place_is_refused);
     tcase_add_test(resume, what_changed_gets_one_notice_or_a_refusal_when_strict);
     tcase_add_test(resume, init_from_takes_the_parameters_and_starts_afresh);
+    tcase_add_test(resume, init_from_another_model_is_refused_with_both_values);
     tcase_add_test(resume, a_run_with_moments_from_elsewhere_is_resumed_bit_for_bit);
     tcase_add_test(resume, a_run_with_a_vocabulary_takes_texts_and_its_checkpoints_carry_it);
     tcase_add_test(resume, a_vocabulary_that_does_not_fit_is_refused_with_both_values);

@@ -329,6 +329,16 @@ static void print_tokens(const ef_decoder_report *r)
            r->tokens, r->samples, r->length, r->tokens_per_s);
 }
 
+static void print_pairs(const ef_pairs_report *r)
+{
+    if (isfinite(r->spearman))
+        printf("spearman     %7.4f with the scores of %" PRIu64 " pairs\n", r->spearman, r->pairs);
+    else
+        printf("spearman        none: of %" PRIu64
+               " pairs all similarities, or all scores, are the same\n",
+               r->pairs);
+}
+
 static void print_text(const session *s)
 {
     const char *of = s->settings->checkpoint;
@@ -338,8 +348,7 @@ static void print_text(const session *s)
     if (s->data && s->decoder)
         print_tokens(&s->tokens);
     if (s->settings->pairs)
-        printf("spearman     %7.4f with the scores of %" PRIu64 " pairs\n", s->pairs.spearman,
-               s->pairs.pairs);
+        print_pairs(&s->pairs);
 }
 
 /* ---- the command ---- */

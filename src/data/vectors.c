@@ -173,10 +173,14 @@ static ef_status open_npy_or_safetensors(ef_vectors *v, const char *tensor, bool
     status = ef__file_read(v->fd, v->path, 0, head, ef__min(bytes, sizeof head), error);
     if (status)
         return status;
-    if (!memcmp(head, NPY_MAGIC, 6))
-        return read_npy(v, bytes, error);
-    *other = !ef__st_looks(head);
-    return *other ? EF_OK : read_safetensors(v, tensor, error);
+    if (ef__st_looks(head))
+        return read_safetensors(v, tensor, error);
+    if (tensor)
+        return ef__error_set(error, EF_EFORMAT, 0, NULL,
+                             "%s: tensor \"%s\": is asked for, but this is no safetensors file",
+                             v->path, tensor);
+    *other = memcmp(head, NPY_MAGIC, 6) != 0;
+    return *other ? EF_OK : read_npy(v, bytes, error);
 }
 
 static ef_status open_any(ef_vectors *v, const char *tensor, ef_error *error)

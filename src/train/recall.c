@@ -220,8 +220,9 @@ ef_status ef__recall_add(ef__recall *r, const float *vector, const float *target
     const size_t E = width(r);
     float *own = r->vector + r->count * E;
     const bool good = normalise(vector, E, own);
-    normalise(target, E, r->targets); /* between passes nothing else is there */
-    r->level[r->count++] = good ? (float)(ef__dot(own, r->targets, E) + nearer) : no_direction;
+    const bool known = normalise(target, E, r->targets); /* between passes nothing else is there */
+    r->level[r->count++] =
+        good && known ? (float)(ef__dot(own, r->targets, E) + nearer) : no_direction;
     return r->count < r->room ? EF_OK : look(r);
 }
 

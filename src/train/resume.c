@@ -64,6 +64,7 @@ void ef__identity_of(ef_actor *a, ef__identity *id)
 /* A comparison in progress: the first thing that is refused ends it. */
 typedef struct comparison {
     const char *path;
+    const char *way;   /* what it is compared for */
     const char *of;    /* of which of two models: before what is compared */
     ef_status refusal; /* of what should be the same; EF_OK: it gets a notice */
     void (*notice)(void *user, const char *text);
@@ -80,8 +81,8 @@ static void compare(comparison *c, ef_status refusal, const char *what, const ch
         return;
     if (refusal) {
         c->status = ef__error_set(c->error, refusal, 0, NULL,
-                                  "%s: cannot be resumed: its %s%s is %s, this run's is %s",
-                                  c->path, c->of, what, saved, now);
+                                  "%s: cannot be %s: its %s%s is %s, this run's is %s", c->path,
+                                  c->way, c->of, what, saved, now);
     } else if (c->notice) {
         snprintf(
             text, sizeof text,
@@ -114,6 +115,24 @@ static void should_be(comparison *c, const char *what, double saved, double now)
     compare_reals(c, c->refusal, what, saved, now);
 }
 
+/* A place in a list of words; what a file says may be none. */
+static const char *word(const char *const *words, size_t count, uint64_t at)
+{
+    return at < count ? words[at] : "unknown";
+}
+
+static void compare_words(comparison *c, ef_status refusal, const char *what,
+                          const char *const *words, size_t count, uint64_t saved, uint64_t now)
+{
+    compare(c, refusal, what, word(words, count, saved), word(words, count, now));
+}
+
+static void compare_switches(comparison *c, const char *what, bool saved, bool now)
+{
+    static const char *const words[] = {"off", "on"};
+    compare_words(c, EF_EARG, what, words, 2, saved, now);
+}
+
 static void compare_identities(comparison *c, const ef__identity *saved, const ef__identity *now)
 {
     compare(c, c->refusal, "device", saved->device, now->device);
@@ -130,8 +149,7 @@ static void compare_models(comparison *c, const ef_model_config *saved, const ef
     must_be(c, "number of taps", saved->taps, now->taps);
     must_be(c, "number of blocks", saved->blocks, now->blocks);
     must_be(c, "vector width", saved->vector, now->vector);
-    must_be(c, "length", saved->length, now->length);
-    must_be(c, "tanh", saved->tanh, now->tanh);
+    compare_switches(c, "tanh", saved->tanh, now->tanh);
     for (size_t i = 0; i < saved->blocks && i < now->blocks; i++) {
         char what[40];
         snprintf(what, sizeof what, "dilation of block %zu", i);
@@ -142,6 +160,10 @@ static void compare_models(comparison *c, const ef_model_config *saved, const ef
 static void compare_trainers(comparison *c, const ef_trainer_options *saved,
                              const ef_trainer_options *now)
 {
+    static const char *const optims[] = {
+        [EF_OPTIM_ADAMW] = "adamw", [EF_OPTIM_ADAM_L2] = "adam-l2"};
+    static const char *const scopes[] = {
+        [EF_TRAIN_ALL] = "all", [EF_TRAIN_LAST] = "last", [EF_TRAIN_PROJ] = "proj"};
     should_be(c, "alpha", saved->alpha, now->alpha);
     should_be(c, "beta", saved->beta, now->beta);
     should_be(c, "learning rate", saved->lr, now->lr);
@@ -154,8 +176,8 @@ static void compare_trainers(comparison *c, const ef_trainer_options *saved,
     should_be(c, "epsilon", saved->epsilon, now->epsilon);
     should_be(c, "clip", saved->clip, now->clip);
     should_be(c, "loss scale", saved->loss_scale, now->loss_scale);
-    should_be(c, "optimiser", saved->optim, now->optim);
-    should_be(c, "trained part", saved->scope, now->scope);
+    compare_words(c, c->refusal, "optimiser", optims, 2, saved->optim, now->optim);
+    compare_words(c, c->refusal, "trained part", scopes, 3, saved->scope, now->scope);
 }
 
 /* Both sides have a model of that kind; which it is, is said where there are two. */
@@ -170,12 +192,15 @@ ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_s
                            bool strict, void (*notice)(void *user, const char *text), void *user,
                            ef_error *error)
 {
-    comparison c = {path, "", strict ? EF_ESTATE : EF_OK, notice, user, error, EF_OK};
+    comparison c = {path, "resumed", "", strict ? EF_ESTATE : EF_OK, notice, user, error, EF_OK};
     const ef__run_state *was = saved.state, *is = now.state;
     compare(&c, EF_EARG, "mode", ef__models_kind(saved.models), ef__models_kind(now.models));
     for (int k = 0; k < EF__KINDS; k++)
-        if (begin_kind(&c, saved.models, now.models, k))
-            compare_models(&c, &saved.models->config[k], &now.models->config[k]);
+        if (begin_kind(&c, saved.models, now.models, k)) {
+            const ef_model_config *had = &saved.models->config[k], *has = &now.models->config[k];
+            compare_models(&c, had, has);
+            must_be(&c, "length", had->length, has->length);
+        }
     c.of = "";
     must_be(&c, "data file's size", was->data_bytes, is->data_bytes);
     compare(&c, EF_EARG, "data file's SHA-256", was->data_sha256, is->data_sha256);
@@ -186,7 +211,7 @@ ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_s
     must_be(&c, "batch", was->batch, is->batch);
     must_be(&c, "number of batches in a step", was->accum, is->accum);
     must_be(&c, "number of batches in an epoch", was->max_batches, is->max_batches);
-    must_be(&c, "bucketing", was->bucket, is->bucket);
+    compare_switches(&c, "bucketing", was->bucket, is->bucket);
     if (now.models->has[EF_ENCODER] && now.models->has[EF_DECODER])
         compare_reals(&c, EF_EARG, "share of A steps", was->ab_ratio, is->ab_ratio);
     should_be(&c, "micro-batch", (double)was->micro_batch, (double)is->micro_batch);
@@ -197,5 +222,18 @@ ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_s
         }
     c.of = "";
     compare_identities(&c, &was->identity, &is->identity);
+    return c.status;
+}
+
+ef_status ef__start_check(const char *path, const ef__models *saved, const ef__models *now,
+                          ef_error *error)
+{
+    comparison c = {.path = path, .way = "started from", .of = "", .error = error};
+    compare(&c, EF_EARG, "kind", ef__models_kind(saved), ef__models_kind(now));
+    for (int k = 0; k < EF__KINDS; k++)
+        if (begin_kind(&c, saved, now, k)) {
+            compare_models(&c, &saved->config[k], &now->config[k]);
+            compare_reals(&c, EF_EARG, "eps", saved->config[k].eps, now->config[k].eps);
+        }
     return c.status;
 }

@@ -22,4 +22,9 @@ ef_status ef__resume_check(const char *path, ef__resume_side saved, ef__resume_s
                            bool strict, void (*notice)(void *user, const char *text), void *user,
                            ef_error *error);
 
+/* Compare a checkpoint's models with those of a run that is to start from its parameters: another
+ * kind, or another function of them, is refused (EARG, both values named), another length not. */
+ef_status ef__start_check(const char *path, const ef__models *saved, const ef__models *now,
+                          ef_error *error);
+
 #endif

@@ -183,7 +183,7 @@ static ef_status keep_epoch(ef__run *r, ef_status failed)
     return failed;
 }
 
-/* Validate, move on to the next epoch, save, tell. */
+/* Validate, tell, move on to the next epoch, save: what a killed run did not save is told again. */
 static ef_status end_epoch(ef__run *r, const progress *p)
 {
     ef__run_state *s = &r->state;
@@ -199,12 +199,11 @@ static ef_status end_epoch(ef__run *r, const progress *p)
         if (status)
             return keep_epoch(r, status);
     }
+    if (r->watch.on_epoch)
+        r->watch.on_epoch(r->watch.user, &report);
     s->epoch++;
     s->position = 0;
-    ef_status status = save(r, report.best);
-    if (!status && r->watch.on_epoch)
-        r->watch.on_epoch(r->watch.user, &report);
-    return status;
+    return save(r, report.best);
 }
 
 static ef_status run_epoch(ef__run *r)
@@ -236,7 +235,7 @@ static ef_status run_all(ef__run *r)
 {
     const uint64_t epochs = r->options->epochs;
     ef_status status = EF_OK;
-    if (r->state.epoch >= epochs || is_stale(r))
+    if (epochs == 0 && !r->options->resume)
         status = save(r, false);
     while (!status && r->state.epoch < epochs && !is_stale(r))
         status = run_epoch(r);

@@ -200,6 +200,17 @@ static ef_status adopt_state(ef__run *r, const ef__st_reader *file)
     return EF_OK;
 }
 
+/* A file that is no checkpoint does not say what model it is of. */
+static ef_status check_start(const ef__run *r, const ef__st_reader *file)
+{
+    const char *path = r->options->init_from, *config = ef__st_metadata(file, "config");
+    ef__models models;
+    if (!config)
+        return EF_OK;
+    ef_status status = ef__config_parse(path, config, &models, r->error);
+    return status ? status : ef__start_check(path, &models, &r->models, r->error);
+}
+
 /* The models with fresh parameters. */
 static ef_status new_models(ef__run *r)
 {
@@ -311,8 +322,8 @@ static ef_status open_model(ef__run *r)
     ef_status status = from ? ef__st_open(from, &file, r->error) : EF_OK;
     if (!status && file)
         status = ef__run_check_version(from, ef__st_metadata(file, "run"), r->error);
-    if (!status && o->resume)
-        status = adopt_state(r, file);
+    if (!status && file)
+        status = o->resume ? adopt_state(r, file) : check_start(r, file);
     if (!status) {
         ef__lock(r->actor);
         status = build(r, file);
