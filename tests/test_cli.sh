@@ -86,7 +86,8 @@ check 'a log line for each step' [ "$(grep -c '"step":' log)" -eq 18 ]
 check 'a log line for each epoch' [ "$(grep -c '"val_cos":[-0-9]' log)" -eq 3 ]
 cp model.safetensors more.safetensors
 more="$train --val val.efb --save more.safetensors --resume more.safetensors"
-expect 0 'already trained: 18 steps; --epochs 3 leaves nothing to do; saved in' $more --epochs 3
+expect 0 'already trained: 18 steps; --epochs 3 leaves nothing to do$' $more --epochs 3 --lr 0.1
+check 'and leaves the checkpoint as it was' same model.safetensors more.safetensors
 expect 0 '^trained: 36 steps; held-out' $more --epochs 6
 check 'three more epochs are done' [ "$(grep -c '^epoch [456]/6 done' err)" -eq 3 ]
 expect 0 'already trained: 36 steps' $more --epochs 6
@@ -203,7 +204,9 @@ check 'and so is the model' same whole.safetensors part.safetensors
 check 'a SIGINT that was ignored when it began stays ignored' [ $? -eq 0 ]
 broken KILL
 check 'SIGKILL ended it early' [ "$(grep -c step part)" -lt 2400 ]
-expect 0 'trained: 2400 steps' $long --save part.safetensors --resume part.safetensors
+expect 0 'trained: 2400 steps' $long --save part.safetensors --log-json part --resume part.safetensors
+timeless part >b
+check 'a killed run that was resumed has the log of the whole run' same a b
 check 'a killed run that was resumed gives the model of the whole run' \
     same whole.safetensors part.safetensors
 for delay in 0.05 0.15 0.25 0.35 0.5; do # while kernels are compiled, too
@@ -249,10 +252,13 @@ check 'and nothing of it is in the log' [ "$(grep -vc '^{.*}$' streams)" -eq 0 ]
 expect 0 'trained: 2 steps' $train --batch 2147483647 --accum 2147483647 --epochs 2
 expect 0 'learning rate was .*0.001.* is .*0.002.*may differ' $long --resume whole.safetensors --lr 0.002
 expect 1 'learning rate' $long --resume whole.safetensors --lr 0.002 --strict-resume
+expect 1 'optimiser is adamw, .* adam-l2' $long --resume whole.safetensors --optim adam-l2 --strict-resume
 expect 3 'seed is 1, .* 2' $long --resume whole.safetensors --seed 2
 expect 3 'whole.safetensors: .*width is 8, .* 16' $long --resume whole.safetensors --width 16
 expect 3 'whole.safetensors: .*data' eftrain --data other.efb --vocab-size 20 $small --resume whole.safetensors
 expect 0 'trained: 6 steps' $train --init-from whole.safetensors
+expect 3 'whole.safetensors: cannot be started from: its dilation of block 1 is 2, .* 3' $train --dilations 1,3 \
+    --init-from whole.safetensors
 
 # ---- bad files ----
 
@@ -320,6 +326,10 @@ if [ -e /dev/full ]; then
     check 'a log that cannot be written ends with 1' [ $status -eq 1 ]
     check 'and is named' grep -q '^eftrain: /dev/full: ' err
 fi
+{ "$build/"$train --epochs 100000 --save unread.safetensors --log-json - 2>err; echo $? >status; } | head -n 1 >out
+check 'a log on a stdout that is not read any more ends with 1' [ "$(cat status)" -eq 1 ]
+check 'and says so, and how to go on' grep -q '^eftrain: cannot write to stdout; --resume unread.safetensors continues' err
+check 'and the steps are saved' [ -s unread.safetensors ]
 
 # ---- a file that is read or written already is not written ----
 

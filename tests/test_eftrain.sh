@@ -85,6 +85,9 @@ bad ': /optim: sgd: not one of adamw|adam-l2' '{"optim": "sgd"}'
 bad ': /dataPath: is an object, must be a string' '{"dataPath": {}}'
 bad ': /decDilation/1: is a number, must be an integer' '{"decDilation": [1, 2.5]}'
 bad ': /dilations: is an integer, must be an array of integers' '{"dilations": 3}'
+bad ': /mode: contradicts another key, by which it is combined' '{"mode": "decoder", "enableAB": true}'
+bad ': /mode: contradicts another key, by which it is encoder' '{"enableAB": false, "mode": "decoder"}'
+bad ': /unfreezeLastTCN: contradicts another key' '{"unfreezeLastTCN": true, "train": "proj"}'
 bad ':.*duplicate' '{"lr": 1, "lr": 2}'
 expect 3 'no.json: cannot read' eftrain --config no.json
 expect 2 '--set lr: is not KEY=VALUE' eftrain --set lr
@@ -96,6 +99,12 @@ expect 2 'unknown option --enableAB' eftrain --enableAB on
 
 expect 2 '--val and --val-fraction exclude' $train --val data.efb --val-fraction 0.1
 expect 2 '--patience needs --val' $train --patience 2
+expect 2 '--init-optim needs --init-from' $train --init-optim data.efb
+expect 2 '--min-lr is above --lr' $train --min-lr 0.1
+expect 2 '--min-lr is above .*--dec-lr' $train --min-lr 0.0005 --dec-lr 0.0001 --mode combined
+expect 0 'trained' $train --min-lr 0.0005 --dec-lr 0.0001
+expect 2 '--loss-scale must be 0 or from 1' $train --loss-scale 0.5
+expect 2 '--alpha 0 and --beta 0' $train --alpha 0 --beta 0
 expect 2 '--val-fraction 1: must be at most 0.99' $train --val-fraction 1
 expect 2 'pair: the last block, which is shared, has width 8, hidden 12.* hidden 16' $train --mode combined --dec-hidden 16
 expect 2 '--log-json and --save are the same file' $train --save one --log-json one
@@ -127,7 +136,10 @@ expect 3 'number of batches in an epoch is 4, .* is 0' eftrain --max-batches 0 -
 expect 0 'already trained: 12 steps' $train --mode combined --resume combined.safetensors --val-fraction 0.1 --epochs 3 \
     --ab-ratio 0.25 --warmup 2 --lr 3e-3 --strict-resume
 expect 0 'trained: 4 steps' $train --init-from encoder.safetensors --init-optim encoder.safetensors
-expect 3 'no.efop: ' $train --init-optim no.efop
+expect 3 'no.efop: ' $train --init-from encoder.safetensors --init-optim no.efop
+expect 3 'combined.safetensors: cannot be started from: its kind is combined, this run.s is encoder' $train \
+    --init-from combined.safetensors
+expect 3 'kind is encoder, this run.s is decoder' $train --mode decoder --init-from encoder.safetensors
 printf 'EFCK1\010\000\000\000\010\000\000\000\000\000\000\000' >short.efck
 expect 3 'short.efck: is cut off' $train --init-from short.efck
 expect 3 'short.efck: has an encoder.s projection' $train --mode decoder --init-from short.efck
@@ -148,15 +160,50 @@ check 'no gnuplot: 1' [ $status -eq 1 ]
 check 'no gnuplot: it is said' grep -q '^eftrain: gnuplot: No such file' err
 check 'no gnuplot: before training' absent none.st
 expect 2 '--plot and --data are the same file' $train --plot data.efb
-run $train --save torn.st
-printf '{"old":1' >torn.log
-run $train --epochs 2 --resume torn.st --log-json torn.log
-check 'a log goes on behind a line that was torn' [ "$(sed -n '2s/:.*//p' torn.log)" = '{"step"' ]
+
+# ---- a log that goes on ----
+
+told() { sed -n 's/^{"\([a-z]\)[a-z]*":\([0-9]*\).*/\1\2/p' "$1" | tr '\n' ' '; }
+run $train --save one.st
+echo '{"old":1}' >more.log
+run $train --epochs 2 --save two.st --log-json two.log
+cat two.log >>more.log
+printf '{"step":9,"ep' >>more.log # two epochs, and a line that was torn: a run that was killed later than it saved
+expect 0 'trained' $train --epochs 2 --resume one.st --log-json more.log
+check 'no line is lost or twice' [ "$(told more.log)" = 'o1 s1 s2 s3 s4 e1 s5 s6 s7 s8 e2 ' ]
+check 'nothing of a torn line stays' [ "$(wc -l <more.log)" -eq 11 ]
+sed -i '$d' two.log # the last epoch was not told, but saved
+expect 0 'trained' $train --epochs 3 --resume two.st --log-json two.log
+check 'what was not told before goes on' [ "$(told two.log)" = 's1 s2 s3 s4 e1 s5 s6 s7 s8 s9 s10 s11 s12 e3 ' ]
+cp two.log before.log
+expect 0 'already trained' $train --epochs 2 --resume two.st --log-json two.log
+check 'a run with nothing left to do leaves its log' same before.log two.log
+"$build/"$train --epochs 100000 --log-json busy.log >busy.out 2>busy.err &
+pid=$!
+for _ in $(seq 200); do [ -s busy.log ] && break || sleep 0.05; done
+expect 1 'busy.log: another run is writing it' $train --log-json busy.log
+kill $pid
+wait $pid
+
+# ---- outputs ----
+
 echo '{}' >own.json
 for output in save log-json plot; do
     expect 2 "--$output and --config are the same file" $train --config own.json --$output own.json
 done
 check 'a configuration is not written over' grep -q '^{}$' own.json
+if [ -r /proc/self/status ] && bash=$(command -v bash); then # other shells may begin with no signal blocked
+    mkdir bin
+    cat >bin/gnuplot <<END && chmod +x bin/gnuplot
+#!$bash
+grep '^SigBlk\|^SigIgn' /proc/self/status >mask
+echo '<svg> that is drawn </svg>'
+END
+    (PATH=$tmp/bin:$PATH run $train --plot masked.svg && exit "$status")
+    check 'gnuplot may be any program' [ -s masked.svg ]
+    check 'it has no signal blocked' grep -q '^SigBlk:[[:space:]]*0*$' mask
+    check 'and SIGPIPE not ignored' grep -q '^SigIgn:.*[02468ace]...$' mask
+fi
 if command -v gnuplot >/dev/null; then
     expect 1 'nowhere/p.svg' $train --plot nowhere/p.svg
     mkfifo pipe.svg

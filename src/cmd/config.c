@@ -146,6 +146,22 @@ static ef_status take(const reading *r, const char *key, const json_t *value)
     }
 }
 
+/* Two keys may be of one value, but no text: taken once more, each leaves it as it is. */
+static ef_status check_agrees(const reading *r, const char *key, const json_t *value)
+{
+    char was[24 * EF_MAX_BLOCKS + 24], is[sizeof was], pointer[80];
+    const ef__option *o = ef__option_find(r->table, key, strlen(key));
+    if (json_is_null(value) || o->kind == EF__TEXT)
+        return EF_OK;
+    ef__value_print(o, was, sizeof was);
+    ef_status status = take(r, key, value);
+    ef__value_print(o, is, sizeof is);
+    if (status || !strcmp(was, is))
+        return status;
+    return fail(r->error, EF_EFORMAT, "%s: %s: contradicts another key, by which it is %s", r->path,
+                pointer_to(key, pointer, sizeof pointer), was);
+}
+
 ef_status ef__config_take(const ef__option *table, const char *path, const char *text, size_t bytes,
                           json_t **root, ef_error *error)
 {
@@ -160,6 +176,8 @@ ef_status ef__config_take(const ef__option *table, const char *path, const char 
         status = fail(error, EF_EFORMAT, "%s: is %s, must be an object", path, type_of(object));
     else
         json_object_foreach(object, key, value) if (!status) status = take(&r, key, value);
+    if (!status)
+        json_object_foreach(object, key, value) if (!status) status = check_agrees(&r, key, value);
     if (status)
         json_decref(object);
     else

@@ -3,32 +3,8 @@
 #include "cmd/config.h"
 #include "cmd/files.h"
 #include "cmd/picture.h"
-#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-/* A run that is resumed continues its log; another one replaces it with its first line, so that a
- * run that does not begin leaves what was there. Opening makes the file, so that all its names lead
- * to it when they are compared. */
-static int open_log(const eftrain_settings *s, const char *best, eftrain_watch *w)
-{
-    if (s->log && !strcmp(s->log, "-"))
-        w->log = stdout;
-    if (!s->log || w->log)
-        return 0;
-    bool made = access(s->log, F_OK);
-    w->log = fopen(s->log, "a+e");
-    w->log_old = !s->run.resume;
-    if (!w->log)
-        return ef__say_error(EFTRAIN, EF__RUNTIME, "%s: %s", s->log, strerror(errno));
-    if (!w->log_old && !fseek(w->log, -1, SEEK_END) && fgetc(w->log) != '\n')
-        w->log_torn = true;
-    int code = ef__check_output(EFTRAIN, "--log-json", s->log, &s->run, best, NULL);
-    if (code && made)
-        unlink(s->log);
-    return code;
-}
 
 /* A picture that cannot be drawn is better known before the training than after it. */
 static int check_plot(const eftrain_settings *s, const char *best)
@@ -61,20 +37,10 @@ static int open_outputs(const eftrain_settings *s, eftrain_watch *w)
     if (!code)
         code = ef__check_saves(EFTRAIN, &s->run, best);
     if (!code)
-        code = open_log(s, best, w);
+        code = eftrain_log_open(s, best, &w->log);
     if (!code)
         code = check_plot(s, best);
     free(best);
-    return code;
-}
-
-static int close_log(const eftrain_settings *s, eftrain_watch *w, int code)
-{
-    if (w->log && w->log != stdout && fclose(w->log))
-        w->log_failed = true;
-    if (w->log_failed && !code)
-        return ef__say_error(EFTRAIN, EF__RUNTIME, "%s: the log could not be written whole",
-                             s->log);
     return code;
 }
 
@@ -130,6 +96,7 @@ int main(int argc, char **argv)
     eftrain_settings s;
     eftrain_watch w = {.settings = &s};
     ef__command_begin();
+    signal(SIGPIPE, SIG_IGN); /* a log that is not read any more fails as any other */
     int code = eftrain_read(&s, argc, argv);
     if (code < 0 && s.dump) {
         code = ef__command_end(EFTRAIN, dump(&s));
@@ -137,7 +104,7 @@ int main(int argc, char **argv)
         code = prepare(&s, &w);
         if (!code)
             code = run(&s, &w);
-        code = ef__command_end(EFTRAIN, close_log(&s, &w, code));
+        code = ef__command_end(EFTRAIN, eftrain_log_close(&s, &w.log, code));
     }
     eftrain_curve_free(&w.curve);
     json_decref(s.root);

@@ -66,16 +66,35 @@ void eftrain_curve_free(eftrain_curve *c);
 ef_status eftrain_plot(const eftrain_curve *c, const char *title, const char *path,
                        ef_error *error);
 
+/* ---- the log (eftrain_log.c) ---- */
+
+typedef struct eftrain_log {
+    FILE *file;   /* or NULL */
+    bool resumed; /* what is there is this run's, and what it says again is to go; else all is */
+    bool begun;   /* that is done */
+    bool failed;
+} eftrain_log;
+
+/* eftrain_log_open -- what is there stays until the first line, so that a run that does not begin
+ * leaves it. Another run may not have it open. */
+int eftrain_log_open(const eftrain_settings *s, const char *best, eftrain_log *log);
+
+/* eftrain_log_line -- takes the object of a step or an epoch over; NULL: there was no memory. */
+void eftrain_log_line(eftrain_log *log, json_t *object);
+
+/* eftrain_log_unread -- it is stdout, which nobody reads any more. */
+bool eftrain_log_unread(const eftrain_log *log);
+
+/* eftrain_log_close -- code, or that the log is not whole. */
+int eftrain_log_close(const eftrain_settings *s, eftrain_log *log, int code);
+
 /* ---- a run as it is seen (eftrain_watch.c) ---- */
 
 typedef struct eftrain_watch {
     const eftrain_settings *settings;
     ef__progress progress;
     eftrain_curve curve;
-    FILE *log; /* or NULL */
-    bool log_failed;
-    bool log_old;                  /* what an earlier run wrote is still there, and is to go */
-    bool log_torn;                 /* it stays, but its last line has no end */
+    eftrain_log log;
     uint64_t begun, step, skipped; /* begun: the steps of the run that is resumed */
     ef_epoch_report last, best;    /* epoch 0: none yet */
     ef__signals signals;

@@ -278,18 +278,33 @@ void eftrain_settle(eftrain_settings *s)
                       s->save_optim);
 }
 
+/* A rate that would rise where it is to fall. */
+static bool rises(const eftrain_settings *s)
+{
+    const ef_trainer_options *t = &s->run.trainer, *d = &s->run.decoder_trainer;
+    const float decoder = d->lr >= 0 ? d->lr : t->lr;
+    return (s->mode != EF_MODE_DECODER && t->min_lr > t->lr) ||
+           (s->mode != EF_MODE_ENCODER && t->min_lr > decoder);
+}
+
 int eftrain_check(const eftrain_settings *s)
 {
     const ef_train_options *r = &s->run;
+    const ef_trainer_options *t = &r->trainer;
     const bool held_out = r->val || r->val_fraction > 0;
     const char *wrong =
-        !r->data                         ? "--data is needed (see --help)"
-        : r->val && r->val_fraction > 0  ? "--val and --val-fraction exclude each other"
-        : r->patience && !held_out       ? "--patience needs --val or --val-fraction"
-        : r->resume && r->init_from      ? "--resume and --init-from exclude each other"
-        : r->resume && r->init_optim     ? "--resume and --init-optim exclude each other"
-        : r->strict_resume && !r->resume ? "--strict-resume needs --resume"
-        : r->save_every && !r->save      ? "--save-every needs --save"
-                                         : NULL;
+        !r->data                                 ? "--data is needed (see --help)"
+        : r->val && r->val_fraction > 0          ? "--val and --val-fraction exclude each other"
+        : r->patience && !held_out               ? "--patience needs --val or --val-fraction"
+        : r->resume && r->init_from              ? "--resume and --init-from exclude each other"
+        : r->resume && r->init_optim             ? "--resume and --init-optim exclude each other"
+        : r->strict_resume && !r->resume         ? "--strict-resume needs --resume"
+        : r->save_every && !r->save              ? "--save-every needs --save"
+        : r->init_optim && !r->init_from         ? "--init-optim needs --init-from"
+        : rises(s)                               ? "--min-lr is above --lr (or --dec-lr)"
+        : t->loss_scale > 0 && t->loss_scale < 1 ? "--loss-scale must be 0 or from 1 to 65536"
+        : t->alpha == 0 && t->beta == 0 && s->mode != EF_MODE_DECODER
+            ? "--alpha 0 and --beta 0 leave no loss"
+            : NULL;
     return wrong ? ef__say_error(EFTRAIN, EF__USAGE, "%s", wrong) : 0;
 }

@@ -12,20 +12,6 @@ static json_t *real(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-static void log_line(eftrain_watch *w, json_t *object)
-{
-    const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
-    if (w->log_old)
-        (void)!ftruncate(fileno(w->log), 0); /* a pipe holds nothing old */
-    if (w->log_torn)
-        fputc('\n', w->log);
-    w->log_old = w->log_torn = false;
-    if (!object || json_dumpf(object, w->log, flags) || fputc('\n', w->log) == EOF ||
-        fflush(w->log))
-        w->log_failed = true;
-    json_decref(object);
-}
-
 static void on_notice(void *user, const char *text)
 {
     ef__progress_note(&((eftrain_watch *)user)->progress, text);
@@ -47,14 +33,15 @@ static void on_step(void *user, const ef_step_report *s)
     ef__progress_step(&w->progress, s);
     if (w->settings->plot)
         eftrain_curve_step(&w->curve, s);
-    if (w->log)
-        log_line(w,
-                 json_pack("{s:I,s:I,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "step", (json_int_t)s->step,
-                           "epoch", (json_int_t)s->epoch, "kind", a ? "A" : "B", "loss",
-                           real(s->loss), a ? "mse" : "ce", real(a ? s->mse : s->ce),
-                           a ? "cos" : "accuracy", real(a ? s->cos : s->accuracy), "grad_norm",
-                           real(s->grad_norm), "lr", real(s->lr), "samples_per_s",
-                           real(s->samples_per_s), "skipped", (int)s->skipped));
+    if (w->log.file)
+        eftrain_log_line(&w->log,
+                         json_pack("{s:I,s:I,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "step",
+                                   (json_int_t)s->step, "epoch", (json_int_t)s->epoch, "kind",
+                                   a ? "A" : "B", "loss", real(s->loss), a ? "mse" : "ce",
+                                   real(a ? s->mse : s->ce), a ? "cos" : "accuracy",
+                                   real(a ? s->cos : s->accuracy), "grad_norm", real(s->grad_norm),
+                                   "lr", real(s->lr), "samples_per_s", real(s->samples_per_s),
+                                   "skipped", (int)s->skipped));
 }
 
 /* Drawn after each epoch; what goes wrong is said when it is drawn for the last time. */
@@ -98,15 +85,16 @@ static void on_epoch(void *user, const ef_epoch_report *e)
     if (e->best)
         w->best = *e;
     ef__progress_epoch(&w->progress, e);
-    if (w->log)
-        log_line(w, epoch_line(e));
+    if (w->log.file)
+        eftrain_log_line(&w->log, epoch_line(e));
     eftrain_curve_epoch(&w->curve, e);
     (void)draw(w, &error);
 }
 
 static bool should_stop(void *user)
 {
-    return atomic_load(&((eftrain_watch *)user)->signals.interrupted);
+    const eftrain_watch *w = user;
+    return atomic_load(&w->signals.interrupted) || eftrain_log_unread(&w->log);
 }
 
 ef_train_observer eftrain_observe(eftrain_watch *w)
@@ -129,7 +117,7 @@ static void print_held_out(FILE *to, const char *before, const ef_epoch_report *
 static void print_summary(const eftrain_watch *w)
 {
     const ef_train_options *r = &w->settings->run;
-    FILE *to = w->log == stdout ? stderr : stdout;
+    FILE *to = w->log.file == stdout ? stderr : stdout;
     bool idle = r->resume && w->step == w->begun && !w->last.epoch;
     fprintf(to, "%s: %" PRIu64 " steps", idle ? "already trained" : "trained", w->step);
     if (idle)
@@ -142,7 +130,8 @@ static void print_summary(const eftrain_watch *w)
         fprintf(to, "; best ce %.4f in epoch %" PRIu64, w->best.val_ce, w->best.epoch);
     else if (w->best.epoch)
         fprintf(to, "; best cos %.4f in epoch %" PRIu64, w->best.val_cos, w->best.epoch);
-    fprintf(to, "%s%s\n", r->save ? "; saved in " : "", r->save ? r->save : "");
+    const char *saved = idle ? NULL : r->save;
+    fprintf(to, "%s%s\n", saved ? "; saved in " : "", saved ? saved : "");
 }
 
 /* Every input could be read at first, so EF_EIO is that of a write, or of a file that changed.
@@ -159,18 +148,24 @@ static int exit_code(ef_status status, const ef_error *error)
     return ef__exit_code(status);
 }
 
+static int say_stopped(const eftrain_watch *w)
+{
+    const bool unread = eftrain_log_unread(&w->log);
+    const char *what = unread ? "cannot write to stdout" : "interrupted";
+    const char *save = w->settings->run.save;
+    const int code = unread ? EF__RUNTIME : EF__INTERRUPTED;
+    return save ? ef__say_error(EFTRAIN, code, "%s; --resume %s continues", what, save)
+                : ef__say_error(EFTRAIN, code, "%s; without --save nothing is kept", what);
+}
+
 static int say_status(const eftrain_watch *w, ef_status status, const ef_error *error)
 {
-    const char *save = w->settings->run.save;
     if (!status) {
         print_summary(w);
         return EXIT_SUCCESS;
     }
-    if (status == EF_ECANCELLED && save)
-        return ef__say_error(EFTRAIN, EF__INTERRUPTED, "interrupted; --resume %s continues", save);
     if (status == EF_ECANCELLED)
-        return ef__say_error(EFTRAIN, EF__INTERRUPTED,
-                             "interrupted; without --save nothing is kept");
+        return say_stopped(w);
     return ef__say_error(EFTRAIN, exit_code(status, error), "%s",
                          *error->text ? error->text : ef_strerror(status));
 }

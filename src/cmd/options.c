@@ -223,7 +223,7 @@ void ef__warn_untuned(const char *command, ef_actor *actor)
 
 int ef__command_end(const char *command, int code)
 {
-    if (fflush(stdout) || ferror(stdout))
+    if ((fflush(stdout) || ferror(stdout)) && !code)
         return ef__say_error(command, EF__RUNTIME, "cannot write to stdout: %s", strerror(errno));
     return code;
 }

@@ -42,7 +42,7 @@ int ef__open_device(const char *command, const char *device, ef_actor **actor);
  * are not used because the driver is another one. */
 void ef__warn_untuned(const char *command, ef_actor *actor);
 
-/* ef__command_end -- what went to stdout is out, or the status becomes EF__RUNTIME. */
+/* ef__command_end -- what went to stdout is out, or the status 0 becomes EF__RUNTIME. */
 int ef__command_end(const char *command, int code);
 
 #endif

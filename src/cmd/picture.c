@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -74,6 +75,23 @@ void ef__picture_panel(FILE *script, const char *title)
 
 /* ---- gnuplot ---- */
 
+/* It takes signals as any other program, whatever this one blocks or ignores. */
+static int spawn(pid_t *pid, char *const *argv, const posix_spawn_file_actions_t *files)
+{
+    posix_spawnattr_t how;
+    sigset_t none, pipe;
+    sigemptyset(&none);
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    posix_spawnattr_init(&how);
+    posix_spawnattr_setsigmask(&how, &none);
+    posix_spawnattr_setsigdefault(&how, &pipe);
+    posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    int code = posix_spawnp(pid, *argv, files, &how, argv, environ);
+    posix_spawnattr_destroy(&how);
+    return code;
+}
+
 /* Its exit status, or -1: it could not be run. What it reads and writes are files: neither side
  * waits for the other. */
 static int run(FILE *script, int picture, FILE *complaint)
@@ -86,7 +104,7 @@ static int run(FILE *script, int picture, FILE *complaint)
     posix_spawn_file_actions_adddup2(&files, fileno(script), STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&files, picture, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&files, fileno(complaint), STDERR_FILENO);
-    errno = posix_spawnp(&pid, name, &files, NULL, argv, environ);
+    errno = spawn(&pid, argv, &files);
     posix_spawn_file_actions_destroy(&files);
     if (errno)
         return -1;
