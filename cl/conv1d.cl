@@ -70,28 +70,36 @@ static void fetch_panel(__global const REAL *panel, int w_row, int n, int tile, 
  *     w_panel = K Cin PW. For dx with K = 1 and whole panels also w as it is: w_row = Cout,
  *     w_panel = PW
  *   step = -d forward, +d for dx, there with channels swapped
+ *   across: tiles take rows position by position, those of all sequences, else sequence by sequence
  * PRE writes pre, GELU_GRAD reads it. What the epilogue does not name may be null.
  * Grid (ceil(B*L / (tiles*ROWS)), ceil(ceil(Cout/PW) / panels)); tiles <= MAX_TILES and
- * tiles * panels <= MAX_SUMS. The host chooses both; the result does not depend on them, bit for
- * bit. Groups next to each other in x share weights. A block of rows may cross sequences: each row
- * knows its t. A tile that sees only padding is skipped. An output row sums only its own rows of x:
- * an Inf at t reaches no earlier row and no other sequence. */
+ * tiles * panels <= MAX_SUMS. The host chooses both, and across; the result does not depend on them,
+ * bit for bit. Groups next to each other in x share weights. A block of rows may cross sequences:
+ * each row knows its t. A tile that sees only padding is skipped, in short sequences more of them if
+ * they are taken across. An output row sums only its own rows of x: an Inf at t reaches no earlier
+ * row and no other sequence. */
 KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, bias),
                               OUT(REAL, pre), IN(REAL, residual), IN(uchar, mask), const int B,
                               const int L, const int Cin, const int Cout, const int K,
                               const int step, const int tiles, const int panels, const int parts,
-                              const int w_row, const long w_panel)
+                              const int w_row, const long w_panel, const int across)
 {
     const long row0 = (long)get_global_id(0) * tiles * ROWS;
     const int rows = (int)min((long)tiles * ROWS, (long)B * L - row0);
-    const int t0 = (int)(row0 % L);
     const int p0 = (int)get_group_id(1) * panels;
     const int np = min(panels, (Cout + PW - 1) / PW - p0);
     const epilogue e = {PTR(bias), PTR(pre), PTR(residual), PTR(mask), PTR(y), PTR(pre), parts};
     const bool streams = (ulong)np * K * Cin * PW > CACHED;
     float block[MAX_TILES * ROWS * DEPTH];
     VEC sum[MAX_SUMS * ROWS * PV]; /* panel p, row r, vector v: (p * tiles * ROWS + r) * PV + v */
+    long row[MAX_TILES * ROWS];
+    int t[MAX_TILES * ROWS];
 
+    for (int r = 0; r < rows; r++) {
+        const long k = row0 + r;
+        t[r] = (int)(across ? k / B : k % L);
+        row[r] = across ? k % B * L + t[r] : k;
+    }
     for (int i = 0; i < np * tiles * ROWS * PV; i++)
         sum[i] = (VEC)0.f;
 
@@ -100,10 +108,10 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
         for (int s = 0; s < K; s++) {
             const long shift = (long)s * step;
             uint live = 0; /* tiles with a row inside its sequence */
-            for (int r = 0, t = t0; r < tiles * ROWS; r++, t = t + 1 == L ? 0 : t + 1) {
-                const bool inside = r < rows && t + shift >= 0 && t + shift < L;
-                copy_row(block + r * DEPTH, PTR(x) + (row0 + r + shift) * Cin + c0, inside ? n : 0,
-                         n);
+            for (int r = 0; r < tiles * ROWS; r++) {
+                const bool inside = r < rows && t[r] + shift >= 0 && t[r] + shift < L;
+                const long from = inside ? row[r] + shift : 0;
+                copy_row(block + r * DEPTH, PTR(x) + from * Cin + c0, inside ? n : 0, n);
                 live |= (uint)inside << (r / ROWS);
             }
             __global const REAL *first = PTR(w) + p0 * w_panel + ((long)s * Cin + c0) * w_row;
@@ -120,7 +128,7 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
                     const float *a = block + q * ROWS * DEPTH;
                     const int ahead = p * tiles + q;
                     if (s == K - 1 && ahead < rows)
-                        fetch_next(&e, PTR(x), row0 + ahead, Cin, c0 + n, Cout, p0 * PW,
+                        fetch_next(&e, PTR(x), row[ahead], Cin, c0 + n, Cout, p0 * PW,
                                    min(np * PW, Cout - p0 * PW));
                     if (streams)
                         fetch_panel(next, w_row, next_n, q, tiles);
@@ -133,7 +141,7 @@ KERNEL void conv1d_taps_panel(IN(REAL, x), IN(REAL, w), OUT(REAL, y), IN(REAL, b
 
     for (int r = 0; r < rows; r++)
         for (int p = 0; p < np; p++)
-            finish_panel(&e, sum + (p * tiles * ROWS + r) * PV, row0 + r, Cout, (p0 + p) * PW);
+            finish_panel(&e, sum + (p * tiles * ROWS + r) * PV, row[r], Cout, (p0 + p) * PW);
 }
 
 /* Of a panel of dy; a line longer than a power of two, or all of them fall into one set of the

@@ -173,6 +173,16 @@ static size_t products(const size_t *n)
     return sum;
 }
 
+/* Whether tiles of so many rows that are taken across sequences meet padding alone so much more
+ * often that it is worth reading rows that are L apart. */
+static bool goes_across(const size_t *n, size_t rows)
+{
+    size_t sum = 0; /* of products, where tiles go along a sequence */
+    for (size_t j = 0; j < n[EF__K] && j * n[EF__D] < n[EF__L]; j++)
+        sum += ef__min(n[EF__L], n[EF__L] - j * n[EF__D] + rows - 1);
+    return n[EF__B] >= rows && 10 * products(n) <= 9 * sum;
+}
+
 /* Sums of fewer products are not left to Toom-Cook: its errors follow the neighbours of what an
  * element sums, and in a short sum of small numbers they show. */
 enum { FEWEST_CHANNELS = 32, FEWEST_ROWS = 256 };
@@ -240,10 +250,11 @@ static ef_status taps(ef_actor *a, const ef__args *args, ef__direction direction
         ef__i(ef__epilogue_parts(e)),
     };
     memcpy(call->args, list, sizeof list);
-    if (outputs == 1) { /* the strides of the weights' rows and panels */
+    if (outputs == 1) { /* the strides of the weights' rows and panels, the order of rows */
         ef__arg *more = call->args + sizeof list / sizeof *list;
         more[0] = ef__i((int32_t)(in_place ? out : b->width));
         more[1] = ef__n(in_place ? b->width : n[EF__K] * in * b->width);
+        more[2] = ef__i(goes_across(n, b->rows));
     }
     status = ef__launch(a, call);
     ef_tensor_free(packed);
