@@ -20,6 +20,7 @@ static struct driver {
     cl_event sick, *next_sick; /* an event that failed; where the next read's is to go */
     bool never_done;           /* no event is ever complete */
     bool full;                 /* no buffer can be had */
+    size_t largest;            /* nor one of more bytes; 0: any */
     bool no_compiler;          /* the device has none */
     bool swallow;              /* kernels, fills and large buffers are not really made */
     size_t groups[3];          /* most of a launch, in each dimension */
@@ -154,7 +155,7 @@ cl_mem clCreateBuffer(cl_context context, cl_mem_flags flags, size_t bytes, void
                       cl_int *code)
 {
     *code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
-    return driver.full
+    return driver.full || (driver.largest && bytes > driver.largest)
                ? NULL
                : REAL(clCreateBuffer)(context, flags, driver.swallow ? 256 : bytes, host, code);
 }
@@ -343,6 +344,32 @@ START_TEST(an_operation_without_room_for_its_scratch_is_named)
     ef_test_refused(a, ef_kd_loss(a, y, y, 1, 1, 1, NULL, metrics, NULL), EF_ENOMEM,
                     "kd.loss: kd rows needs 7992 bytes");
     driver.full = false;
+    ef_test_close(a);
+}
+END_TEST
+
+/* Packed weights take the room of the whole arena, where the device has that. */
+START_TEST(weights_are_packed_where_there_is_no_room_for_their_arena)
+{
+    enum { LARGE = 1 << 20 };
+    ef_actor *a = ef_test_open();
+    float ones[17 * 16];
+    for (size_t i = 0; i < 17 * 16; i++)
+        ones[i] = 1;
+    ef_tensor *x = ef_test_f32(a, SHAPE(17, 16), ones), *y = ef_test_f32(a, SHAPE(17, 16), NULL);
+    ef_tensor *arena = NULL, *w = NULL;
+    ef_test_ok(a, ef_tensor_new(a, EF_F32, 1, &(size_t){LARGE}, "arena", &arena));
+    ef_test_ok(a, ef_tensor_fill(arena, 1));
+    ef_test_ok(a, ef_tensor_view(arena, 512, 2, (size_t[]){16, 16}, "w", &w));
+    ef_actor_trim(a);
+    driver.largest = LARGE;
+    ef_test_ok(a, ef_linear_forward(a, x, w, NULL, y));
+    driver.largest = 0;
+    for (size_t i = 0; i < 17 * 16; i++)
+        ck_assert(((float *)ef_test_read(y))[i] == 16);
+    ck_assert_int_eq(ef_actor_error(a, NULL), EF_OK);
+    ef_tensor_free(w);
+    ef_tensor_free(arena);
     ef_test_close(a);
 }
 END_TEST
@@ -684,6 +711,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_readback_that_cannot_start_leaves_no_read_behind);
     tcase_add_test(t, an_immediate_readback_in_a_batch_tells_of_a_bad_id);
     tcase_add_test(t, an_operation_without_room_for_its_scratch_is_named);
+    tcase_add_test(t, weights_are_packed_where_there_is_no_room_for_their_arena);
     t = ef_test_case(s, "waiting");
     tcase_add_checked_fixture(t, disarm, NULL);
     tcase_add_test(t, waiting_for_an_immediate_readback_ends_in_time);

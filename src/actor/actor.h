@@ -59,6 +59,11 @@ const char *ef__tensor_text(const ef_tensor *t, char text[80]);
 uint64_t ef__tensor_version(const ef_tensor *t);
 void ef__tensor_written(ef_tensor *t);
 
+/* ef__tensor_new_upto -- a flat f32 tensor of *count elements, or of `least`, which is *count then,
+ * where the device has no room for those. Errors: as ef_tensor_new. */
+ef_status ef__tensor_new_upto(ef_actor *a, size_t least, size_t *count, const char *label,
+                              ef_tensor **tensor);
+
 /* Something that an upper layer hangs on the memory under t (packed weights); freed with it. */
 typedef struct ef__attachment {
     void (*destroy)(struct ef__attachment *self);

@@ -74,6 +74,21 @@ ef_status ef_tensor_new(ef_actor *a, ef_dtype dtype, size_t rank, const size_t *
     return status;
 }
 
+ef_status ef__tensor_new_upto(ef_actor *a, size_t least, size_t *count, const char *label,
+                              ef_tensor **tensor)
+{
+    ef__lock(a);
+    const ef_error before = a->error;
+    ef_status status = ef_tensor_new(a, EF_F32, 1, count, label, tensor);
+    if (status == EF_ENOMEM && !before.status && *count > least) {
+        a->error = before; /* that was no failure yet */
+        *count = least;
+        status = ef_tensor_new(a, EF_F32, 1, count, label, tensor);
+    }
+    ef__unlock(a);
+    return status;
+}
+
 ef_status ef_tensor_view(ef_tensor *parent, size_t offset, size_t rank, const size_t *dims,
                          const char *label, ef_tensor **view)
 {

@@ -120,7 +120,8 @@ static ef_status repack(ef_actor *a, const char *op, const ef_tensor *w, panels 
 
 enum { MOST_COPIES = 1024, LEAST_ROOM = 1 << 14 };
 
-/* A block with room for need elements, or for all of w's memory once: rarely is more packed. */
+/* A block with room for need elements; where there is room for all of w's memory once, that: rarely
+ * is more packed. */
 static ef_status new_block(ef_actor *a, const char *op, const ef_tensor *w, size_t need,
                            panels **block)
 {
@@ -132,7 +133,7 @@ static ef_status new_block(ef_actor *a, const char *op, const ef_tensor *w, size
     p->base.destroy = destroy;
     if (!status) {
         p->room = ef__max(need, ef__max(ef_tensor_count(arena), LEAST_ROOM));
-        status = ef_tensor_new(a, EF_F32, 1, &p->room, "packed weights", &p->packed);
+        status = ef__tensor_new_upto(a, need, &p->room, "packed weights", &p->packed);
     }
     ef_tensor_free(arena);
     if (status)
