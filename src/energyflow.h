@@ -1025,7 +1025,8 @@ char *ef_train_best_path(const char *save);
  * Errors: EARG (options; a vocabulary of more tokens than the model's, or of others than those of
  * the checkpoint to start from; a bad id found on the device; a checkpoint that is refused), EIO
  * and EFORMAT (files), EDEVICE (nothing is written from device state), ESTATE (ten skipped steps in
- * a row; a model to save that is not finite; a strict resume that is refused), ENOMEM, EBUILD. */
+ * a row, the last at a loss scale of 1 or none; a model to save that is not finite; a strict resume
+ * that is refused), ENOMEM, EBUILD. */
 ef_status ef_train(ef_actor *a, const ef_train_options *options, const ef_train_observer *observer,
                    ef_error *error);
 

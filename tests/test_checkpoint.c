@@ -329,6 +329,22 @@ START_TEST(ten_skipped_steps_in_a_row_end_the_run)
 }
 END_TEST
 
+/* 65536 is halved sixteen times: the first step at 1 is the seventeenth. */
+START_TEST(skipped_steps_end_the_run_only_at_a_loss_scale_of_1)
+{
+    ef_actor *a = begin();
+    ef_train_options o = tiny_options();
+    diary d = {0};
+    o.trainer.lr = 1e30f;
+    o.trainer.warmup = 0;
+    o.trainer.loss_scale = 65536;
+    o.epochs = 5;
+    refused(run(a, &o, &d), EF_ESTATE, &d.error, "17 steps in a row were skipped");
+    ck_assert_uint_eq(d.step[d.steps - 1].skipped_total, 17);
+    end(a);
+}
+END_TEST
+
 START_TEST(a_step_of_more_batches_than_there_are_is_a_step_of_them_all)
 {
     ef_actor *a = begin();
@@ -399,6 +415,7 @@ static Suite *suite(void)
     tcase_add_test(broken, a_save_that_fails_leaves_the_old_file_and_no_other);
     tcase_add_test(broken, a_save_that_cannot_work_is_known_before_the_first_step);
     tcase_add_test(broken, ten_skipped_steps_in_a_row_end_the_run);
+    tcase_add_test(broken, skipped_steps_end_the_run_only_at_a_loss_scale_of_1);
     tcase_add_test(broken, a_step_of_more_batches_than_there_are_is_a_step_of_them_all);
     tcase_add_test(broken, a_run_tells_how_many_samples_it_cuts);
     return s;

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SKIPPED = 10 }; /* in a row, before the run gives up */
+/* Steps in a row, before the run gives up: but first the loss scale falls as far as it can. */
+enum { MOST_SKIPPED = 10 };
 
 void ef_train_options_default(ef_train_options *options)
 {
@@ -144,13 +145,13 @@ static ef_status run_step(ef__run *r, size_t count, progress *p)
     r->state.skipped += metrics[EF_METRIC_SKIPPED] != 0;
     count_step(p, r->fetched, count);
     report_step(r, kind, p, metrics);
-    if (metrics[EF_METRIC_SKIPPED_IN_A_ROW] < MOST_SKIPPED)
+    if (metrics[EF_METRIC_SKIPPED_IN_A_ROW] < MOST_SKIPPED || metrics[EF_METRIC_SCALE] > 1)
         return EF_OK;
     return ef__error_set(
         r->error, EF_ESTATE, 0, NULL,
-        "train: step %llu: %d steps in a row were skipped, because the loss or the "
+        "train: step %llu: %.0f steps in a row were skipped, because the loss or the "
         "gradient is not finite",
-        (unsigned long long)r->state.step, MOST_SKIPPED);
+        (unsigned long long)r->state.step, (double)metrics[EF_METRIC_SKIPPED_IN_A_ROW]);
 }
 
 /* ---- saves and epochs ---- */
