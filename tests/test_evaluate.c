@@ -197,6 +197,20 @@ START_TEST(neither_batch_nor_micro_batch_changes_the_result)
 }
 END_TEST
 
+START_TEST(a_batch_of_more_samples_than_there_are_is_one_of_all)
+{
+    ef_actor *a = ef_test_open();
+    ef_encoder *e = new_encoder(a);
+    ef_dataset *data = new_data(23);
+    const ef_eval_options all = {.batch = 23, .micro_batch = 5};
+    const ef_eval_options more = {.batch = SIZE_MAX / 4, .micro_batch = 5};
+    ck_assert(evaluated(e, data, &more).cos == evaluated(e, data, &all).cos);
+    ef_encoder_free(e);
+    ef_dataset_free(data);
+    ef_test_close(a);
+}
+END_TEST
+
 START_TEST(max_batches_takes_the_first_samples_and_them_alone)
 {
     ef_actor *a = ef_test_open();
@@ -760,6 +774,7 @@ static Suite *suite(void)
     TCase *t = ef_test_case(s, "encoder");
     tcase_add_test(t, the_means_over_samples_are_those_of_plain_loops);
     tcase_add_test(t, neither_batch_nor_micro_batch_changes_the_result);
+    tcase_add_test(t, a_batch_of_more_samples_than_there_are_is_one_of_all);
     tcase_add_test(t, max_batches_takes_the_first_samples_and_them_alone);
     tcase_add_test(t, a_batch_is_one_wait_also_in_parts);
     tcase_add_test(t, the_length_is_the_models_or_what_is_asked_for_or_that_of_95_in_100);

@@ -1,5 +1,6 @@
 /* Evaluation of an encoder: the device computes vectors, the host the metrics, in double. */
 #include "base/clock.h"
+#include "base/size.h"
 #include "train/evaluate.h"
 #include "train/recall.h"
 #include "train/trainer.h"
@@ -133,10 +134,11 @@ static ef_status begin(run *r, const ef_eval_options *options)
 {
     ef__evaluation *v = &r->of;
     ef_status status = ef__evaluation_begin(v, ef_encoder_get_config(r->encoder), options);
+    const size_t parts =
+        status ? 0 : ef__evaluation_parts(v, ef__min(v->options.batch, v->samples));
     if (!status)
         status = mean_target(r);
-    if (!status &&
-        !(r->readback = calloc(ef__evaluation_parts(v, v->options.batch), sizeof *r->readback)))
+    if (!status && !(r->readback = calloc(parts, sizeof *r->readback)))
         status = ef__dataset_no_memory(v->dataset, v->error);
     return status || !v->options.recall ? status : ef__recall_begin(&r->recall, v);
 }

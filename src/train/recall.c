@@ -166,8 +166,8 @@ static ef_status step(const pass *p, size_t from, size_t count)
     status = ef__actor_says(v->actor, count_part(p, count), v->error);
     if (!status)
         status = read_targets(p->recall, from + count, next);
-    ef_status synced = ef__actor_says(v->actor, ef_batch_sync(v->actor, "recall"), v->error);
-    status = status ? status : synced;
+    ef_status synced = ef_batch_sync(v->actor, "recall");
+    status = status ? status : ef__actor_says(v->actor, synced, v->error);
     return status ? status : ef__evaluation_tell(v, count);
 }
 
