@@ -63,7 +63,7 @@ const char *ef_strerror(ef_status status);
 const char *ef_version(void);
 
 /* ef_version_full -- the same with the versions of the OpenCL loader, as its pkg-config file gives
- * it, CLBlast and hwloc that it was built with. */
+ * it, CLBlast, hwloc, jansson and utf8proc that it was built with. */
 const char *ef_version_full(void);
 
 /* ---- Devices ------------------------------------------------------------------------------- */

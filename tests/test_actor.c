@@ -13,7 +13,13 @@ START_TEST(every_status_has_a_text)
         ck_assert_str_ne(ef_strerror((ef_status)s), "unknown status");
     ck_assert_str_eq(ef_strerror((ef_status)99), "unknown status");
     ck_assert_ptr_nonnull(strstr(ef_version_full(), ef_version()));
-    ck_assert_ptr_nonnull(strstr(ef_version_full(), "CLBlast"));
+    const char *const built_with[] = {"(OpenCL loader ", ", CLBlast ", ", hwloc ", ", jansson ",
+                                      ", utf8proc "};
+    for (size_t i = 0; i < sizeof built_with / sizeof *built_with; i++) {
+        const char *at = strstr(ef_version_full(), built_with[i]);
+        ck_assert_msg(at && at[strlen(built_with[i])] >= '0' && at[strlen(built_with[i])] <= '9',
+                      "%s", built_with[i]);
+    }
 }
 END_TEST
 

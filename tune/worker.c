@@ -74,7 +74,7 @@ static void identify(worker *w, char hex[EF__SHA256_HEX])
     ef__sha256_begin(&sha);
     ef__sha256_add(&sha, key, strlen(key) + 1);
     ef__sha256_add(&sha, d->driver, strlen(d->driver) + 1);
-    ef__sha256_add(&sha, ef_version_full(), strlen(ef_version_full()) + 1);
+    ef__sha256_add(&sha, ef_version(), strlen(ef_version()) + 1);
     for (int id = 0; id < EF__OPS; id++)
         if (tune_is_tunable(id) && !ef__op_hash(w->actor, id, key))
             ef__sha256_add(&sha, key, strlen(key) + 1);

@@ -346,7 +346,7 @@ ef_status ef__op_hash(ef_actor *a, ef__op_id id, char hex[EF__SHA256_HEX])
         ef__sha256_add(&sha, hex, strlen(hex) + 1);
     }
     if (ef__op_variant(id, "clblast")) /* its version stands for its kernels */
-        ef__sha256_add(&sha, ef_version_full(), strlen(ef_version_full()) + 1);
+        ef__sha256_add(&sha, EF_CLBLAST_VERSION, sizeof EF_CLBLAST_VERSION);
     ef__sha256_end_hex(&sha, hex);
     return status;
 }
