@@ -33,7 +33,7 @@ check 'nothing was said on stdout' [ ! -s out ]
 # ---- usage ----
 
 expect 0 'Usage: efdata' efdata --help
-expect 0 '^efdata [0-9].*OpenCL.*CLBlast.*hwloc' efdata --version
+expect 0 '^efdata [0-9].*OpenCL.*CLBlast.*hwloc.*jansson.*utf8proc' efdata --version
 expect 2 'no sub-command' efdata
 expect 2 'unknown sub-command "unpack"' efdata unpack
 expect 2 'unknown option --no-such-option' efdata --no-such-option
@@ -67,7 +67,7 @@ expect 2 'OUT and an input are the same file' efdata pack --texts in.txt --vecto
 check 'an output is not what standard input comes from' [ $? -eq 2 ]
 expect 2 '--fraction 2: must be at most 1' efdata split data.efb a.efb b.efb --fraction 2
 expect 2 '--batch 0: must be at least 1' efdata info data.efb --batch 0
-check 'wrong usage leaves no file' absent out* a.efb b.efb
+check 'wrong usage leaves no file' absent out.* a.efb b.efb
 if [ -e /dev/full ]; then
     "$build/efdata" info data.efb >/dev/full 2>err
     check 'notices that stdout is full' [ $? -eq 1 ]
@@ -148,6 +148,12 @@ expect 3 '40 of its 40 samples cannot be drawn: none would be left' efdata split
 expect 3 '0 of its 40 samples' efdata split data.efb a.efb b.efb --fraction 0.001
 expect 1 'no/such' efdata split data.efb a.efb no/such/b.efb --count 3
 check 'a failed split leaves nothing' absent a.efb* b.efb*
+( # as good as a disk that is full when DRAWN is written
+    ulimit -f 1
+    "$build/efdata" split data.efb a.jsonl b.jsonl --count 39 2>err
+)
+check 'an output that cannot be written: 1' [ $? -eq 1 ]
+check 'and the other is not there either' absent a.jsonl* b.jsonl*
 
 # ---- repair ----
 

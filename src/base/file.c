@@ -184,6 +184,11 @@ ef_status ef__file_patch(ef__file *file, size_t at, const void *data, size_t byt
     return EF_OK;
 }
 
+ef_status ef__file_sync(ef__file *file, ef_error *error)
+{
+    return sync_again(file->fd) ? EF_OK : failed(error, file->path, "cannot write");
+}
+
 ef_status ef__file_commit(ef__file *file, ef_error *error)
 {
     const char *failure = NULL;

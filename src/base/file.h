@@ -23,6 +23,10 @@ ef_status ef__file_write(ef__file *file, const void *data, size_t bytes, ef_erro
 ef_status ef__file_patch(ef__file *file, size_t at, const void *data, size_t bytes,
                          ef_error *error);
 
+/* ef__file_sync -- make what was written durable, so that a commit has little left that can fail.
+ * Errors: EIO. */
+ef_status ef__file_sync(ef__file *file, ef_error *error);
+
 /* ef__file_commit -- make what was written durable and put it in path's place. Frees file in any
  * case. Errors: EIO; the old file is still there, unless the text says that only the folder could
  * not be synced. */

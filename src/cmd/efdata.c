@@ -152,6 +152,13 @@ int efdata_add(efdata_output *o, const ef_sample *sample)
     return status ? efdata_failed(status, true, &error) : 0;
 }
 
+int efdata_finish(efdata_output *o)
+{
+    ef_error error = {0};
+    ef_status status = ef_dataset_writer_finish(o->writer, &error);
+    return status ? efdata_failed(status, true, &error) : 0;
+}
+
 int efdata_save(efdata_output *o, uint64_t samples)
 {
     ef_error error = {0};

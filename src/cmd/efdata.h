@@ -71,6 +71,9 @@ int efdata_apart(const char *name, const char *output, const char *const *inputs
 int efdata_begin(efdata_output *output, size_t width);
 int efdata_add(efdata_output *output, const ef_sample *sample);
 
+/* efdata_finish -- everything is on the disk: a save has little left that can fail. */
+int efdata_finish(efdata_output *output);
+
 /* efdata_save -- put it in its place and say how much it has. */
 int efdata_save(efdata_output *output, uint64_t samples);
 

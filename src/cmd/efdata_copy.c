@@ -129,6 +129,7 @@ static int split_options(division *d, int argc, char **argv)
     return check_division(d);
 }
 
+/* Both outputs or none: neither has its name before both are whole. */
 static int divide(division *d, ef_dataset *data, const bool *drawn, size_t count)
 {
     size_t all = ef_dataset_size(data);
@@ -138,6 +139,8 @@ static int divide(division *d, ef_dataset *data, const bool *drawn, size_t count
     for (size_t i = 0; i < all && !code; i++)
         code = efdata_step((void *)d->input, i, all) ? copy(data, i, &d->out[drawn[i]])
                                                      : efdata_stopped();
+    for (int i = 0; i < 2 && !code; i++)
+        code = efdata_finish(&d->out[i]);
     if (!code)
         code = efdata_save(&d->out[0], all - count);
     return code ? code : efdata_save(&d->out[1], count);

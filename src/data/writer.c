@@ -212,7 +212,7 @@ ef_status ef_dataset_writer_add(ef_dataset_writer *w, const ef_sample *s, ef_err
     return status;
 }
 
-ef_status ef_dataset_writer_save(ef_dataset_writer *w, ef_error *error)
+ef_status ef_dataset_writer_finish(ef_dataset_writer *w, ef_error *error)
 {
     uint32_t count = (uint32_t)w->count;
     if (!count)
@@ -220,9 +220,15 @@ ef_status ef_dataset_writer_save(ef_dataset_writer *w, ef_error *error)
     ef_status status = flush(w, error);
     if (!status && w->format == EF_DATA_EFB1)
         status = ef__file_patch(w->file, 4, &count, sizeof count, error);
+    return status ? status : ef__file_sync(w->file, error);
+}
+
+ef_status ef_dataset_writer_save(ef_dataset_writer *w, ef_error *error)
+{
+    ef__file *file = w->file;
+    ef_status status = ef_dataset_writer_finish(w, error);
     if (status)
         return status;
-    ef__file *file = w->file;
     w->file = NULL;
     return ef__file_commit(file, error);
 }
