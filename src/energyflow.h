@@ -612,7 +612,7 @@ ef_status ef_dataset_writer_new(const char *path, ef_data_format format, size_t 
 ef_status ef_dataset_writer_add(ef_dataset_writer *writer, const ef_sample *sample,
                                 ef_error *error);
 
-/* ef_dataset_writer_finish -- all samples are there: write what is left, to the disk, not yet in its
+/* ef_dataset_writer_finish -- all samples are there: put what is left on the disk, not yet in its
  * place. A save does it too; of several files each can be finished before the first is saved. Only
  * ef_dataset_writer_save and _free may follow. Errors: EARG (no samples), EIO. */
 ef_status ef_dataset_writer_finish(ef_dataset_writer *writer, ef_error *error);

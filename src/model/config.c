@@ -105,3 +105,9 @@ ef_status ef__upload(ef_actor *a, ef_dtype dtype, size_t rank, const size_t *dim
     ef_status status = ef_tensor_new(a, dtype, rank, dims, label, tensor);
     return status ? status : ef_tensor_write(*tensor, data);
 }
+
+ef_status ef__view_rows(ef_tensor *t, size_t from, size_t rows, ef_tensor **view)
+{
+    const size_t rank = ef_tensor_rank(t), columns = rank > 1 ? ef_tensor_dims(t)[1] : 1;
+    return ef_tensor_view(t, from * columns, rank, (size_t[]){rows, columns}, "rows", view);
+}

@@ -39,4 +39,7 @@ ef_status ef__want_tensor(ef_actor *a, const char *op, const char *name, const e
 ef_status ef__upload(ef_actor *a, ef_dtype dtype, size_t rank, const size_t *dims,
                      const char *label, const void *data, ef_tensor **tensor);
 
+/* A view of rows of a [N] or [N,columns], which is aligned where `from` is a multiple of 16. */
+ef_status ef__view_rows(ef_tensor *t, size_t from, size_t rows, ef_tensor **view);
+
 #endif

@@ -251,15 +251,6 @@ typedef struct head {
     ef_tensor *x, *dx; /* dx NULL: not wanted */
 } head;
 
-static ef_status view_rows(ef_tensor *t, size_t from, size_t rows, ef_tensor **view)
-{
-    if (!t)
-        return EF_OK;
-    size_t columns = ef_tensor_rank(t) > 1 ? ef_tensor_dims(t)[1] : 1;
-    return ef_tensor_view(t, from * columns, ef_tensor_rank(t), (size_t[]){rows, columns}, "chunk",
-                          view);
-}
-
 /* The gradients of a chunk's logits go to out and to the chunk's rows of x. */
 static ef_status chunk_backward(const head *h, const ef_tensor *x, const ef_tensor *dlogits,
                                 ef_tensor *dx)
@@ -275,11 +266,11 @@ static ef_status run_chunk(const head *h, size_t from, size_t rows)
     const ef__loss *loss = h->loss;
     const size_t shape[] = {rows, h->d->model.config.vocab};
     ef_tensor *x = NULL, *dx = NULL, *target = NULL, *logits = NULL;
-    ef_status status = view_rows(h->x, from, rows, &x);
+    ef_status status = ef__view_rows(h->x, from, rows, &x);
+    if (!status && h->dx)
+        status = ef__view_rows(h->dx, from, rows, &dx);
     if (!status)
-        status = view_rows(h->dx, from, rows, &dx);
-    if (!status)
-        status = view_rows(h->counted->target, from, rows, &target);
+        status = ef__view_rows(h->counted->target, from, rows, &target);
     if (!status)
         status = ef_tensor_new(a, EF_F32, 2, shape, "logits", &logits);
     if (!status)

@@ -17,8 +17,6 @@ char *ef_train_best_path(const char *save)
 
 /* ---- saving ---- */
 
-static const char *const kinds[] = {[EF_ENCODER] = "encoder", [EF_DECODER] = "decoder"};
-
 static ef__params *params_of(const ef__trainers *t)
 {
     return (t->of[0] ? t->of[0] : t->of[1])->model->params;
@@ -49,7 +47,7 @@ static const char *name_of(const ef__trainers *t, int part, char *name, size_t s
              part == UPDATES ? "updates"
              : part < SCALE  ? "counts"
                              : "scale",
-             pair ? "." : "", pair ? kinds[(part - COUNTS) % EF__KINDS] : "");
+             pair ? "." : "", pair ? ef__kinds[(part - COUNTS) % EF__KINDS] : "");
     return name;
 }
 

@@ -3,6 +3,7 @@
  * one given out while the device has the third. */
 #include "base/clock.h"
 #include "model/encoder.h"
+#include "train/evaluate.h"
 #include "train/trainer.h"
 #include "train/window.h"
 #include <math.h>
@@ -93,24 +94,16 @@ static ef_status encode(embedding *e, const ef__window *w, const ef__window_batc
                         ef_readback **readback)
 {
     ef_actor *a = e->encoder->model.actor;
-    const size_t shape[2] = {b->B, b->L}, out[2] = {b->B, e->encoder->model.config.vector};
-    ef_tensor *ids = NULL, *mask = NULL, *y = NULL;
+    const ef_batch batch = {.B = b->B,
+                            .L = b->L,
+                            .E = e->encoder->model.config.vector,
+                            .ids = w->ids + b->at,
+                            .mask = w->mask + b->at};
     ef_status status = ef_batch_begin(a);
     if (status)
         return status;
-    status = ef__upload(a, EF_I32, 2, shape, "ids", w->ids + b->at, &ids);
-    if (!status)
-        status = ef__upload(a, EF_U8, 2, shape, "mask", w->mask + b->at, &mask);
-    if (!status)
-        status = ef_tensor_new(a, EF_F32, 2, out, "vectors", &y);
-    if (!status)
-        status = ef_encoder_encode(e->encoder, ids, mask, y);
-    if (!status)
-        status = ef_readback_start(a, y, EF_DEFER_UNTIL_SYNC, "vectors", readback);
+    status = ef__encode(e->encoder, &batch, readback);
     ef_status flushed = ef_batch_sync(a, "batch of texts");
-    ef_tensor_free(ids);
-    ef_tensor_free(mask);
-    ef_tensor_free(y);
     return status ? status : flushed;
 }
 

@@ -17,15 +17,6 @@ typedef struct part {
     ef__counted counted;
 } part;
 
-static ef_status upload(ef_actor *a, const ef_batch *b, part *p)
-{
-    const size_t shape[2] = {b->B, b->L}, vectors[2] = {b->B, b->E};
-    ef_status status = ef__upload(a, EF_I32, 2, shape, "ids", b->ids, &p->ids);
-    if (!status)
-        status = ef__upload(a, EF_F32, 2, vectors, "z", b->target, &p->z);
-    return status ? status : ef__counted_new(a, b, &p->counted);
-}
-
 static void clear(part *p)
 {
     ef_tensor_free(p->ids);
@@ -37,7 +28,9 @@ static void clear(part *p)
 static ef_status run_part(const run *r, const ef_batch *b, const ef__loss *loss)
 {
     part p = {0};
-    ef_status status = upload(r->of.actor, b, &p);
+    ef_status status = ef__batch_upload(r->of.actor, b, &p.ids, &p.z);
+    if (!status)
+        status = ef__counted_new(r->of.actor, b, &p.counted);
     if (!status)
         status = ef__decoder_forward(r->decoder, p.ids, p.counted.mask, p.z, NULL, &p.x);
     if (!status)

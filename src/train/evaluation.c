@@ -2,6 +2,7 @@
 #include "base/size.h"
 #include "model/encoder.h"
 #include "train/evaluate.h"
+#include "train/trainer.h"
 #include <stdlib.h>
 
 enum { LONGEST_P95 = 512 };
@@ -115,13 +116,7 @@ size_t ef__evaluation_parts(const ef__evaluation *v, size_t B)
 
 ef_batch ef__evaluation_part(const ef__evaluation *v, const ef_batch *batch, size_t index)
 {
-    const size_t first = index * v->options.micro_batch;
-    ef_batch part = *batch;
-    part.B = ef__min(v->options.micro_batch, batch->B - first);
-    part.ids += first * batch->L;
-    part.mask += first * batch->L;
-    part.target += first * batch->E;
-    return part;
+    return ef__batch_part(batch, index * v->options.micro_batch, v->options.micro_batch);
 }
 
 ef_status ef__evaluation_tell(ef__evaluation *v, size_t done)

@@ -105,24 +105,17 @@ static ef_status read_targets(const ef__recall *r, size_t from, size_t count)
     return status;
 }
 
-/* A view of rows of a [count] or [count,E]. Rows begin at multiples of 16: they are aligned. */
-static ef_status rows_of(ef_tensor *t, size_t from, size_t rows, ef_tensor **view)
-{
-    const size_t rank = ef_tensor_rank(t), columns = rank > 1 ? ef_tensor_dims(t)[1] : 1;
-    return ef_tensor_view(t, from * columns, rank, (size_t[]){rows, columns}, "rows", view);
-}
-
 /* The cosines of some of the vectors with a part of the targets, and what of them is nearer. */
 static ef_status count_rows(const pass *p, const ef_tensor *targets, size_t from, size_t rows)
 {
     ef_actor *a = p->recall->evaluation->actor;
     const size_t shape[2] = {rows, ef_tensor_dims(targets)[0]};
     ef_tensor *vector = NULL, *level = NULL, *count = NULL, *cosines = NULL;
-    ef_status status = rows_of(p->vector, from, rows, &vector);
+    ef_status status = ef__view_rows(p->vector, from, rows, &vector);
     if (!status)
-        status = rows_of(p->level, from, rows, &level);
+        status = ef__view_rows(p->level, from, rows, &level);
     if (!status)
-        status = rows_of(p->count, from, rows, &count);
+        status = ef__view_rows(p->count, from, rows, &count);
     if (!status)
         status = ef_tensor_new(a, EF_F32, 2, shape, "cosines", &cosines);
     if (!status)

@@ -63,14 +63,8 @@ static size_t cut(const ef_batch *batches, size_t count, size_t most, ef_batch *
 {
     size_t n = 0;
     for (size_t i = 0; i < count; i++)
-        for (size_t from = 0; from < batches[i].B; from += pieces[n++].B) {
-            ef_batch *p = &pieces[n];
-            *p = batches[i];
-            p->B = ef__min(most, batches[i].B - from);
-            p->ids += from * p->L;
-            p->mask += from * p->L;
-            p->target += from * p->E;
-        }
+        for (size_t from = 0; from < batches[i].B; from += pieces[n++].B)
+            pieces[n] = ef__batch_part(&batches[i], from, most);
     return n;
 }
 

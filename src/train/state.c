@@ -31,12 +31,12 @@ static ef_status dump(const char *path, const char *what, json_t *json, const js
     return bad(path, what, why->text, error);
 }
 
-static const char *const kinds[] = {[EF_ENCODER] = "encoder", [EF_DECODER] = "decoder"};
+const char *const ef__kinds[EF__KINDS] = {[EF_ENCODER] = "encoder", [EF_DECODER] = "decoder"};
 static const char pair[] = "combined";
 
 const char *ef__models_kind(const ef__models *models)
 {
-    return models->has[0] && models->has[1] ? pair : kinds[models->has[EF_DECODER]];
+    return models->has[0] && models->has[1] ? pair : ef__kinds[models->has[EF_DECODER]];
 }
 
 ef_status ef__models_want(const char *path, const ef__models *models, ef_model_kind kind,
@@ -45,7 +45,7 @@ ef_status ef__models_want(const char *path, const ef__models *models, ef_model_k
     return models->has[kind] ? EF_OK
                              : ef__error_set(error, EF_EFORMAT, 0, NULL,
                                              "%s: its model is of the kind %s, not %s", path,
-                                             ef__models_kind(models), kinds[kind]);
+                                             ef__models_kind(models), ef__kinds[kind]);
 }
 
 static json_t *pack_config(const ef_model_config *c, json_error_t *why)
@@ -57,7 +57,7 @@ static json_t *pack_config(const ef_model_config *c, json_error_t *why)
             dilations = NULL;
         }
     return json_pack_ex(why, 0, "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:b}", "kind",
-                        kinds[c->kind], "vocab", integer(c->vocab), "width", integer(c->width),
+                        ef__kinds[c->kind], "vocab", integer(c->vocab), "width", integer(c->width),
                         "hidden", integer(c->hidden), "taps", integer(c->taps), "vector",
                         integer(c->vector), "length", integer(c->length), "dilations", dilations,
                         "eps", c->eps, "tanh", c->tanh);
@@ -72,8 +72,8 @@ ef_status ef__config_dump(const char *path, const ef__models *models, char **tex
         if (models->has[i])
             packed = (config[i] = pack_config(&models->config[i], &why)) != NULL;
     if (packed && config[0] && config[1])
-        json = json_pack_ex(&why, 0, "{s:s, s:O, s:O}", "kind", pair, kinds[0], config[0], kinds[1],
-                            config[1]);
+        json = json_pack_ex(&why, 0, "{s:s, s:O, s:O}", "kind", pair, ef__kinds[0], config[0],
+                            ef__kinds[1], config[1]);
     else if (packed)
         json = json_incref(config[config[0] ? 0 : 1]);
     for (int i = 0; i < EF__KINDS; i++)
@@ -173,19 +173,19 @@ static bool parse_model(const json_t *json, ef_model_config *c, json_error_t *wh
 
 static bool parse_models(json_t *json, ef__models *m, json_error_t *why)
 {
-    const char *kind = kinds[EF_ENCODER];
+    const char *kind = ef__kinds[EF_ENCODER];
     json_t *parts[EF__KINDS];
     if (json_unpack_ex(json, why, 0, "{s?s}", "kind", &kind))
         return false;
     if (!strcmp(kind, pair)) {
         m->has[0] = m->has[1] = true;
-        return !json_unpack_ex(json, why, 0, "{s:o, s:o}", kinds[0], &parts[0], kinds[1],
+        return !json_unpack_ex(json, why, 0, "{s:o, s:o}", ef__kinds[0], &parts[0], ef__kinds[1],
                                &parts[1]) &&
                parse_model(parts[0], &m->config[0], why) &&
                parse_model(parts[1], &m->config[1], why);
     }
     for (int i = 0; i < EF__KINDS; i++)
-        if (!strcmp(kind, kinds[i])) {
+        if (!strcmp(kind, ef__kinds[i])) {
             m->has[i] = true;
             return parse_model(json, &m->config[i], why);
         }

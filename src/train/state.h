@@ -39,6 +39,9 @@ typedef struct ef__models {
     ef_model_config config[EF__KINDS];
 } ef__models;
 
+/* What a file calls a model, "encoder" or "decoder", by its ef_model_kind. */
+extern const char *const ef__kinds[EF__KINDS];
+
 /* What a file calls it: "encoder", "decoder", "combined". */
 const char *ef__models_kind(const ef__models *models);
 

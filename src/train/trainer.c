@@ -1,5 +1,6 @@
 #include "train/trainer.h"
 #include "base/error.h"
+#include "base/size.h"
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -175,23 +176,27 @@ uint64_t ef_trainer_attempted(const ef_trainer *trainer)
     return trainer->attempted;
 }
 
+ef_batch ef__batch_part(const ef_batch *batch, size_t from, size_t most)
+{
+    ef_batch part = *batch;
+    part.B = ef__min(most, batch->B - from);
+    part.ids += from * batch->L;
+    part.mask += from * batch->L;
+    part.target += from * batch->E;
+    return part;
+}
+
+ef_status ef__batch_upload(ef_actor *a, const ef_batch *b, ef_tensor **ids, ef_tensor **vector)
+{
+    const size_t words[] = {b->B, b->L}, vectors[] = {b->B, b->E};
+    ef_status status = ef__upload(a, EF_I32, 2, words, "ids", b->ids, ids);
+    return status ? status : ef__upload(a, EF_F32, 2, vectors, "vector", b->target, vector);
+}
+
 /* What either model needs of a micro-batch. */
 typedef struct micro {
     ef_tensor *ids, *vector;
 } micro;
-
-static ef_status micro_new(ef_actor *a, const ef_batch *b, micro *m)
-{
-    const size_t words[] = {b->B, b->L}, vectors[] = {b->B, b->E};
-    ef_status status = ef__upload(a, EF_I32, 2, words, "ids", b->ids, &m->ids);
-    return status ? status : ef__upload(a, EF_F32, 2, vectors, "vector", b->target, &m->vector);
-}
-
-static void micro_clear(micro *m)
-{
-    ef_tensor_free(m->ids);
-    ef_tensor_free(m->vector);
-}
 
 /* weight: the micro-batch's share of the step's samples. */
 static ef_status run_encoder(ef_trainer *t, const ef_batch *batch, const micro *m, float weight)
@@ -250,12 +255,13 @@ static ef_status run_decoder(ef_trainer *t, const ef_batch *batch, const micro *
 static ef_status run_micro(ef_trainer *t, const ef_batch *batch, double weight)
 {
     micro m = {0};
-    ef_status status = micro_new(t->model->actor, batch, &m);
+    ef_status status = ef__batch_upload(t->model->actor, batch, &m.ids, &m.vector);
     if (!status && t->encoder)
         status = run_encoder(t, batch, &m, (float)(weight * (double)batch->B));
     if (!status && t->decoder)
         status = run_decoder(t, batch, &m, (float)weight);
-    micro_clear(&m);
+    ef_tensor_free(m.ids);
+    ef_tensor_free(m.vector);
     return status;
 }
 

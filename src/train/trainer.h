@@ -19,6 +19,12 @@ struct ef_trainer {
  * (zero) arena. The part of a step that comes before the optimiser. */
 ef_status ef__trainer_gradients(ef_trainer *t, const ef_batch *batches, size_t count);
 
+/* Of a batch the samples from..from+most, or to its end. */
+ef_batch ef__batch_part(const ef_batch *batch, size_t from, size_t most);
+
+/* What either model takes of a batch: ids and vectors on the device. */
+ef_status ef__batch_upload(ef_actor *a, const ef_batch *batch, ef_tensor **ids, ef_tensor **vector);
+
 /* What a failed call on an actor said, as an error value. Returns status. */
 ef_status ef__actor_says(ef_actor *a, ef_status status, ef_error *error);
 
