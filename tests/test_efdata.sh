@@ -215,6 +215,8 @@ head -n 64 "$sample/sample.txt" >sentences.txt
 sed 's/.*"input_ids": \[\([^]]*\)\].*/\1/;s/,//g' "$sample/sample.jsonl" >ids.txt
 "$build/efdata" tokenize --vocab "$sample/vocab.txt" <sentences.txt >out 2>err
 check 'tokenize gives the ids' same out ids.txt
+head -c 20000000 /dev/zero | tr '\0' x | "$build/efdata" tokenize --vocab "$sample/vocab.txt" >out 2>err
+check 'a line that no reader takes is named' grep -q '^efdata: stdin:1: is longer than 16777216 bytes' err
 expect 0 'whole.efb: 64 samples' efdata convert "$sample/sample.jsonl" whole.efb
 sed 's/"input_ids.*"target/"target/' "$sample/sample.jsonl" >bare.jsonl
 expect 3 'sample 0: has no ids' efdata convert bare.jsonl bare.efb

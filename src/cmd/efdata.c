@@ -2,8 +2,9 @@
 #include "cmd/efdata.h"
 #include "cmd/files.h"
 #include "cmd/progress.h"
+#include "cmd/signals.h"
+#include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,27 +20,14 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 
 /* ---- interrupts and progress ---- */
 
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-    interrupted = number;
-}
-
-/* A second one ends the command at once. One that is ignored stays so. */
-static void watch_signal(int number)
-{
-    struct sigaction old, action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    if (!sigaction(number, NULL, &old) && old.sa_handler != SIG_IGN)
-        sigaction(number, &action, NULL);
-}
+/* The command's one of each: whatever a sub-command does heeds them. */
+static ef__signals signals;
+static ef__progress progress;
 
 bool efdata_interrupted(void)
 {
-    return interrupted;
+    return atomic_load(&signals.interrupted);
 }
-
-static ef__progress progress;
 
 void efdata_clear(void)
 {
@@ -49,7 +37,7 @@ void efdata_clear(void)
 bool efdata_step(void *user, uint64_t done, uint64_t all)
 {
     ef__progress_share(&progress, user, done, all);
-    return !interrupted;
+    return !efdata_interrupted();
 }
 
 int efdata_stopped(void)
@@ -105,8 +93,8 @@ int efdata_failed(ef_status status, bool written, const ef_error *error)
     efdata_clear();
     if (status == EF_ECANCELLED)
         return efdata_stopped();
-    return ef__say_error(EFDATA, written && status == EF_EIO ? EF__RUNTIME : ef__exit_code(status),
-                         "%s", *error->text ? error->text : ef_strerror(status));
+    int code = ef__say_failure(EFDATA, status, error);
+    return written && status == EF_EIO ? EF__RUNTIME : code;
 }
 
 int efdata_open(const char *path, ef_dataset_options *options, ef_dataset **dataset)
@@ -124,6 +112,30 @@ int efdata_open(const char *path, ef_dataset_options *options, ef_dataset **data
         ef__say_error(EFDATA, 0, "%zu bad line%s left out, the first: %s", skipped,
                       skipped == 1 ? " is" : "s are", first);
     return 0;
+}
+
+int efdata_next(ef__lines *lines, const char *name, const char **line, size_t *bytes)
+{
+    enum { PAUSE_MS = 50 };
+    ef__line next = EF__LINE_PAUSE;
+    while (next == EF__LINE_PAUSE && !efdata_interrupted())
+        next = ef__lines_next(lines, PAUSE_MS, line, bytes);
+    if (next == EF__LINE)
+        return 0;
+    const int why = errno;
+    *line = NULL;
+    efdata_clear();
+    switch (next) {
+    case EF__LINE_LONG:
+        return ef__say_error(EFDATA, EF__DATA, "%s:%" PRIu64 ": is longer than %d bytes", name,
+                             lines->number + 1, EF__LONGEST_LINE);
+    case EF__LINE_FAILED:
+        return ef__say_error(EFDATA, EF__DATA, "%s: cannot read: %s", name, strerror(why));
+    case EF__LINE_NO_MEMORY:
+        return ef__say_error(EFDATA, EF__DEVICE, "out of memory");
+    default:
+        return 0;
+    }
 }
 
 int efdata_apart(const char *name, const char *output, const char *const *inputs, size_t count)
@@ -208,7 +220,10 @@ int main(int argc, char **argv)
 {
     ef__command_begin();
     ef__progress_begin(&progress, EFDATA);
-    watch_signal(SIGINT);
-    watch_signal(SIGTERM);
-    return ef__command_end(EFDATA, run(argc, argv));
+    int code = ef__signals_catch(&signals, EFDATA);
+    if (!code) {
+        code = run(argc, argv);
+        ef__signals_release(&signals);
+    }
+    return ef__command_end(EFDATA, code);
 }

@@ -3,6 +3,7 @@
 #ifndef EF_CMD_EFDATA_H
 #define EF_CMD_EFDATA_H
 
+#include "cmd/lines.h"
 #include "cmd/options.h"
 
 #define EFDATA "efdata"
@@ -54,6 +55,10 @@ int efdata_failed(ef_status status, bool written, const ef_error *error);
 
 /* efdata_open -- open a dataset, with progress; left out lines are said. */
 int efdata_open(const char *path, ef_dataset_options *options, ef_dataset **dataset);
+
+/* efdata_next -- the next line of an input, which messages call by that name; *line is NULL behind
+ * the last, and after an interrupt. */
+int efdata_next(ef__lines *lines, const char *name, const char **line, size_t *bytes);
 
 /* An output. */
 typedef struct efdata_output {

@@ -1,7 +1,7 @@
 /* efdata info: what is in a file of samples, and what it will cost to train on. */
 #include "cmd/efdata.h"
+#include "cmd/json.h"
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -223,11 +223,6 @@ static void print_text(const settings *s, const ef_dataset *d, const report *r)
     printf("%-16s cos %.4f with the targets, on average\n", "mean vector", r->mean_cos);
 }
 
-static json_t *real(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_int_t whole(uint64_t value)
 {
     return (json_int_t)value;
@@ -235,9 +230,9 @@ static json_int_t whole(uint64_t value)
 
 static json_t *json_lengths(const lengths *l, bool there)
 {
-    return there ? json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "mean", real(l->mean), "least",
-                             whole(l->least), "p50", whole(l->p50), "p90", whole(l->p90), "p95",
-                             whole(l->p95), "p99", whole(l->p99), "most", whole(l->most))
+    return there ? json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "mean", ef__json_real(l->mean),
+                             "least", whole(l->least), "p50", whole(l->p50), "p90", whole(l->p90),
+                             "p95", whole(l->p95), "p99", whole(l->p99), "most", whole(l->most))
                  : json_null();
 }
 
@@ -253,10 +248,10 @@ static void print_json(const settings *s, const ef_dataset *d, const report *r)
         whole(ef_dataset_skipped(d, NULL)), "max_id",
         ids ? json_integer(ef_dataset_max_id(d)) : json_null(), "lengths",
         json_lengths(&r->ids, ids), "unmasked", json_lengths(&r->kept, ids), "padding", "batch",
-        whole(s->batch), "plain", real(r->plain), "bucketed", real(r->bucketed), "targets", "width",
-        whole(ef_dataset_width(d)), "not_finite", whole(r->not_finite), "least_norm",
-        real(r->least_norm), "mean_norm", real(r->mean_norm), "most_norm", real(r->most_norm),
-        "mean_vector_cos", real(r->mean_cos));
+        whole(s->batch), "plain", ef__json_real(r->plain), "bucketed", ef__json_real(r->bucketed),
+        "targets", "width", whole(ef_dataset_width(d)), "not_finite", whole(r->not_finite),
+        "least_norm", ef__json_real(r->least_norm), "mean_norm", ef__json_real(r->mean_norm),
+        "most_norm", ef__json_real(r->most_norm), "mean_vector_cos", ef__json_real(r->mean_cos));
     json_dumpf(object, stdout, JSON_REAL_PRECISION(9));
     printf("\n");
     json_decref(object);

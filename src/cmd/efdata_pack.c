@@ -1,10 +1,11 @@
 /* efdata pack: texts, a line each, and a teacher's vectors become samples. */
 #include "cmd/efdata.h"
 #include <errno.h>
-#include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct packing {
     const char *texts, *vectors, *tensor, *vocab;
@@ -13,9 +14,7 @@ typedef struct packing {
     int32_t *ids; /* [ids_room] */
     size_t ids_room;
     efdata_output out;
-    FILE *input;
-    char *line; /* [room] */
-    size_t room;
+    ef__lines lines;
 } packing;
 
 static int read_options(packing *p, int argc, char **argv)
@@ -58,37 +57,19 @@ static int read_options(packing *p, int argc, char **argv)
 static int open_texts(packing *p)
 {
     struct stat about;
-    bool standard = !strcmp(p->texts, "-");
-    p->input = standard ? stdin : fopen(p->texts, "r");
-    if (!p->input)
+    p->lines.fd = strcmp(p->texts, "-") ? open(p->texts, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    if (p->lines.fd < 0)
         return ef__say_error(EFDATA, EF__DATA, "%s: cannot open: %s", p->texts, strerror(errno));
-    if (!standard && !fstat(fileno(p->input), &about) && S_ISDIR(about.st_mode))
+    if (!fstat(p->lines.fd, &about) && S_ISDIR(about.st_mode))
         return ef__say_error(EFDATA, EF__DATA, "%s: is a folder", p->texts);
     return 0;
 }
 
-/* The next line without its end; *text is NULL behind the last. */
+/* *text is NULL behind the last. */
 static int next_text(packing *p, const char **text, size_t *bytes)
 {
-    errno = 0;
-    ssize_t n = efdata_interrupted() ? -1 : getline(&p->line, &p->room, p->input);
-    *text = NULL;
-    if (efdata_interrupted())
-        return efdata_stopped();
-    if (n < 0)
-        efdata_clear();
-    if (n < 0 && !feof(p->input))
-        return ef__say_error(EFDATA, errno == ENOMEM ? EF__DEVICE : EF__DATA, "%s: cannot read: %s",
-                             p->texts, strerror(errno));
-    if (n < 0)
-        return 0;
-    if (n && p->line[n - 1] == '\n')
-        n--;
-    if (n && p->line[n - 1] == '\r')
-        n--;
-    *text = p->line;
-    *bytes = (size_t)n;
-    return 0;
+    int code = efdata_next(&p->lines, p->texts, text, bytes);
+    return !code && efdata_interrupted() ? efdata_stopped() : code;
 }
 
 static int tokenize(packing *p, ef_sample *sample)
@@ -170,16 +151,16 @@ static int open_and_pack(packing *p)
 
 int efdata_pack(int argc, char **argv)
 {
-    packing p = {.out.asked = EFDATA_BY_SUFFIX};
+    packing p = {.out.asked = EFDATA_BY_SUFFIX, .lines.fd = -1};
     int code = read_options(&p, argc, argv);
     if (code >= 0)
         return code;
     code = open_and_pack(&p);
     ef_dataset_writer_free(p.out.writer);
-    if (p.input && p.input != stdin)
-        fclose(p.input);
+    if (p.lines.fd > STDIN_FILENO)
+        close(p.lines.fd);
     ef_tokenizer_free(p.tokenizer);
     free(p.ids);
-    free(p.line);
+    free(p.lines.data);
     return code;
 }

@@ -1,10 +1,9 @@
 /* efdata tokenize: texts on standard input, their ids on standard output, a line each. */
 #include "cmd/efdata.h"
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
 typedef struct settings {
     const char *vocab;
@@ -36,15 +35,13 @@ static void print_ids(const int32_t *ids, size_t count)
     putchar('\n');
 }
 
-static int tokenize(const settings *s, const ef_tokenizer *t, char **line, size_t *room,
-                    int32_t **ids)
+static int tokenize(const settings *s, const ef_tokenizer *t, ef__lines *lines, int32_t **ids)
 {
-    size_t ids_room = 0;
-    ssize_t n;
-    while (!efdata_interrupted() && !ferror(stdout) && (n = getline(line, room, stdin)) >= 0) {
-        n -= n && (*line)[n - 1] == '\n';
-        n -= n && (*line)[n - 1] == '\r';
-        size_t most = (size_t)n + 2;
+    size_t ids_room = 0, bytes;
+    const char *line;
+    int code;
+    while (!(code = efdata_next(lines, "stdin", &line, &bytes)) && line && !ferror(stdout)) {
+        size_t most = bytes + 2;
         if (s->length && s->length < most)
             most = s->length;
         if (most > ids_room) {
@@ -54,29 +51,26 @@ static int tokenize(const settings *s, const ef_tokenizer *t, char **line, size_
             *ids = more;
             ids_room = most;
         }
-        print_ids(*ids, ef_tokenizer_encode(t, *line, (size_t)n, *ids, most));
+        print_ids(*ids, ef_tokenizer_encode(t, line, bytes, *ids, most));
     }
-    if (efdata_interrupted())
-        return ef__say_error(EFDATA, EF__INTERRUPTED, "interrupted");
-    return ferror(stdin) ? ef__say_error(EFDATA, EF__DATA, "cannot read stdin: %s", strerror(errno))
-                         : 0;
+    return !code && efdata_interrupted() ? ef__say_error(EFDATA, EF__INTERRUPTED, "interrupted")
+                                         : code;
 }
 
 int efdata_tokenize(int argc, char **argv)
 {
     settings s = {0};
     ef_tokenizer *tokenizer = NULL;
-    char *line = NULL;
-    size_t room = 0;
+    ef__lines lines = {.fd = STDIN_FILENO};
     int32_t *ids = NULL;
     int code = read_options(&s, argc, argv);
     if (code >= 0)
         return code;
     code = efdata_vocabulary(s.vocab, &tokenizer);
     if (!code)
-        code = tokenize(&s, tokenizer, &line, &room, &ids);
+        code = tokenize(&s, tokenizer, &lines, &ids);
     ef_tokenizer_free(tokenizer);
-    free(line);
+    free(lines.data);
     free(ids);
     return code;
 }

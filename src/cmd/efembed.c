@@ -147,12 +147,6 @@ static bool take_vectors(void *user, const float *vectors, const ef_text *texts,
 
 /* ---- what is opened ---- */
 
-static int failed(ef_status status, const ef_error *error)
-{
-    return ef__say_error(NAME, ef__exit_code(status), "%s",
-                         *error->text ? error->text : ef_strerror(status));
-}
-
 static int open_texts(stream *t)
 {
     struct stat about;
@@ -172,7 +166,7 @@ static int open_tokenizer(const settings *s, ef_tokenizer **tokenizer)
     ef_error error = {0};
     ef_status status = ef_tokenizer_open_for(s->vocab, s->checkpoint, tokenizer, &error);
     if (status)
-        return failed(status, &error);
+        return ef__say_failure(NAME, status, &error);
     return *tokenizer ? 0 : ef__say_no_vocabulary(NAME, s->checkpoint);
 }
 
@@ -226,7 +220,7 @@ static int embed(stream *t, ef_encoder *encoder, const ef_tokenizer *tokenizer)
     ef_status status = ef_embed_texts(encoder, tokenizer, &t->s->embed, &ends, &report, &error);
     ef__progress_clear(&t->progress);
     if (status)
-        return status == EF_ECANCELLED ? say_stopped(t) : failed(status, &error);
+        return status == EF_ECANCELLED ? say_stopped(t) : ef__say_failure(NAME, status, &error);
     status = ef_vectors_writer_save(t->writer, &t->error);
     if (status)
         return ef__say_error(NAME, EF__RUNTIME, "%s", t->error.text);
@@ -243,7 +237,7 @@ static int open_and_embed(stream *t, const ef_tokenizer *tokenizer)
     if (!code) {
         ef__warn_untuned(NAME, actor);
         ef_status status = ef_encoder_open(actor, t->s->checkpoint, &encoder, &error);
-        code = status ? failed(status, &error) : open_writer(t, encoder);
+        code = status ? ef__say_failure(NAME, status, &error) : open_writer(t, encoder);
     }
     if (!code)
         code = embed(t, encoder, tokenizer);

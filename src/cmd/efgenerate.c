@@ -88,12 +88,6 @@ typedef struct generation {
     size_t room;
 } generation;
 
-static int failed(ef_status status, const ef_error *error)
-{
-    return ef__say_error(NAME, ef__exit_code(status), "%s",
-                         *error->text ? error->text : ef_strerror(status));
-}
-
 static int no_memory(void)
 {
     return ef__say_error(NAME, EF__DEVICE, "out of memory");
@@ -131,7 +125,7 @@ static int open_files(generation *g)
     if (!status)
         status = ef_tokenizer_open_for(s->vocab, s->checkpoint, &g->tokenizer, &error);
     if (status)
-        return failed(status, &error);
+        return ef__say_failure(NAME, status, &error);
     return g->tokenizer ? 0 : ef__say_no_vocabulary(NAME, s->checkpoint);
 }
 
@@ -145,7 +139,7 @@ static int open_model(generation *g)
     ef__warn_untuned(NAME, g->actor);
     ef_status status = ef_decoder_open(g->actor, s->checkpoint, &g->decoder, &error);
     if (status)
-        return failed(status, &error);
+        return ef__say_failure(NAME, status, &error);
     const ef_model_config *c = ef_decoder_get_config(g->decoder);
     if (width_of(g) != c->vector)
         return ef__say_error(NAME, EF__DATA, "%s: its vectors have %zu values, those of %s %zu",
@@ -257,7 +251,7 @@ static int generate_batch(generation *g, size_t from, size_t count)
     for (size_t b = 0; b < count && !status; b++)
         status = read_vector(g, from + b, (float *)g->batch.target + b * g->batch.E, &error);
     if (status)
-        return failed(status, &error);
+        return ef__say_failure(NAME, status, &error);
     status = ef_generate(g->decoder, &g->batch, &g->choice, made, g->lengths);
     if (status)
         return ef__say_error(NAME, ef__exit_code(status), "%s", ef_actor_message(g->actor));

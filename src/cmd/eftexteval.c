@@ -1,10 +1,10 @@
 /* eftexteval -- how near an encoder comes to its teacher on held-out text, how well a decoder tells
  * it, and how an encoder's similarities go with people's. */
+#include "cmd/json.h"
 #include "cmd/options.h"
 #include "cmd/progress.h"
 #include "cmd/signals.h"
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,9 +106,7 @@ static int failed(session *s, ef_status status, const ef_error *error)
     ef__progress_clear(&s->progress);
     if (status == EF_ECANCELLED)
         return ef__say_error(NAME, EF__INTERRUPTED, "interrupted");
-    return status ? ef__say_error(NAME, ef__exit_code(status), "%s",
-                                  *error->text ? error->text : ef_strerror(status))
-                  : 0;
+    return status ? ef__say_failure(NAME, status, error) : 0;
 }
 
 static bool on_data(void *user, uint64_t done, uint64_t all)
@@ -249,10 +247,9 @@ static const char *kind_of(const session *s)
     return !s->decoder ? "encoder" : !s->encoder ? "decoder" : "combined";
 }
 
-/* JSON knows no NaN and no infinity. */
 static void put_real(json_t *object, const char *key, double value)
 {
-    json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null());
+    json_object_set_new(object, key, ef__json_real(value));
 }
 
 static void put_whole(json_t *object, const char *key, uint64_t value)

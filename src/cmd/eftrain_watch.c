@@ -1,16 +1,11 @@
 /* A run as it is seen: progress, log, curve, signals, and what it came to. */
 #include "cmd/eftrain.h"
+#include "cmd/json.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* JSON knows no NaN and no infinity. */
-static json_t *real(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
 
 static void on_notice(void *user, const char *text)
 {
@@ -34,14 +29,14 @@ static void on_step(void *user, const ef_step_report *s)
     if (w->settings->plot)
         eftrain_curve_step(&w->curve, s);
     if (w->log.file)
-        eftrain_log_line(&w->log,
-                         json_pack("{s:I,s:I,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "step",
-                                   (json_int_t)s->step, "epoch", (json_int_t)s->epoch, "kind",
-                                   a ? "A" : "B", "loss", real(s->loss), a ? "mse" : "ce",
-                                   real(a ? s->mse : s->ce), a ? "cos" : "accuracy",
-                                   real(a ? s->cos : s->accuracy), "grad_norm", real(s->grad_norm),
-                                   "lr", real(s->lr), "samples_per_s", real(s->samples_per_s),
-                                   "skipped", (int)s->skipped));
+        eftrain_log_line(
+            &w->log,
+            json_pack("{s:I,s:I,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:b}", "step", (json_int_t)s->step,
+                      "epoch", (json_int_t)s->epoch, "kind", a ? "A" : "B", "loss",
+                      ef__json_real(s->loss), a ? "mse" : "ce", ef__json_real(a ? s->mse : s->ce),
+                      a ? "cos" : "accuracy", ef__json_real(a ? s->cos : s->accuracy), "grad_norm",
+                      ef__json_real(s->grad_norm), "lr", ef__json_real(s->lr), "samples_per_s",
+                      ef__json_real(s->samples_per_s), "skipped", (int)s->skipped));
 }
 
 /* Drawn after each epoch; what goes wrong is said when it is drawn for the last time. */
@@ -56,7 +51,7 @@ static ef_status draw(eftrain_watch *w, ef_error *error)
 /* A value of the epoch's, null where nothing was held out. */
 static json_t *held_out(const ef_epoch_report *e, double value)
 {
-    return real(e->has_val ? value : NAN);
+    return ef__json_real(e->has_val ? value : NAN);
 }
 
 static json_t *epoch_line(const ef_epoch_report *e)
@@ -71,9 +66,9 @@ static json_t *epoch_line(const ef_epoch_report *e)
         json_object_set_new(line, "val_accuracy", held_out(e, e->val_accuracy));
     }
     json_object_set_new(line, "best", json_boolean(e->best));
-    json_object_set_new(line, "seconds", real(e->seconds));
-    json_object_set_new(line, "samples_per_s", real(e->samples_per_s));
-    json_object_set_new(line, "padding", real(e->padding));
+    json_object_set_new(line, "seconds", ef__json_real(e->seconds));
+    json_object_set_new(line, "samples_per_s", ef__json_real(e->samples_per_s));
+    json_object_set_new(line, "padding", ef__json_real(e->padding));
     return line;
 }
 

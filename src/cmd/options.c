@@ -23,6 +23,12 @@ int ef__say_error(const char *command, int code, const char *format, ...)
     return code;
 }
 
+int ef__say_failure(const char *command, ef_status status, const ef_error *error)
+{
+    return ef__say_error(command, ef__exit_code(status), "%s",
+                         *error->text ? error->text : ef_strerror(status));
+}
+
 /* ---- help ---- */
 
 static void print_default(const ef__option *o)

@@ -28,6 +28,9 @@ int ef__options_parse(const ef__command *command, int argc, char **argv);
 int ef__say_error(const char *command, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* ef__say_failure -- what a call of the library failed of; returns the status to exit with. */
+int ef__say_failure(const char *command, ef_status status, const ef_error *error);
+
 /* ef__exit_code -- the exit status for what a library call returned, where files are only read. */
 int ef__exit_code(ef_status status);
 
