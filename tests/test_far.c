@@ -229,7 +229,8 @@ static ef__call far_panel(ef_actor *a, const ef_tensor *x, const ef_tensor *pack
                             ef__i(1),
                             ef__i(0),
                             ef__i((int32_t)lanes),
-                            ef__n(C * lanes)};
+                            ef__n(C * lanes),
+                            ef__i(0)};
     memcpy(call.args, args, sizeof args);
     call.offset[0] = FAR_ROWS / TILE;
     call.global[0] = ef__ceil_div((size_t)rows, TILE);

@@ -129,16 +129,16 @@ static json_int_t op_of(const json_t *e)
     return json_integer_value(arg(e, "op"));
 }
 
-static int by_time(const void *x, const void *y)
+static int by_op(const void *x, const void *y)
 {
     const json_t *a = *(const json_t *const *)x, *b = *(const json_t *const *)y;
-    if (from(a) != from(b))
-        return from(a) > from(b) ? 1 : -1;
-    return (op_of(a) > op_of(b)) - (op_of(a) < op_of(b));
+    if (op_of(a) != op_of(b))
+        return op_of(a) > op_of(b) ? 1 : -1;
+    return (from(a) > from(b)) - (from(a) < from(b));
 }
 
-/* In each lane one ends before the next begins, but for what the clocks are apart, and they come in
- * the order in which the host enqueued them. */
+/* In each lane, in the order in which the host enqueued them, one ends before the next begins, but
+ * for what the clocks are apart. */
 static void is_monotone(const json_t *events, double slack)
 {
     const size_t n = json_array_size(events);
@@ -147,14 +147,12 @@ static void is_monotone(const json_t *events, double slack)
     for (size_t i = 0; i < n; i++)
         if (is_span(json_array_get(events, i)))
             sorted[spans++] = json_array_get(events, i);
-    qsort(sorted, spans, sizeof *sorted, by_time);
+    qsort(sorted, spans, sizeof *sorted, by_op);
     for (size_t i = 0; i < spans; i++) {
         const json_t *e = sorted[i], *before = last[lane_of(e)];
         ck_assert(to(e) >= from(e));
         ck_assert_msg(!before || from(e) >= to(before) - slack, "%s: begins at %f, %s ends at %f",
                       name_of(e), from(e), name_of(before), to(before));
-        ck_assert_msg(!before || op_of(e) >= op_of(before), "%s runs before %s", name_of(before),
-                      name_of(e));
         last[lane_of(e)] = e;
     }
 }
@@ -430,14 +428,14 @@ END_TEST
 /* More spans than are held back for a label. */
 START_TEST(a_long_batch_is_written_in_parts)
 {
-    const size_t n = ef_test_size(100, 1000, 40000);
+    const size_t n = ef_test_size(100, 1000, 70000);
     struct stat st;
     ef_actor *a = ef_test_open();
     ef_tensor *x = ef_test_f32(a, SHAPE(3), NULL);
     ef_test_ok(a, ef_batch_begin(a));
     for (size_t i = 0; i < n; i++)
         ef_test_ok(a, ef_tensor_fill(x, 1));
-    if (n == 40000)
+    if (n == 70000) /* more than wait for a sync */
         ck_assert(!stat(path, &st) && st.st_size > 100000);
     ef_test_ok(a, ef_batch_sync(a, "long"));
     ef_test_close(a);
